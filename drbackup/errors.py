@@ -1,0 +1,371 @@
+"""Every way drbackup can fail, one class each.
+
+Owns the exit codes and the operator's hint. An error says what failed, on which host and at which place
+(``where``: a file:line, an object name, a table), what is still safe, and what to do next. Nothing here does I/O.
+
+``code`` is the class's stable name on the wire: an error raised on a department's server is sent as its fields and
+raised again, as the same class, at the backup centre (:func:`from_fields`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+NOTHING_COMMITTED_LOST = "every committed recovery point is untouched"
+
+
+class DrbackupError(Exception):
+    """Base of every expected failure. Subclasses set ``exit_code`` and a default ``hint``."""
+
+    exit_code: ClassVar[int] = 1
+    hint: str = "run the command again with --log-level debug and read the log on stderr"
+    safe: str = NOTHING_COMMITTED_LOST
+    host: str = ""
+    where: str = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        host: str | None = None,
+        where: str | None = None,
+        safe: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.host = self.host if host is None else host
+        self.where = self.where if where is None else where
+        self.safe = self.safe if safe is None else safe
+        self.hint = self.hint if hint is None else hint
+
+    @property
+    def code(self) -> str:
+        """The class's name: stable on the wire, in ``--json`` and in the catalog."""
+        return type(self).__name__
+
+    def on(self, host: str) -> DrbackupError:
+        """The same error with the host filled in, if it did not know its own."""
+        self.host = self.host or host
+        return self
+
+
+# --- 2: the operator's words -----------------------------------------------------------------------------------
+
+
+class UsageError(DrbackupError):
+    """The command's words do not fit together."""
+
+    exit_code = 2
+    hint = "see the command's --help"
+    safe = "nothing was started"
+
+
+class PolicyError(DrbackupError):
+    """One or more policy or inventory files are wrong; the message holds every finding, one a line."""
+
+    exit_code = 2
+    hint = "mend the lines named above, then run: drbackup policy check"
+    safe = "the policies that were loaded before stay in force"
+
+
+# --- 3 / 130: ended early ---------------------------------------------------------------------------------------
+
+
+class DoneInPart(DrbackupError):
+    """Some of what was asked for succeeded, some did not; the message names both."""
+
+    exit_code = 3
+    hint = "drbackup status shows what needs a person"
+
+
+class Interrupted(DrbackupError):
+    """A person or a stopping service interrupted the work."""
+
+    exit_code = 130
+    hint = "run it again: finished steps are not repeated"
+
+
+# --- 10, 12: vault and keys -----------------------------------------------------------------------------------
+
+
+class VaultMissing(DrbackupError):
+    """There is no vault at the store's prefix, or no installation in the home folder."""
+
+    exit_code = 10
+    hint = "run drbackup init, or check the store's address and prefix in inventory.yaml"
+
+
+class WrongKey(DrbackupError):
+    """None of the keys at hand opens what must be opened."""
+
+    exit_code = 12
+    hint = "name the drill key, or join the custodians' shares with: drbackup keys combine"
+
+
+class SignatureInvalid(DrbackupError):
+    """A signed object's signature does not fit the vault's evidence key: it was altered or is not ours."""
+
+    hint = "treat the store as tampered with: keep it as it is, and read the same point from the other copy"
+
+
+class ObjectCorrupt(DrbackupError):
+    """An object's bytes do not match its name, its seal or its own table."""
+
+    hint = "the object is damaged in this store: restore from the other copy, and run drbackup vault scrub"
+
+
+class FormatUnsupported(DrbackupError):
+    """An object was written by a newer format or another cipher suite than this program reads."""
+
+    hint = "upgrade drbackup on this host to the version that wrote the vault"
+
+
+class PacksMissing(DrbackupError):
+    """A recovery point refers to packs the store does not have."""
+
+    hint = "run the backup again: the agent sends what is missing"
+
+
+# --- stores ------------------------------------------------------------------------------------------------------
+
+
+class StoreUnavailable(DrbackupError):
+    """The store does not answer, answers 5xx, or answers too slowly, after all retries."""
+
+    hint = "check the store's address and health (drbackup store probe); the next run sends only what is missing"
+
+
+class StoreFull(DrbackupError):
+    """The store has no room."""
+
+    hint = "free or add space at the store; the next run sends only what is missing"
+
+
+class StoreRefused(DrbackupError):
+    """The store refused the request: credential, signature, clock or bucket policy."""
+
+    hint = "check the store's credential and this host's clock"
+
+
+class ObjectMissing(DrbackupError):
+    """The store has no object of this name."""
+
+    hint = "run drbackup vault scrub to see what else is missing; restore from the other copy"
+
+
+class ObjectExists(DrbackupError):
+    """An object of this name exists with other bytes, and nothing in a vault is ever overwritten."""
+
+    hint = "names are hashes, so this store holds something foreign under our prefix: look at it by hand"
+
+
+# --- reaching agents -------------------------------------------------------------------------------------------
+
+
+class HostUnreachable(DrbackupError):
+    """No connection to the host: name, route, port or a timeout while connecting."""
+
+    hint = "check the address, port and firewall; then: drbackup agents check HOST"
+
+
+class HostKeyUnknown(DrbackupError):
+    """The inventory pins no host key for this host, so it is refused."""
+
+    exit_code = 2
+    hint = "get the host's key from its administrator on another way than the network, and pin it in inventory.yaml"
+
+
+class HostKeyChanged(DrbackupError):
+    """The host shows another key than the pinned one: a reinstalled server or somebody in between."""
+
+    hint = "do not pin the new key before the host's administrator has confirmed it by telephone"
+
+
+class AuthenticationRefused(DrbackupError):
+    """The host refused every key the controller offered."""
+
+    hint = "check the authorized_keys line on the host (agents/install/README.md) and key_file in the inventory"
+
+
+class AgentMissing(DrbackupError):
+    """The host has no agent at the expected path, or it does not start."""
+
+    hint = "run: drbackup agents deploy HOST"
+
+
+class AgentVersionMismatch(DrbackupError):
+    """The agent on the host speaks another protocol or is not the bundle that was deployed."""
+
+    hint = "run: drbackup agents deploy HOST"
+
+
+class AgentDied(DrbackupError):
+    """The connection to a working agent ended before its result came."""
+
+    hint = "look at the host's log for a killed process; the next run sends only what is missing"
+
+
+class AgentStalled(DrbackupError):
+    """The agent moved no bytes for longer than the stall timeout."""
+
+    hint = "look at the host's disks and the route to the store; the next run sends only what is missing"
+
+
+class ProtocolViolation(DrbackupError):
+    """The other side sent something the wire protocol does not allow."""
+
+    hint = "deploy the agent again; if it persists the host may be compromised"
+
+
+class HostUnsuitable(DrbackupError):
+    """The host can't run the agent: not Linux, Python too old, no space, no write access."""
+
+    hint = "mend what the message names on the host, then deploy again"
+    safe = "nothing was installed or changed on the host"
+
+
+# --- sources -------------------------------------------------------------------------------------------------------
+
+
+class SourceUnreadable(DrbackupError):
+    """The source, or a part of it that must not be skipped, can't be read."""
+
+    hint = "check that the agent's account may read the source"
+
+
+class SourceEmpty(DrbackupError):
+    """The source yielded nothing, and an empty copy is never called a backup."""
+
+    hint = "check the source's path or database name; if it is truly empty, set allow_empty: true in the policy"
+
+
+class SourceShrunk(DrbackupError):
+    """The source is implausibly smaller than its last good point."""
+
+    hint = "find out what removed the data; if it is right, run: drbackup backup SYSTEM --accept-shrink"
+
+
+class SourceUnstable(DrbackupError):
+    """Files kept changing while they were read, after all retries."""
+
+    hint = "use a filesystem snapshot, a database source, or a quieter window"
+
+
+class ToolMissing(DrbackupError):
+    """A program that the source needs is not installed on the host."""
+
+    hint = "install the named package on the host"
+
+
+class ToolTooOld(DrbackupError):
+    """The dump tool is older than the server it should dump."""
+
+    hint = "install client tools of the server's major version on the host"
+
+
+class ToolFailed(DrbackupError):
+    """A stage of an external pipeline ended non-zero, or stalled."""
+
+    hint = "the tool's own last lines are in the message"
+
+
+# --- restore and drill -------------------------------------------------------------------------------------------
+
+
+class PointMissing(DrbackupError):
+    """No recovery point fits what was asked for."""
+
+    exit_code = 2
+    hint = "see: drbackup points list"
+
+
+class TargetOccupied(DrbackupError):
+    """The restore's target holds data already."""
+
+    hint = "choose an empty target, or say --replace if that data may go"
+    safe = "nothing at the target was changed"
+
+
+class TargetFull(DrbackupError):
+    """The restore's target has no room."""
+
+    hint = "free space at the target and run the same command again: finished files are not fetched twice"
+
+
+class PathEscape(DrbackupError):
+    """A stored name points outside the restore's target. Nothing is written there, whatever the tree says."""
+
+    hint = "the tree was written by a compromised server: restore an older point, and tell the security officer"
+
+
+class RestoreMismatch(DrbackupError):
+    """What was restored differs from what was backed up."""
+
+    hint = "restore the same point from the other copy; run drbackup vault scrub"
+
+
+class DrillFailed(DrbackupError):
+    """The drill proved that the copy is not good enough, or could not prove that it is."""
+
+    exit_code = 21
+    hint = "read the drill's report (drbackup drill show); name an owner and a date; drill again"
+
+
+class ObjectiveBreached(DrbackupError):
+    """A promised RPO or RTO does not hold now."""
+
+    exit_code = 20
+    hint = "drbackup status names the sources; run a backup of them now"
+
+
+# --- controller ------------------------------------------------------------------------------------------------------
+
+
+class RunActive(DrbackupError):
+    """Another run of the same source is under way; two never run at once."""
+
+    hint = "wait for it (drbackup status), or let its lease run out if its process is gone"
+
+
+class CatalogUnusable(DrbackupError):
+    """The catalog can't be opened, is locked for too long, or was written by a newer drbackup."""
+
+    hint = "check the home folder's disk and rights; with a newer catalog, upgrade drbackup"
+
+
+class ClockSkewed(DrbackupError):
+    """The host's clock differs from the controller's by more than the limit, so times would lie."""
+
+    hint = "set up NTP on the host, then run again"
+
+
+class ServiceRefused(DrbackupError):
+    """A service is already running for this home, or may not start."""
+
+    hint = "see: systemctl status drbackupd"
+
+
+def all_errors() -> dict[str, type[DrbackupError]]:
+    """Every concrete error class by its ``code``."""
+    found: dict[str, type[DrbackupError]] = {}
+    pending = [DrbackupError]
+    while pending:
+        kind = pending.pop()
+        found[kind.__name__] = kind
+        pending.extend(kind.__subclasses__())
+    return found
+
+
+def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
+    """Raise-able copy of an error that crossed the wire.
+
+    ``fields`` has ``message`` and may have host, where, safe, hint. An unknown code becomes the base class, which
+    still exits non-zero.
+    """
+    kind = all_errors().get(code, DrbackupError)
+    message = fields.get("message", code)
+    rest = {name: fields[name] for name in ("host", "where", "safe", "hint") if fields.get(name)}
+    return kind(
+        message, host=rest.get("host"), where=rest.get("where"), safe=rest.get("safe"), hint=rest.get("hint")
+    )

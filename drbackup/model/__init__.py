@@ -1,0 +1,1 @@
+"""Pure decisions: policies, times, promises. No I/O, no clock, no randomness: they are parameters."""

@@ -1,0 +1,85 @@
+"""What a recovery point is, and the ladder it climbs.
+
+The words of this module cross every floor: the agent fills :class:`SourceFacts`, the vault signs them into a record,
+the catalog remembers a :class:`Point`, the reports show its :class:`Rung`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+class Rung(enum.IntEnum):
+    """How far a recovery point has been proven. Each rung includes the ones below it."""
+
+    WRITTEN = 1  # committed: every pack is in the store
+    CHECKSUMMED = 2  # every byte read back from the store and matched to its name
+    DECRYPTED = 3  # every chunk opened and matched to its id
+    RESTORED = 4  # written out in a sandbox, content digests match
+    APP_CHECKED = 5  # the policy's own checks passed on the restored copy
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", "-")
+
+
+class SourceKind(enum.StrEnum):
+    """The kinds of source an agent can copy."""
+
+    FILES = "files"
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What the agent says about the instant it copied. Times: UTC nanoseconds since the epoch, the agent's clock."""
+
+    pinned_ns: int
+    kind: str
+    tool: str = ""  # "pg_dump 15.18", "sqlite 3.40.1", …
+    server: str = ""  # the server's version, if there is one
+    position: str = ""  # LSN, GTID, exported snapshot id
+    canary_ns: int = 0  # instant written into the source's canary just before the pin; 0: no canary
+    skew_ns: int = 0  # agent's clock minus controller's, measured at the session's start
+    notes: tuple[str, ...] = ()  # things a person should know: skipped sockets, retried files
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sizes of one recovery point. Bytes."""
+
+    entries: int = 0
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0  # logical size of all content
+    new_bytes: int = 0  # content bytes not yet in the vault before this run
+    stored_bytes: int = 0  # bytes this run added to the store
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One committed copy of one source, as the catalog and the lists know it."""
+
+    id: str  # SHA-256 of the record object, 64 hex characters
+    name: str  # the record's object name inside the vault
+    system: str
+    source: str
+    domain: str
+    kind: str
+    pinned_at: datetime
+    committed_at: datetime
+    totals: Totals
+    rung: Rung = Rung.WRITTEN
+    rung_at: datetime | None = None
+    group: str = ""
+    held: str = ""  # reason of a hold; empty: none
+    copies: tuple[str, ...] = field(default=())
+
+    @property
+    def short(self) -> str:
+        """Twelve characters: enough to name a point on the command line."""
+        return self.id[:12]

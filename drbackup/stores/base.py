@@ -1,0 +1,90 @@
+"""What every store promises.
+
+A store keeps immutable bytes under plain names (``v1/d/<domain>/p/<sha256>``: letters, digits, ``. - _ /``; no empty,
+``.`` or ``..`` segment). Its methods raise only classes of :mod:`drbackup.errors`; everything else is a bug.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from drbackup.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]*(/[A-Za-z0-9_][A-Za-z0-9._=+@-]*)*")
+
+
+def require_name(name: str) -> str:
+    """``name`` itself when a store may carry it. Raises :class:`UsageError` otherwise.
+
+    Segments start with a letter, digit or underscore, so ``..`` and hidden names can't be formed; at most 255
+    characters a segment because some stores are folder trees underneath.
+    """
+    if not _NAME.fullmatch(name) or any(len(part) > 255 for part in name.split("/")):
+        raise UsageError(f"not an object name: {name!r}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One stored object. ``size`` in bytes."""
+
+    name: str
+    size: int
+    stored_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPut:
+    """A single upload that somebody without a credential may do: exactly these headers, exactly these bytes."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Create-once object storage.
+
+    Obligations of every implementation, held by ``tests/contract/test_stores.py``:
+
+    * :meth:`put` returns only when the bytes are durable (fsync, or the server's 2xx with a checksum the server
+      compared). Putting the same bytes under the same name again succeeds (a retry after a lost answer); other bytes
+      raise :class:`~drbackup.errors.ObjectExists` and change nothing. Of two racing writers one wins, whole.
+      A crash midway leaves either no object of that name or a complete one.
+    * :meth:`get` returns exactly the bytes asked for, or raises: :class:`ObjectMissing`, :class:`ObjectCorrupt` when
+      the range reaches past the end.
+    * No method deletes.
+    * Transient faults are retried inside, with backoff, up to the store's ``timeout`` (seconds); then
+      :class:`StoreUnavailable`. A store without room raises :class:`StoreFull`.
+    """
+
+    name: str
+
+    def put(self, name: str, data: bytes | memoryview) -> None: ...
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes ``[offset, offset+length)``; to the end when ``length`` is None."""
+        ...
+
+    def stat(self, name: str) -> Stat | None:
+        """Size of one object, None when there is none. Sees every completed :meth:`put` at once."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Every object whose name starts with ``prefix``, in no promised order."""
+        ...
+
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
+        """A signed upload of exactly ``size`` bytes with that SHA-256 digest, create-once and valid for minutes.
+
+        None: this store can't sign (a folder); the bytes then go through the wire.
+        """
+        ...
+
+    def sign_get(self, name: str) -> str | None:
+        """A URL that reads this object (``Range`` is free) for minutes; None when the store can't sign."""
+        ...
