@@ -1,0 +1,1 @@
+"""The drbackup command: reads the words, calls the controller, prints the result."""

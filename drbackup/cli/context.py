@@ -1,0 +1,101 @@
+"""What every command shares: where the installation is, how to print, what time it is.
+
+Owns the installation's lazy opening and the single result document of ``--json``. A command shows its result through
+:meth:`CliContext.show` exactly once; it never prints to stdout by other means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from drbackup.controller.installation import Installation
+
+JsonObject = dict[str, Any]
+
+
+def default_home() -> Path:
+    """``/var/lib/drbackup`` for root, else the XDG state folder's ``drbackup``."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/drbackup")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drbackup"
+
+
+DEFAULT_POLICIES = Path("/etc/drbackup/policies")
+
+
+@dataclass
+class CliContext:
+    """The state of one command's run."""
+
+    home: Path = field(default_factory=default_home)
+    policies_folder: Path = DEFAULT_POLICIES
+    json: bool = False
+    log_level: str = "warning"
+    log_format: str = "console"
+    document: JsonObject | None = None
+
+    def now(self) -> datetime:
+        """The present instant, UTC. The only clock of the command line."""
+        return datetime.now(UTC)
+
+    def installation(self) -> Installation:
+        """The opened installation. Raises :class:`~drbackup.errors.VaultMissing` when there is none in ``home``."""
+        return self._installation
+
+    @cached_property
+    def _installation(self) -> Installation:
+        from drbackup.controller.installation import Installation
+
+        return Installation.open(self.home, self.policies_folder)
+
+    def zone(self) -> tzinfo:
+        """The inventory's time zone: every time a person reads is shown in it."""
+        inventory = self.installation().policies.inventory
+        try:
+            return ZoneInfo(inventory.time_zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            return UTC
+
+    @cached_property
+    def console(self) -> Console:
+        """Stdout: the result and nothing else."""
+        return console_for(sys.stdout.isatty())
+
+    @cached_property
+    def err(self) -> Console:
+        """Stderr: progress and errors."""
+        return console_for(sys.stderr.isatty(), stderr=True)
+
+    def show(self, document: JsonObject, *renderables: RenderableType) -> None:
+        """The command's result: ``document`` with ``--json`` (printed once, at the end), else the renderables now."""
+        self.document = document
+        if not self.json:
+            for renderable in renderables:
+                self.console.print(renderable)
+
+
+def console_for(terminal: bool, *, stderr: bool = False) -> Console:
+    """A console that breaks no line of a pipe: without a terminal the width is that of a wide screen."""
+    width = None if terminal or "COLUMNS" in os.environ else 140
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_document(document: JsonObject) -> None:
+    """The one JSON document of a ``--json`` run on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+pass_cli = click.make_pass_decorator(CliContext)
