@@ -1,0 +1,69 @@
+"""Small secrets sealed to several recipients at once, and small objects signed by the evidence key."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from drbackup.errors import FormatUnsupported, ObjectCorrupt
+from drbackup.vault.keys import Keyring, SigningKey, key_id, seal_to, verify
+from drbackup.vault.suite import KEY_SIZE, SUITE
+from drbackup.wire.specs import Recipient
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    suite: int
+    sealed_keys: tuple[tuple[bytes, bytes], ...]  # (key id, HPKE sealed data key)
+    sealed: bytes  # AES-256-GCM, nonce 0: the key is used once
+
+
+class _Signed(msgspec.Struct, frozen=True, array_like=True):
+    body: bytes
+    signer: bytes  # key id of the evidence key
+    signature: bytes
+
+
+def seal_envelope(recipients: tuple[Recipient, ...], plain: bytes, context: bytes) -> bytes:
+    """``plain`` for any one of ``recipients``, bound to ``context``."""
+    key = os.urandom(KEY_SIZE)
+    keys = tuple((key_id(each.public), seal_to(each, key, context)) for each in recipients)
+    return msgspec.msgpack.encode(_Envelope(SUITE, keys, AESGCM(key).encrypt(bytes(12), plain, context)))
+
+
+def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
+    """Raises :class:`~drbackup.errors.WrongKey`, :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
+    try:
+        envelope = msgspec.msgpack.decode(blob, type=_Envelope)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"a sealed part can't be read: {bad}") from bad
+    if envelope.suite != SUITE:
+        raise FormatUnsupported(f"sealed with suite {envelope.suite}; this program knows suite {SUITE}")
+    key = keyring.open(envelope.sealed_keys, context)
+    try:
+        return AESGCM(key).decrypt(bytes(12), envelope.sealed, context)
+    except InvalidTag as bad:
+        raise ObjectCorrupt("a sealed part was altered") from bad
+
+
+def sign_object(magic: bytes, body: bytes, signer: SigningKey) -> bytes:
+    """``magic`` (8 bytes) and a msgpack array of body, signer's key id, and its signature over both."""
+    return magic + msgspec.msgpack.encode(_Signed(body, key_id(signer.public), signer.sign(magic + body)))
+
+
+def open_signed(magic: bytes, data: bytes, public: bytes, what: str) -> bytes:
+    """The body, once its signature is checked. ``public`` empty: only the form is checked (to learn the key).
+
+    Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, both naming ``what``.
+    """
+    if data[: len(magic)] != magic:
+        raise ObjectCorrupt(f"{what}: starts with {data[:8]!r} instead of {magic!r}", where=what)
+    try:
+        signed = msgspec.msgpack.decode(data[len(magic) :], type=_Signed)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"{what}: can't be read: {bad}", where=what) from bad
+    if public:
+        verify(public, magic + signed.body, signed.signature, what)
+    return signed.body

@@ -1,0 +1,59 @@
+"""Names of objects inside a vault. One place, so that a name is never spelled twice.
+
+``<prefix>/v1/vault`` · ``d/<domain>/p|t|i/<sha256>`` · ``r/<system>/<time>-<sha256>`` · ``e/<month>/<time>-<sha256>``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from drbackup.errors import UsageError
+
+PREFIX = "v1/"
+VAULT_NAME = PREFIX + "vault"
+DATA, TREE, INDEX = "p", "t", "i"
+PACK_KINDS = (DATA, TREE, INDEX)
+RECIPIENT_ROLES = {DATA: ("recovery", "drill"), TREE: ("recovery", "drill", "catalog")}
+RECIPIENT_ROLES[INDEX] = RECIPIENT_ROLES[TREE]
+_SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,126}")
+
+
+def require_segment(name: str) -> str:
+    """A system's or domain's name as part of an object name; lower case so that no store can mix two up."""
+    if not _SEGMENT.fullmatch(name):
+        raise UsageError(f"not usable in an object name: {name!r}", hint="use lower-case letters, digits, . _ -")
+    return name
+
+
+def pack_name(domain: str, kind: str, pack: bytes) -> str:
+    """Object name of a pack: ``pack`` is the SHA-256 of its bytes (32 bytes)."""
+    if kind not in PACK_KINDS or len(pack) != 32:
+        raise UsageError(f"not a pack: kind {kind!r}, {len(pack)} bytes of name")
+    return f"{PREFIX}d/{require_segment(domain)}/{kind}/{pack.hex()}"
+
+
+def timestamp(when: datetime) -> str:
+    """Seconds in UTC, compact, sorting by name: ``20261123T120000Z``."""
+    return when.strftime("%Y%m%dT%H%M%SZ")
+
+
+def record_prefix(system: str) -> str:
+    """Where the records of one system lie; of all systems when empty."""
+    return f"{PREFIX}r/{require_segment(system)}/" if system else f"{PREFIX}r/"
+
+
+def record_name(system: str, when: datetime, digest: str) -> str:
+    """``digest``: SHA-256 of the record object, hex."""
+    return f"{record_prefix(system)}{timestamp(when)}-{digest}"
+
+
+def evidence_name(when: datetime, digest: str) -> str:
+    """Drill evidence, by month."""
+    return f"{PREFIX}e/{when:%Y-%m}/{timestamp(when)}-{digest}"
+
+
+def digest_in_name(name: str) -> str:
+    """The 64 hex characters at the end of a hashed name; empty for others."""
+    tail = name[-64:]
+    return tail if re.fullmatch(r"[0-9a-f]{64}", tail) else ""
