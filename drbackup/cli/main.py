@@ -1,0 +1,102 @@
+"""The ``drbackup`` command: one entry, one place where errors become words and exit codes.
+
+Exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.md``. Only this module exits.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from drbackup import __version__
+from drbackup.cli.commands import CommandList, shared_options
+from drbackup.cli.context import CliContext, print_document
+from drbackup.cli.failures import document_of, explain
+from drbackup.cli.logs import configure
+from drbackup.errors import DrbackupError, Interrupted, UsageError
+from drbackup.reports.words import speak_by_environment
+
+cli = CommandList(
+    "drbackup",
+    params=list(shared_options()),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Disaster-tolerance backup for a city: policies, sealed copies, proven restores.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage or policy, 3 done in part, 10 vault missing, 12 wrong key, "
+    "20 objective breached, 21 drill failed, 130 interrupted.",
+)
+click.version_option(__version__, prog_name="drbackup")(cli)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: with everything unwound and exit code 130."""
+    raise KeyboardInterrupt
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command; the exit code. The result is on stdout, everything else on stderr."""
+    state = CliContext()
+    speak_by_environment()
+    configure(state.log_level, state.log_format)
+    try:
+        code = cli.main(args=arguments, prog_name="drbackup", obj=state, standalone_mode=False)
+        failure: DrbackupError | None = None
+        if isinstance(code, int) and code:
+            return code  # click's own exits: help asked for in the wrong place
+    except click.exceptions.NoArgsIsHelpError as problem:
+        click.echo(problem.format_message(), err=True)
+        return 2
+    except click.ClickException as problem:
+        failure = _usage(problem)
+        state.json = state.json or "--json" in (sys.argv if arguments is None else arguments)  # it may not be parsed yet
+    except (click.Abort, KeyboardInterrupt):
+        failure = Interrupted("interrupted", safe="finished steps are committed; unfinished ones left nothing behind")
+    except BrokenPipeError:
+        return 1  # the reader went away: nobody is left to be told
+    except DrbackupError as problem:
+        failure = problem
+    except Exception as problem:  # noqa: BLE001 - the last fence: whatever comes here is our bug, and is said to be
+        failure = _unexpected(problem)
+    return _finish(state, failure)
+
+
+def _finish(state: CliContext, failure: DrbackupError | None) -> int:
+    if failure is not None:
+        for line in explain(failure):
+            state.err.print(line, soft_wrap=True)
+        if state.log_level == "debug" and failure.__cause__ is not None:
+            traceback.print_exception(failure.__cause__, file=sys.stderr)
+    if state.json and (state.document is not None or failure is not None):
+        print_document({**(state.document or {}), **({"error": document_of(failure)} if failure else {})})
+    return failure.exit_code if failure else 0
+
+
+def _usage(problem: click.ClickException) -> UsageError:
+    """Click's complaint in our own form; the usage line goes into the hint."""
+    context = getattr(problem, "ctx", None)
+    path = context.command_path if context is not None else "drbackup"
+    return UsageError(problem.format_message(), hint=f"{path} --help")
+
+
+def _unexpected(problem: Exception) -> DrbackupError:
+    """A bug in drbackup, said as one."""
+    failure = DrbackupError(
+        f"unexpected {type(problem).__name__}: {problem}",
+        hint="this is a bug in drbackup: run again with --log-level debug and report what it prints",
+    )
+    failure.__cause__ = problem
+    return failure
+
+
+def main() -> None:
+    """Entry of the ``drbackup`` program."""
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
