@@ -32,7 +32,7 @@ def found_vault(store: Store, description: VaultDescription, signer: SigningKey)
 
 
 def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
-    """The vault's description. With ``evidence_key`` (32 bytes) it must be signed by that key, else by the key it names.
+    """The vault's description. It must be signed by ``evidence_key`` (32 bytes), or by the key it names if empty.
 
     Raises :class:`VaultMissing`, :class:`~drbackup.errors.SignatureInvalid`, :class:`FormatUnsupported`.
     """

@@ -1,8 +1,7 @@
 """The vault's keys: who can open, who can sign, and what a writer is given.
 
 Owns key generation from 32-byte seeds (so that each key fits on a line, a systemd credential or a custodian's paper),
-HPKE sealing of small secrets, Ed25519 signing, and the custodians' shares. No private half of the recovery key is ever
-written by this program: it exists as shares only.
+HPKE sealing of small secrets, and Ed25519 signing. The recovery key's shares are :mod:`drbackup.vault.custody`'s.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 
-import shamir_mnemonic
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
 
-from drbackup.errors import FormatUnsupported, SignatureInvalid, UsageError, WrongKey
+from drbackup.errors import SignatureInvalid, UsageError, WrongKey
 from drbackup.vault.suite import KEY_SIZE, derive
 from drbackup.wire.specs import DomainKeys, Recipient, Secret
 
@@ -119,23 +117,3 @@ def domain_keys(root_secret: bytes, domain: str, recipients: Iterable[Recipient]
         cut_key=Secret(derive(root_secret, "cut", context=context)),
         recipients=tuple(recipients),
     )
-
-
-def split_seed(seed: bytes, threshold: int, shares: int) -> list[str]:
-    """SLIP-39 word shares of a 32-byte seed: any ``threshold`` of ``shares`` bring it back."""
-    if not 1 <= threshold <= shares <= 16 or (threshold == 1 and shares > 1):
-        raise UsageError(f"{threshold} of {shares} custodians can't be done", hint="use for example 3-of-5")
-    return list(shamir_mnemonic.generate_mnemonics(1, [(threshold, shares)], seed)[0])
-
-
-def join_shares(shares: Sequence[str]) -> bytes:
-    """The seed again. Raises :class:`WrongKey` when the shares are too few, damaged or of different sets."""
-    try:
-        seed: bytes = shamir_mnemonic.combine_mnemonics([" ".join(share.split()) for share in shares])
-    except shamir_mnemonic.MnemonicError as bad:
-        raise WrongKey(
-            f"the shares do not join: {bad}", hint="check each share's words, and how many are needed"
-        ) from bad
-    if len(seed) != KEY_SIZE:
-        raise FormatUnsupported("the shares hold something else than a drbackup recovery key")
-    return seed

@@ -1,0 +1,81 @@
+"""Where a stream is cut into chunks.
+
+Two cutters: by content (FastCDC, Xia et al., USENIX ATC 2016, seeded from the domain's cut key) so that an insertion
+moves one boundary and not all; and fixed, for page files whose blocks never move. The cutter's parameters are not part
+of the format: a reader never cuts. They only decide how well two runs deduplicate, so changing them costs one full
+upload and no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pyfastcdc import FastCDC
+
+Block = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class CutSizes:
+    """Smallest, usual and largest chunk, in bytes."""
+
+    least: int = 256 << 10
+    usual: int = 1 << 20
+    most: int = 4 << 20
+
+
+class Cutter:
+    """Cuts streams by content. Stateless between streams; safe to share between threads."""
+
+    def __init__(self, cut_key: bytes, sizes: CutSizes | None = None) -> None:
+        self.sizes = sizes or CutSizes()
+        self._cdc = FastCDC(
+            avg_size=self.sizes.usual,
+            min_size=self.sizes.least,
+            max_size=self.sizes.most,
+            seed=int.from_bytes(cut_key[:8], "big"),
+        )
+
+    def cut(self, blocks: Iterable[Block]) -> Iterator[bytes]:
+        """The chunks of the joined blocks, in order; their concatenation is the input. Nothing for empty input.
+
+        The last chunk of a buffer is carried into the next one, because only more data (or the end) can tell whether
+        it is whole: so boundaries do not depend on how the stream was read.
+        """
+        carry = b""
+        wanted = 2 * self.sizes.most
+        gathered: list[Block] = []
+        size = 0
+        for block in blocks:
+            gathered.append(block if isinstance(block, bytes) else bytes(block))
+            size += len(block)
+            if size < wanted:
+                continue
+            buffer = b"".join((carry, *gathered))
+            gathered, size = [], 0
+            carry = b""
+            keep = len(buffer)
+            for chunk in self._cdc.cut_buf(buffer):
+                if chunk.offset + chunk.length == len(buffer):
+                    keep = chunk.offset
+                    break
+                yield buffer[chunk.offset : chunk.offset + chunk.length]
+            carry = buffer[keep:]
+        buffer = b"".join((carry, *gathered))
+        if buffer:
+            for chunk in self._cdc.cut_buf(buffer):
+                yield buffer[chunk.offset : chunk.offset + chunk.length]
+
+
+def cut_fixed(blocks: Iterable[Block], size: int) -> Iterator[bytes]:
+    """Chunks of ``size`` bytes (the last may be shorter), whatever the blocks' sizes are."""
+    buffer = bytearray()
+    for block in blocks:
+        buffer += block
+        whole = len(buffer) - len(buffer) % size
+        for start in range(0, whole, size):
+            yield bytes(buffer[start : start + size])
+        del buffer[:whole]
+    if buffer:
+        yield bytes(buffer)

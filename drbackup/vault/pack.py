@@ -1,0 +1,223 @@
+"""Packs: many sealed chunks in one immutable object, named by the SHA-256 of its bytes.
+
+Layout: header in the clear (magic, format, suite, kind, sealed data keys, salt, key commitment) · sealed chunks, one
+behind another · sealed table of the chunks · sealed footer (32 bytes: where the table begins). Nothing in the clear
+tells a length; the table is padded so that the whole object's size says little. A pack is self-sufficient: with the
+pack and a private key everything in it can be read.
+
+Nonces are ordinals under a key that is used for one pack only (HKDF of the session's data key and a random salt), so
+none repeats. The commitment stops a pack that opens under two keys (GCM does not commit).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from dataclasses import dataclass
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import constant_time
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from drbackup.errors import FormatUnsupported, ObjectCorrupt
+from drbackup.vault.keys import Keyring, key_id, seal_to
+from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
+from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
+from drbackup.wire.specs import DomainKeys
+
+MAGIC = b"DRBKPAC1"
+PACK_SIZE = 32 << 20  # a pack is closed once it has this many bytes
+HEADER_LIMIT = 16 << 10  # a reader asks for this much first; headers are far smaller
+FOOTER_SIZE = 16 + TAG_SIZE
+_HEADER_LENGTH = struct.Struct(">8sI")
+_TABLE_NONCE, _FOOTER_NONCE = 2**32 - 2, 2**32 - 1
+
+
+class PackHeader(msgspec.Struct, frozen=True, array_like=True):
+    """The clear part: msgpack, behind the magic and its u32 length."""
+
+    format: int
+    suite: int
+    kind: str
+    salt: bytes
+    commitment: bytes
+    sealed_keys: tuple[tuple[bytes, bytes], ...]  # (key id, HPKE sealed data key)
+
+
+class TableRow(msgspec.Struct, frozen=True, array_like=True):
+    """One chunk of a pack, in ordinal order. ``size`` sealed bytes (tag included), ``raw`` plain bytes."""
+
+    id: bytes
+    size: int
+    raw: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """One session's data key for one kind of pack, and its sealed forms for the headers."""
+
+    kind: str
+    domain: str
+    secret: bytes
+    sealed_keys: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def new(cls, kind: str, keys: DomainKeys) -> SessionKey:
+        """A fresh key, sealed to the recipients who may open this kind of pack. The writer forgets it at the end, so
+        a later compromise can't read what was written before."""
+        secret = os.urandom(KEY_SIZE)
+        roles = RECIPIENT_ROLES[kind]
+        sealed = tuple(
+            (key_id(each.public), seal_to(each, secret, key_context(kind, keys.domain)))
+            for each in keys.recipients
+            if each.role in roles
+        )
+        return cls(kind, keys.domain, secret, sealed)
+
+
+def key_context(kind: str, domain: str) -> bytes:
+    """What a sealed data key is bound to."""
+    return f"drbackup/1/data-key/{kind}/{domain}".encode()
+
+
+def _nonce(ordinal: int) -> bytes:
+    return ordinal.to_bytes(12, "big")
+
+
+def _pack_keys(secret: bytes, salt: bytes, kind: str, domain: str) -> tuple[bytes, bytes]:
+    """(sealing key, commitment) of one pack."""
+    context = f"{kind}/{domain}".encode()
+    both = derive(secret, "pack", salt=salt, context=context, size=2 * KEY_SIZE)
+    return both[:KEY_SIZE], both[KEY_SIZE:]
+
+
+def _padding(size: int) -> int:
+    """Bytes to add so that an object of ``size`` bytes tells little: Padmé (Nikitin et al., PETS 2019) steps, capped at
+    64 KiB because a full pack's size is near constant anyway."""
+    exponent = max(size.bit_length() - 1, 1)
+    step = 1 << max(exponent - exponent.bit_length(), 0)
+    return -size % min(step, 64 << 10)
+
+
+class PackBuilder:
+    """One open pack. Not thread-safe: its owner holds a lock around :meth:`add`."""
+
+    def __init__(self, key: SessionKey) -> None:
+        salt = os.urandom(32)
+        sealing, commitment = _pack_keys(key.secret, salt, key.kind, key.domain)
+        header = msgspec.msgpack.encode(PackHeader(FORMAT, SUITE, key.kind, salt, commitment, key.sealed_keys))
+        self.kind = key.kind
+        self.rows: list[TableRow] = []
+        self._gcm = AESGCM(sealing)
+        self._bound = f"drbackup/1/{key.kind}/{key.domain}/".encode() + salt
+        self._buffer = bytearray(PACK_SIZE + MAX_CHUNK)
+        self._used = _HEADER_LENGTH.size + len(header)
+        self._buffer[: self._used] = _HEADER_LENGTH.pack(MAGIC, len(header)) + header
+        self.offsets: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._used
+
+    @property
+    def full(self) -> bool:
+        return self._used >= PACK_SIZE
+
+    def add(self, chunk: bytes, raw: int, stored: bytes | memoryview) -> int:
+        """Seal one chunk; its ordinal. ``stored`` is a zstd frame, or the plain bytes when exactly ``raw`` long: the
+        length alone says which, so a frame that does not shrink must be given as plain bytes."""
+        ordinal = len(self.rows)
+        size = len(stored) + TAG_SIZE
+        if self._used + size > len(self._buffer):
+            self._buffer.extend(bytes(size))
+        self.offsets.append(self._used)
+        self._seal(ordinal, stored, chunk)
+        self.rows.append(TableRow(chunk, size, raw))
+        return ordinal
+
+    def finish(self) -> tuple[bytes, memoryview]:
+        """(SHA-256, the whole object). The builder is spent."""
+        table = msgspec.msgpack.encode(self.rows)
+        start = self._used
+        plain = struct.pack(">I", len(table)) + table
+        total = start + len(plain) + TAG_SIZE + FOOTER_SIZE
+        plain += bytes(_padding(total))
+        self._buffer.extend(bytes(max(0, start + len(plain) + 64 - len(self._buffer))))
+        self._seal(_TABLE_NONCE, plain, b"table")
+        self._seal(_FOOTER_NONCE, struct.pack(">QQ", start, len(plain) + TAG_SIZE), b"footer")
+        data = memoryview(self._buffer)[: self._used]
+        return hashlib.sha256(data).digest(), data
+
+    def _seal(self, nonce: int, plain: bytes | memoryview, label: bytes) -> None:
+        end = self._used + len(plain) + TAG_SIZE
+        with memoryview(self._buffer)[self._used : end] as room:
+            self._gcm.encrypt_into(_nonce(nonce), plain, self._bound + nonce.to_bytes(4, "big") + label, room)
+        self._used = end
+
+
+class PackOpener:
+    """Opens the chunks of one pack. Built from the pack's first bytes; needs no table for chunks a tree names."""
+
+    def __init__(self, head: bytes, domain: str, keyring: Keyring, what: str) -> None:
+        """``head``: at least the header (:data:`HEADER_LIMIT` bytes are always enough). Raises
+        :class:`ObjectCorrupt`, :class:`FormatUnsupported` or :class:`~drbackup.errors.WrongKey`, naming ``what``."""
+        header, self.header_size = read_header(head, what)
+        secret = keyring.open(header.sealed_keys, key_context(header.kind, domain))
+        sealing, commitment = _pack_keys(secret, header.salt, header.kind, domain)
+        if not constant_time.bytes_eq(commitment, header.commitment):
+            raise ObjectCorrupt(f"{what}: the key does not fit its commitment", where=what)
+        self.header = header
+        self._what = what
+        self._gcm = AESGCM(sealing)
+        self._bound = f"drbackup/1/{header.kind}/{domain}/".encode() + header.salt
+
+    def open(self, ordinal: int, sealed: bytes | memoryview, chunk: bytes) -> bytes:
+        """A chunk's stored bytes (still compressed). Raises :class:`ObjectCorrupt`."""
+        return self._open(ordinal, sealed, chunk)
+
+    def table(self, data: bytes | memoryview) -> list[tuple[TableRow, int]]:
+        """(row, offset) of every chunk, from the whole pack. Raises :class:`ObjectCorrupt`."""
+        footer = self._open(_FOOTER_NONCE, data[-FOOTER_SIZE:], b"footer")
+        start, size = struct.unpack(">QQ", footer)
+        plain = self._open(_TABLE_NONCE, data[start : start + size], b"table")
+        (length,) = struct.unpack_from(">I", plain)
+        try:
+            rows = msgspec.msgpack.decode(plain[4 : 4 + length], type=list[TableRow])
+        except msgspec.DecodeError as bad:
+            raise ObjectCorrupt(f"{self._what}: its table can't be read: {bad}", where=self._what) from bad
+        found = []
+        offset = self.header_size
+        for row in rows:
+            found.append((row, offset))
+            offset += row.size
+        return found
+
+    def _open(self, nonce: int, sealed: bytes | memoryview, label: bytes) -> bytes:
+        try:
+            return self._gcm.decrypt(_nonce(nonce), sealed, self._bound + nonce.to_bytes(4, "big") + label)
+        except (InvalidTag, ValueError) as bad:
+            raise ObjectCorrupt(f"{self._what}: chunk {nonce} was altered or is not its own", where=self._what) from bad
+
+
+def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
+    """(header, its size with magic and length). Raises :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
+    if len(head) < _HEADER_LENGTH.size:
+        raise ObjectCorrupt(f"{what}: {len(head)} bytes are too few for a pack", where=what)
+    magic, length = _HEADER_LENGTH.unpack_from(head)
+    if magic != MAGIC:
+        raise ObjectCorrupt(f"{what}: starts with {magic!r} instead of {MAGIC!r}", where=what)
+    end = _HEADER_LENGTH.size + length
+    if end > min(len(head), HEADER_LIMIT):
+        raise ObjectCorrupt(f"{what}: a header of {length} bytes", where=what)
+    try:
+        header = msgspec.msgpack.decode(head[_HEADER_LENGTH.size : end], type=PackHeader)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"{what}: its header can't be read: {bad}", where=what) from bad
+    if header.format != FORMAT or header.suite != SUITE or header.kind not in PACK_KINDS:
+        raise FormatUnsupported(
+            f"{what}: format {header.format}, suite {header.suite}, kind {header.kind!r}", where=what
+        )
+    return header, end
