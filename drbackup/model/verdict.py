@@ -1,0 +1,356 @@
+"""A drill's verdict, from what was measured and what was promised.
+
+Pure: measurements, promises and instants come in, a :class:`Judgement` with every reason goes out. The rules are few
+and each has one name (:class:`Rule`), so that a report can say in two languages why a drill ended as it did:
+
+* anything not measured is not proven, and what is not proven has failed;
+* a missing canary leaves the RPO unproven by data: 有条件通过 at best;
+* a promise (RTO, RPO) that was not kept is 未通过, however good the copy is;
+* a drill that did not run is 未执行 and counts as failed.
+
+Refuses to round in anybody's favour: figures are compared as measured.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+
+class Verdict(enum.StrEnum):
+    """How a drill ended."""
+
+    PASSED = "passed"
+    CONDITIONAL = "conditional"
+    FAILED = "failed"
+    NOT_RUN = "not-run"
+
+    @property
+    def label_zh(self) -> str:
+        return _LABELS[self]
+
+    @property
+    def proves(self) -> bool:
+        """May a recovery point climb to app-checked on this verdict? Never on a drill that failed or did not run."""
+        return self in {Verdict.PASSED, Verdict.CONDITIONAL}
+
+
+_LABELS = {
+    Verdict.PASSED: "通过",
+    Verdict.CONDITIONAL: "有条件通过",
+    Verdict.FAILED: "未通过",
+    Verdict.NOT_RUN: "未执行",
+}
+
+
+class Rule(enum.StrEnum):
+    """Why. The values are stable: they stand in signed evidence."""
+
+    NOT_STARTED = "not-started"
+    NO_SOURCE = "no-source"
+    NOT_RESTORED = "not-restored"
+    NO_CHECK = "no-check"
+    CHECK_UNANSWERED = "check-unanswered"
+    CHECK_ERROR = "check-error"
+    CHECK_MISMATCH = "check-mismatch"
+    RTO_UNMEASURED = "rto-unmeasured"
+    RTO_EXCEEDED = "rto-exceeded"
+    RPO_EXCEEDED = "rpo-exceeded"
+    POINT_TOO_OLD = "point-too-old"
+    CANARY_MISSING = "canary-missing"
+    CANARY_STALE = "canary-stale"
+    CANARY_IN_FUTURE = "canary-in-future"
+    WIPE_UNPROVEN = "wipe-unproven"
+    NEGATIVE_PASSED = "negative-passed"
+
+
+CONDITIONS = frozenset({Rule.NO_CHECK, Rule.CANARY_MISSING, Rule.CANARY_IN_FUTURE, Rule.WIPE_UNPROVEN})
+"""Findings that leave the copy's goodness standing. Every other rule fails the drill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One broken rule. ``subject``: a source, a check's number or nothing; ``seen``/``promised``: figures as text."""
+
+    rule: Rule
+    subject: str = ""
+    seen: str = ""
+    promised: str = ""
+
+    @property
+    def is_condition(self) -> bool:
+        return self.rule in CONDITIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a check's policy line expects. ``match``: expected and seen figures must be equal, with no difference."""
+
+    equals: str | None = None
+    min: Decimal | None = None
+    max: Decimal | None = None
+    match: bool = False
+
+    @property
+    def text(self) -> str:
+        """As a person reads it: ``= 3``, ``1000 … 2000``, ``match``."""
+        if self.match:
+            return "match"
+        if self.equals is not None:
+            return f"= {self.equals}"
+        if self.min is not None and self.max is not None:
+            return f"{self.min} … {self.max}"
+        return f"≥ {self.min}" if self.min is not None else f"≤ {self.max}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check as asked."""
+
+    number: int
+    kind: str  # sql, counts, files, across
+    source: str
+    expectation: Expectation
+    query: str = ""
+    other: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One check as measured on the restored copy."""
+
+    number: int
+    value: str = ""
+    expected: str = ""
+    compared: int = 0
+    wrong: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCheck:
+    """A check with its answer. ``seen`` None: no answer came."""
+
+    check: Check
+    seen: Seen | None
+    passed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One point of the drill. Instants on the controller's clock (skew already taken out).
+
+    ``newest``: this point stands for the RPO; an older point drawn by lot is only checked for being whole.
+    """
+
+    source: str
+    pinned_at: datetime
+    failure: str = ""
+    canary_at: datetime | None = None  # found inside the restored data
+    canary_noted_at: datetime | None = None  # what the point's own facts say was written before the pin
+    newest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """All that a drill that ran has to say for itself."""
+
+    declared_at: datetime
+    restored: Sequence[Restored]
+    checks: Sequence[Check]
+    seen: Sequence[Seen]
+    rto: timedelta | None  # declaration to the end of the last check
+    wiped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict and all its reasons. ``rpo``: the oldest canary's age at declaration, None where one is missing."""
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    checks: tuple[JudgedCheck, ...] = ()
+    rto: timedelta | None = None
+    rpo: timedelta | None = None
+    proven: frozenset[str] = field(default=frozenset())  # sources restored whole with every check on them passed
+
+
+def not_run(why: str) -> Judgement:
+    """The judgement on a drill that could not start, or whose host was lost before it measured anything."""
+    return Judgement(Verdict.NOT_RUN, (Reason(Rule.NOT_STARTED, seen=why),))
+
+
+def judge(measured: Measurements, *, rpo: timedelta, rto: timedelta) -> Judgement:
+    """The verdict on a drill that ran, against the promised ``rpo`` and ``rto``."""
+    checks = tuple(_judge_checks(measured.checks, measured.seen))
+    reasons = [
+        *_restore_reasons(measured.restored),
+        *_check_reasons(checks),
+        *_rto_reasons(measured.rto, rto),
+        *_rpo_reasons(measured, rpo),
+    ]
+    if not measured.wiped:
+        reasons.append(Reason(Rule.WIPE_UNPROVEN))
+    verdict = Verdict.PASSED
+    if reasons:
+        verdict = Verdict.CONDITIONAL if all(reason.is_condition for reason in reasons) else Verdict.FAILED
+    return Judgement(
+        verdict, tuple(reasons), checks, measured.rto, measured_rpo(measured), _proven(measured.restored, checks)
+    )
+
+
+def judge_negative(inner: Judgement) -> Judgement:
+    """A drill over a deliberately damaged copy must fail on a restore or a check, or the prover proves nothing."""
+    caught = {Rule.NOT_RESTORED, Rule.CHECK_ERROR, Rule.CHECK_MISMATCH}
+    if any(reason.rule in caught for reason in inner.reasons):
+        return Judgement(Verdict.PASSED, (), inner.checks, inner.rto)
+    if inner.verdict is Verdict.NOT_RUN:
+        return inner
+    return Judgement(Verdict.FAILED, (Reason(Rule.NEGATIVE_PASSED),), inner.checks, inner.rto)
+
+
+def measured_rpo(measured: Measurements) -> timedelta | None:
+    """Declaration minus the oldest of the newest points' canaries; None when any of them has no canary."""
+    ages: list[timedelta] = []
+    for restored in measured.restored:
+        if not restored.newest:
+            continue
+        if restored.canary_at is None:
+            return None
+        ages.append(measured.declared_at - restored.canary_at)
+    return max(ages, default=None)
+
+
+def text_digest(text: str) -> str:
+    """How a text result crosses the wire: by digest, because a check's answer may name a person."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _restore_reasons(restored: Sequence[Restored]) -> list[Reason]:
+    if not restored:
+        return [Reason(Rule.NO_SOURCE)]
+    return [Reason(Rule.NOT_RESTORED, one.source, one.failure) for one in restored if one.failure]
+
+
+def _judge_checks(checks: Sequence[Check], seen: Sequence[Seen]) -> list[JudgedCheck]:
+    answers = {answer.number: answer for answer in seen}
+    judged: list[JudgedCheck] = []
+    for check in checks:
+        answer = answers.get(check.number)
+        wrong = "no answer" if answer is None else _difference(check.expectation, answer)
+        judged.append(JudgedCheck(check, answer, not wrong, wrong))
+    return judged
+
+
+def _difference(expectation: Expectation, seen: Seen) -> str:
+    """Why ``seen`` does not meet ``expectation``; empty when it does."""
+    if seen.error:
+        return seen.error
+    if seen.wrong:
+        return f"{len(seen.wrong)} difference(s)" if expectation.match else f"wrong: {', '.join(seen.wrong)}"
+    if expectation.match:
+        return _match_difference(seen)
+    if expectation.equals is not None and not _same(seen.value, expectation.equals):
+        return f"{seen.value or 'nothing'} is not {expectation.equals}"
+    if expectation.min is None and expectation.max is None:
+        return "" if expectation.equals is not None else "the check expects nothing, so nothing is proven"
+    return _bounds_difference(expectation, seen.value)
+
+
+def _match_difference(seen: Seen) -> str:
+    if seen.compared == 0:
+        return "nothing was compared"
+    return "" if seen.value == seen.expected else f"{seen.value} is not {seen.expected}"
+
+
+def _bounds_difference(expectation: Expectation, value: str) -> str:
+    number = _number(value)
+    if number is None:
+        return "the result is not a number"
+    if expectation.min is not None and number < expectation.min:
+        return f"{number} is below {expectation.min}"
+    if expectation.max is not None and number > expectation.max:
+        return f"{number} is above {expectation.max}"
+    return ""
+
+
+def _same(value: str, equals: str) -> bool:
+    """Equal as numbers, as plain text, or as the digest of the expected text."""
+    left, right = _number(value), _number(equals)
+    if left is not None and right is not None:
+        return left == right
+    return value in {equals, text_digest(equals)}
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _check_reasons(checks: Sequence[JudgedCheck]) -> list[Reason]:
+    if not checks:
+        return [Reason(Rule.NO_CHECK)]
+    reasons: list[Reason] = []
+    for judged in checks:
+        if judged.passed:
+            continue
+        subject = f"#{judged.check.number} {judged.check.source}"
+        if judged.seen is None:
+            rule = Rule.CHECK_UNANSWERED
+        else:
+            rule = Rule.CHECK_ERROR if judged.seen.error else Rule.CHECK_MISMATCH
+        reasons.append(Reason(rule, subject, judged.reason, judged.check.expectation.text))
+    return reasons
+
+
+def _rto_reasons(seen: timedelta | None, promised: timedelta) -> list[Reason]:
+    if seen is None:
+        return [Reason(Rule.RTO_UNMEASURED, promised=str(promised))]
+    return [Reason(Rule.RTO_EXCEEDED, seen=str(seen), promised=str(promised))] if seen > promised else []
+
+
+def _rpo_reasons(measured: Measurements, promised: timedelta) -> list[Reason]:
+    reasons: list[Reason] = []
+    for one in measured.restored:
+        if one.failure:
+            continue  # nothing was restored, so there is no canary to speak of: already said
+        reasons.extend(_canary_reasons(one, measured.declared_at, promised))
+    return reasons
+
+
+def _canary_reasons(one: Restored, declared_at: datetime, promised: timedelta) -> list[Reason]:
+    """What one restored copy's canary says."""
+    if one.canary_at is None:
+        reasons = [Reason(Rule.CANARY_MISSING, one.source)]
+        # Data is never newer than the instant it was pinned at, so a pin beyond the promise is proof enough of failure.
+        age = declared_at - one.pinned_at
+        if one.newest and age > promised:
+            reasons.append(Reason(Rule.POINT_TOO_OLD, one.source, str(age), str(promised)))
+        return reasons
+    if one.canary_noted_at is not None and one.canary_at < one.canary_noted_at:
+        # The canary is written before the pin: older data than the record speaks of means another state was copied.
+        return [Reason(Rule.CANARY_STALE, one.source, one.canary_at.isoformat(), one.canary_noted_at.isoformat())]
+    if not one.newest:
+        return []
+    if one.canary_at > declared_at:
+        return [Reason(Rule.CANARY_IN_FUTURE, one.source, one.canary_at.isoformat(), declared_at.isoformat())]
+    age = declared_at - one.canary_at
+    return [Reason(Rule.RPO_EXCEEDED, one.source, str(age), str(promised))] if age > promised else []
+
+
+def _proven(restored: Sequence[Restored], checks: Sequence[JudgedCheck]) -> frozenset[str]:
+    """Sources whose restored copy had at least one check and no failing one. An across check speaks for both ends."""
+    good: set[str] = set()
+    bad = {one.source for one in restored if one.failure}
+    for judged in checks:
+        ends = {judged.check.source, judged.check.other} - {""}
+        (good if judged.passed else bad).update(ends)
+    return frozenset(good & {one.source for one in restored} - bad)
