@@ -1,0 +1,99 @@
+"""The five cron fields, as sets: minute, hour, day of month, month, day of week.
+
+The usual rules: ``*``, lists, ranges, ``/step``, names (``jan``, ``mon``), 7 is Sunday too, and when both day fields
+are restricted a day matching either counts. Which instants the local times are is decided in
+:mod:`drbackup.model.schedule`; nothing here knows a time zone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from drbackup.model.window import DAY_NAMES
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_CRON_DAYS = ("sun", *DAY_NAMES[:6])
+_LONGEST_GAP_DAYS = 8 * 366 + 1  # 29 February can be eight years away (2096 → 2104)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """One cron line. ``weekdays`` count from Monday 0, as Python does, not from Sunday as cron does."""
+
+    text: str
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    any_day: bool
+    any_weekday: bool
+
+    def matches(self, day: date) -> bool:
+        """Whether the line names any time on this local day."""
+        if day.month not in self.months:
+            return False
+        in_month, in_week = day.day in self.days, day.weekday() in self.weekdays
+        # Vixie cron's rule, which every administrator's crontab relies on: two restricted day fields are an "or".
+        return in_month and in_week if self.any_day or self.any_weekday else in_month or in_week
+
+    def times(self) -> list[int]:
+        """Minutes after local midnight, ascending, on a day that matches."""
+        return [hour * 60 + minute for hour in self.hours for minute in self.minutes]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_cron(text: str) -> Cron:
+    """Raises ``ValueError`` naming the wrong field, or saying that the line never comes (30 February)."""
+    fields = text.split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"a cron line has five fields (minute hour day month weekday), here {len(fields)}: like '30 2 * * *'"
+        )
+    minutes = _field("minute", fields[0], 0, 59)
+    hours = _field("hour", fields[1], 0, 23)
+    days = _field("day of month", fields[2], 1, 31)
+    months = _field("month", fields[3], 1, 12, _MONTHS)
+    weekdays = _field("day of week", fields[4], 0, 7, _CRON_DAYS)
+    cron = Cron(
+        text=text,
+        minutes=tuple(sorted(minutes)),
+        hours=tuple(sorted(hours)),
+        days=frozenset(days),
+        months=frozenset(months),
+        weekdays=frozenset((day - 1) % 7 for day in weekdays),
+        any_day=fields[2].startswith("*"),
+        any_weekday=fields[4].startswith("*"),
+    )
+    start = date(2096, 3, 1)  # a fixed day just after a leap day, before the longest gap there is
+    if not any(cron.matches(start + timedelta(days=ahead)) for ahead in range(_LONGEST_GAP_DAYS)):
+        raise ValueError(f"{text!r} names a day that never comes")
+    return cron
+
+
+def _field(name: str, text: str, low: int, high: int, words: tuple[str, ...] = ()) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        span, slash, step_text = part.partition("/")
+        step = _number(name, step_text, 1, high, ()) if slash else 1
+        first, dash, last = span.partition("-")
+        if span == "*":
+            start, end = low, high
+        else:
+            start = _number(name, first, low, high, words)
+            end = _number(name, last, low, high, words) if dash else (high if slash else start)
+        if end < start:
+            raise ValueError(f"the {name} field of the cron line counts backwards: {span!r}")
+        found.update(range(start, end + 1, step))
+    return found
+
+
+def _number(name: str, text: str, low: int, high: int, words: tuple[str, ...]) -> int:
+    if text.lower() in words:
+        return words.index(text.lower()) + low
+    if text.isascii() and text.isdigit() and low <= int(text) <= high:
+        return int(text)
+    raise ValueError(f"the {name} field of the cron line reads {text!r}: it takes {low} to {high}")

@@ -1,0 +1,150 @@
+"""What ``inventory.yaml`` says: the agents the controller can reach and the stores it can write to.
+
+Addresses and limits only; secrets are named by file and never stand in the inventory. References between entries (a
+``jump`` host) and from policies are judged in :mod:`drbackup.model.consistency`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from drbackup.model.policy import AbsolutePath, AgentName, Name, NonEmpty, Strict, _check_zone, _exactly_one
+from drbackup.model.quantities import Bandwidth, Duration, Whole, YesNo
+
+HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+
+def _host_key(value: object) -> object:
+    """``ssh-ed25519 AAAA… comment`` → kind and key only. Raises ``ValueError`` for anything else."""
+    if not isinstance(value, str):
+        return value
+    kind, _, rest = value.strip().partition(" ")
+    if kind not in HOST_KEY_KINDS:
+        raise ValueError(f"{kind!r} is not a host key's kind: expected a line like 'ssh-ed25519 AAAA…'")
+    body = rest.split()[0] if rest.split() else ""
+    try:
+        blob = base64.b64decode(body, validate=True)
+        (length,) = struct.unpack_from(">I", blob)
+        inner = blob[4 : 4 + length].decode("ascii")
+    except (binascii.Error, struct.error, UnicodeDecodeError):
+        raise ValueError(f"the {kind} host key is cut off or is not base64: copy the whole line") from None
+    if inner != kind:
+        raise ValueError(f"the host key says {kind} but holds another kind of key ({inner!r})")
+    return f"{kind} {body}"
+
+
+HostKey = Annotated[str, BeforeValidator(_host_key)]
+
+
+class AgentEntry(Strict):
+    """One agent: how the controller reaches it and how hard it may work."""
+
+    transport: Literal["local", "ssh"] = Field(description="local: a child process of the controller.")
+    host: str = Field(default="", description="Name or address (ssh).")
+    port: Whole = Field(default=22, ge=1, le=65535)
+    user: str = Field(default="drbackup", description="Account on the host (ssh).")
+    host_keys: tuple[HostKey, ...] = Field(default=(), description="Pinned public host keys; any one may answer.")
+    key_file: str = Field(default="", description="The controller's private key for this host.")
+    ssh_agent: YesNo = Field(default=False, description="Offer the keys of the running ssh-agent.")
+    jump: AgentName | None = Field(default=None, description="Another ssh agent to go through.")
+    command: tuple[NonEmpty, ...] = Field(default=(), description="How to start the agent there; empty: as deployed.")
+    install_folder: AbsolutePath = Field(default="/opt/drbackup-agent", description="Where deploy puts the agent.")
+    department: str = Field(default="", description="Who owns the host.")
+    route: Literal["direct", "tunnel"] = Field(
+        default="direct", description="How packs reach the store: from the host, or through the ssh connection."
+    )
+    workers: Whole = Field(default=2, ge=1, le=64)
+    bandwidth: Bandwidth = Field(default=0, description="Bytes per second, like 10MB/s; 0: no limit.")
+    state_folder: str = Field(default="", description="Where the agent keeps its cache; empty: its own default.")
+    sandbox: str = Field(default="", description="Folder for drills; empty: this host is no drill host.")
+    connect_timeout: Duration = timedelta(seconds=20)
+    stall_timeout: Duration = timedelta(minutes=5)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.transport == "ssh":
+            if not self.host:
+                raise ValueError("an ssh agent needs host")
+            if not self.host_keys:
+                raise ValueError("an ssh agent needs host_keys: an unpinned host is never trusted")
+            if not self.key_file and not self.ssh_agent:
+                raise ValueError("an ssh agent needs key_file, or ssh_agent: true")
+        else:
+            only_ssh = {"host", "port", "user", "host_keys", "key_file", "ssh_agent", "jump"} & self.model_fields_set
+            if only_ssh:
+                raise ValueError(f"a local agent has no {', '.join(sorted(only_ssh))}")
+            if self.route == "tunnel":
+                raise ValueError("a local agent has no ssh connection to tunnel through: use route: direct")
+        return self
+
+
+class DirectoryStore(Strict):
+    """A folder on a disk of the backup centre, with the same create-once rules as a bucket."""
+
+    path: AbsolutePath
+
+
+class S3Store(Strict):
+    """A bucket of any S3-speaking store."""
+
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    endpoint: str = Field(default="", description="https://… ; empty: the region's own.")
+    region: str = "us-east-1"
+    credentials_file: str = Field(default="", description="An AWS-style credentials file; empty: the environment's.")
+    lock_days: Whole = Field(default=0, ge=0, le=36600, description="Object lock of every object; 0: no lock.")
+    path_style: YesNo = Field(default=True, description="endpoint/bucket instead of bucket.endpoint.")
+    ca_file: str = Field(default="", description="Certificates to trust for the endpoint.")
+
+    @model_validator(mode="after")
+    def _address(self) -> Self:
+        if self.endpoint and not self.endpoint.startswith(("https://", "http://")):
+            raise ValueError(
+                f"endpoint {self.endpoint!r} must begin with https:// (or http:// inside one machine room)"
+            )
+        return self
+
+
+def _prefix(value: object) -> object:
+    """One way to write it from here on: empty, or ending with a slash."""
+    return f"{value}/" if isinstance(value, str) and value and not value.endswith("/") else value
+
+
+class StoreEntry(Strict):
+    """One place copies go to: exactly one kind, and the prefix of our vault inside it."""
+
+    directory: DirectoryStore | None = None
+    s3: S3Store | None = None
+    prefix: Annotated[
+        str, BeforeValidator(_prefix), StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*$")
+    ] = Field(default="", description="Folder inside the store, like city/; empty: the store's root.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        _exactly_one(self, ("directory", "s3"))
+        return self
+
+    @property
+    def lock_days(self) -> int:
+        """Days an object stays locked; 0: this store locks nothing."""
+        return self.s3.lock_days if self.s3 else 0
+
+
+class Inventory(Strict):
+    """The city's agents and stores."""
+
+    title: NonEmpty = Field(description="Whose backup centre this is; printed on every report.")
+    time_zone: Annotated[str, BeforeValidator(lambda v: _check_zone(v) if isinstance(v, str) else v)] = Field(
+        default="Asia/Shanghai", description="IANA name; the default of every schedule."
+    )
+    levels: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$")] = Field(
+        default="gbt20988-2007", description="The level table in levels/, by its file's name."
+    )
+    max_clock_skew: Duration = Field(default=timedelta(seconds=30), description="A larger skew refuses the run.")
+    agents: dict[AgentName, AgentEntry] = Field(min_length=1)
+    stores: dict[Name, StoreEntry] = Field(min_length=1)

@@ -1,0 +1,358 @@
+"""What a policy file says about one system, validated by itself.
+
+Owns the shape of ``policies/<system>.yaml``. What can only be seen across files (dead references, cycles, promises that
+cannot hold) is judged in :mod:`drbackup.model.consistency`. Every model is frozen and refuses unknown keys. Two values
+may be left out of the file and come from elsewhere when the folder is loaded: ``objectives`` from the level table, and
+``schedule.time_zone`` from the inventory; both are handed in as validation context (:class:`Defaults`).
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from drbackup.model.cron import Cron, parse_cron
+from drbackup.model.point import SourceKind
+from drbackup.model.quantities import ByteCount, Duration, Whole, YesNo, format_duration, parse_duration
+from drbackup.model.window import Blackouts, DailyWindow
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A system's or source's name: small letters, digits and dashes. It becomes part of object names and folders."""
+
+AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,125}[a-z0-9])?$")]
+"""An agent's name: dots allowed too, like ``db1.market-regulation``."""
+
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/")]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a policy may leave to the level table and the inventory. ``objectives``: level → (rpo, rto)."""
+
+    objectives: dict[int, tuple[timedelta, timedelta]]
+    time_zone: str = "Asia/Shanghai"
+
+
+class Strict(BaseModel):
+    """Base of every model read from a file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Objectives(Strict):
+    """The promise: at most ``rpo`` of work lost, back within ``rto`` of the declaration."""
+
+    rpo: Duration = Field(description="Recovery point objective: how much time's work may be lost at most.")
+    rto: Duration = Field(description="Recovery time objective: back in use this long after the declaration.")
+
+
+class Dependency(Strict):
+    """A system that must be back first. ``degraded``: this system can start without it, and reconnects later."""
+
+    system: Name = Field(description="The other system's name.")
+    degraded: YesNo = Field(default=False, description="Can start without it in a degraded mode; breaks a cycle.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"system": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(schema))]}
+
+
+class FilesPolicy(Strict):
+    """Directory trees on the agent's host."""
+
+    paths: tuple[AbsolutePath, ...] = Field(min_length=1, description="Absolute paths of the trees.")
+    exclude: tuple[NonEmpty, ...] = Field(default=(), description="Globs, matched on the whole path or on a name.")
+    one_filesystem: YesNo = Field(default=False, description="Do not cross into other mounted filesystems.")
+
+
+class SqlitePolicy(Strict):
+    """One SQLite database file, copied by the online backup API."""
+
+    path: AbsolutePath = Field(description="Absolute path of the database file.")
+
+
+class PostgresPolicy(Strict):
+    """One PostgreSQL database, dumped logically from one exported snapshot."""
+
+    database: NonEmpty = Field(description="The database's name.")
+    host: str = Field(default="", description="Host or socket folder; empty: the local socket.")
+    port: Whole = Field(default=0, ge=0, le=65535, description="0: the client's default.")
+    user: str = Field(default="", description="Role to connect as; empty: the agent's account.")
+    password_file: str = Field(default="", description="A pgpass file on the agent's host.")
+    jobs: Whole = Field(default=2, ge=1, le=64, description="Tables dumped at the same time.")
+    tools: str = Field(default="", description="Folder of psql and pg_dump; empty: the newest found.")
+    globals: YesNo = Field(default=True, description="Roles and tablespaces too.")
+
+
+class CommandPolicy(Strict):
+    """Any program's stdout, and the program that takes it back on stdin. Argument lists, never a shell line."""
+
+    backup: tuple[NonEmpty, ...] = Field(min_length=1, description="Program and arguments; stdout is the copy.")
+    restore: tuple[NonEmpty, ...] = Field(default=(), description="Program that reads the copy on stdin.")
+    environment_file: str = Field(default="", description="KEY=value lines on the agent's host, for secrets.")
+    name: NonEmpty = Field(default="stdout", description="File name of the output inside the recovery point.")
+
+    @field_validator("backup", "restore", mode="before")
+    @classmethod
+    def _not_a_line(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"{value!r} is one line: write a list of program and arguments, no shell is used")
+        return value
+
+
+class SourcePolicy(Strict):
+    """One database or tree: what is copied, where, and when its copy is too small to be true."""
+
+    name: Name = Field(description="Unique within the system.")
+    agent: AgentName = Field(description="The agent that reads it; named in inventory.yaml.")
+    files: FilesPolicy | None = None
+    sqlite: SqlitePolicy | None = None
+    postgres: PostgresPolicy | None = None
+    command: CommandPolicy | None = None
+    canary: YesNo = Field(default=True, description="Write a time mark into the source before each copy.")
+    min_bytes: ByteCount = Field(default=1, description="A smaller copy fails the run.")
+    max_shrink: float = Field(default=0.5, ge=0, le=1, description="Share that may vanish between two points.")
+    allow_empty: YesNo = Field(default=False, description="An empty copy is right for this source.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        _exactly_one(self, tuple(SourceKind))
+        return self
+
+    @property
+    def kind(self) -> SourceKind:
+        return next(kind for kind in SourceKind if getattr(self, kind) is not None)
+
+
+def _check_zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone: use an IANA name like Asia/Shanghai") from None
+    return value
+
+
+def _cron(value: object) -> Cron:
+    if isinstance(value, Cron):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a cron line is text of five fields, like '30 2 * * *'")
+    return parse_cron(value)
+
+
+class SchedulePolicy(Strict):
+    """When copies are due. The instants are worked out in :mod:`drbackup.model.schedule`."""
+
+    every: Duration | None = Field(default=None, description="A copy each such interval, at least 1m.")
+    cron: Annotated[
+        Cron | None,
+        PlainValidator(_cron),
+        PlainSerializer(lambda cron: cron and str(cron), return_type=str | None, when_used="json"),
+        WithJsonSchema({"type": "string", "examples": ["30 2 * * *"]}),
+    ] = Field(default=None, description="Five cron fields in local time, instead of every.")
+    time_zone: Annotated[str, BeforeValidator(lambda v: _check_zone(v) if isinstance(v, str) else v)] = Field(
+        default="Asia/Shanghai", description="IANA name; left out: the inventory's."
+    )
+    window: DailyWindow | None = Field(default=None, description="Copies start only in this daily span (with every).")
+    blackout: Blackouts = Field(default=(), description="Spans without a start; a due inside waits for the end.")
+    catch_up: Literal["once", "skip"] = Field(
+        default="once", description="After an outage: run once for all that was missed, or wait for the next due."
+    )
+    spread: YesNo = Field(default=True, description="Shift by a fixed share of the interval (with every).")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zone_of_inventory(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, dict) and "time_zone" not in value and isinstance(info.context, Defaults):
+            return {**value, "time_zone": info.context.time_zone}
+        return value
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        _exactly_one(self, ("every", "cron"))
+        if self.cron is not None and self.window is not None:
+            raise ValueError("a cron line already says when: leave window out, or use every with window")
+        if self.every is not None and self.every < timedelta(minutes=1):
+            raise ValueError(f"every: {format_duration(self.every)} is shorter than one minute")
+        if self.every is not None and self.window is not None:
+            day = timedelta(days=1)
+            if self.every > day and self.every % day:
+                raise ValueError("with a window, an interval longer than a day must be whole days, like 2d")
+        return self
+
+
+class KeepPolicy(Strict):
+    """How many hours, days, … keep one copy each, and how many app-checked points always stay."""
+
+    hourly: Whole = Field(default=0, ge=0, le=24 * 366)
+    daily: Whole = Field(default=0, ge=0, le=3660)
+    weekly: Whole = Field(default=0, ge=0, le=5300)
+    monthly: Whole = Field(default=0, ge=0, le=1200)
+    yearly: Whole = Field(default=0, ge=0, le=100)
+    at_least_drilled: Whole = Field(default=1, ge=0, le=100, description="App-checked points kept whatever their age.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not any((self.hourly, self.daily, self.weekly, self.monthly, self.yearly)):
+            raise ValueError("nothing would be kept: set at least one of hourly, daily, weekly, monthly, yearly")
+        return self
+
+    @property
+    def horizon(self) -> timedelta:
+        """How old the oldest kept point may get: the time a store's lock must cover."""
+        return max(
+            timedelta(hours=self.hourly),
+            timedelta(days=self.daily),
+            timedelta(weeks=self.weekly),
+            timedelta(days=31 * self.monthly),
+            timedelta(days=366 * self.yearly),
+        )
+
+
+Scalar = str | int | float | bool | None
+
+
+class Expect(Strict):
+    """What the first column of the first row must be."""
+
+    equals: Scalar = None
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("an expectation needs one of equals, min, max")
+        if "equals" in self.model_fields_set and len(self.model_fields_set) > 1:
+            raise ValueError("equals stands alone: leave out min and max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}: nothing can pass")
+        return self
+
+
+CheckKind = Literal["sql", "counts", "files", "across"]
+
+
+class CheckPolicy(Strict):
+    """One check on the restored copy, in exactly one of four forms (see :attr:`kind`)."""
+
+    source: Name | None = None
+    sql: NonEmpty | None = None
+    expect: Expect | None = None
+    counts: Literal["match"] | None = None
+    files: Literal["match"] | None = None
+    across: tuple[Name, Name] | None = Field(default=None, description="[database source, files source]")
+    each: Literal["exists_in_files"] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = {key for key in type(self).model_fields if getattr(self, key) is not None}
+        if given not in _CHECK_FORMS.values():
+            forms = " · ".join("{" + ", ".join(form) + "}" for form in map(sorted, _CHECK_FORMS.values()))
+            raise ValueError(
+                f"a check has exactly one of these sets of keys: {forms}; here: {', '.join(sorted(given))}"
+            )
+        return self
+
+    @property
+    def kind(self) -> CheckKind:
+        """sql: one query's value; counts, files: what was counted at the pinned instant; across: rows to files."""
+        if self.across is not None:
+            return "across"
+        if self.sql is not None:
+            return "sql"
+        return "counts" if self.counts else "files"
+
+
+_CHECK_FORMS = {
+    "sql": {"source", "sql", "expect"},
+    "counts": {"source", "counts"},
+    "files": {"source", "files"},
+    "across": {"across", "sql", "each"},
+}
+
+
+def _drill_every(value: object) -> str | timedelta:
+    if value in ("day", "week", "month"):
+        return str(value)
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not how often: write day, week, month, or a length like 14d") from None
+
+
+class DrillPolicy(Strict):
+    """How often the copy is restored and proven, on which host, by which checks."""
+
+    every: Annotated[
+        Literal["day", "week", "month"] | timedelta,
+        PlainValidator(_drill_every),
+        PlainSerializer(lambda v: v if isinstance(v, str) else format_duration(v), return_type=str, when_used="json"),
+        WithJsonSchema({"type": "string", "examples": ["day", "week", "month", "14d"]}),
+    ] = Field(default="month", description="day, week, month, or a length of time.")
+    on: AgentName = Field(description="The drill host's agent; it needs a sandbox in inventory.yaml.")
+    checks: tuple[CheckPolicy, ...] = Field(min_length=1, description="All must pass.")
+
+
+class Policy(Strict):
+    """One system: its promise, what is copied when and where, what is kept, and how that is proven."""
+
+    system: Name = Field(description="The system's name; the file is named after it.")
+    title: NonEmpty = Field(description="What people call it.")
+    department: NonEmpty = Field(description="Who owns it.")
+    level: Whole = Field(ge=1, le=6, description="Aimed-at level of GB/T 20988.")
+    objectives: Objectives = Field(description="Left out, or in part: the level's numbers.")
+    depends_on: tuple[Dependency, ...] = Field(default=(), description="Systems that must be back first.")
+    sources: tuple[SourcePolicy, ...] = Field(min_length=1)
+    schedule: SchedulePolicy
+    keep: KeepPolicy
+    copies: tuple[Name, ...] = Field(min_length=1, description="Stores, the first is written first.")
+    drill: DrillPolicy | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _objectives_of_level(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict) or not isinstance(info.context, Defaults):
+            return value
+        level, given = value.get("level"), value.get("objectives", {})
+        promised = info.context.objectives.get(level) if isinstance(level, int) else None
+        if promised is None or not isinstance(given, dict):
+            return value
+        # A level that allows no loss at all has no length to promise: the file must say what is really promised.
+        from_level = {key: length for key, length in zip(("rpo", "rto"), promised, strict=True) if length}
+        return {**value, "objectives": {**from_level, **given}}
+
+    def source(self, name: str) -> SourcePolicy | None:
+        return next((source for source in self.sources if source.name == name), None)
+
+
+def _exactly_one(model: BaseModel, keys: tuple[str, ...]) -> None:
+    given = [str(key) for key in keys if getattr(model, key) is not None]
+    if len(given) != 1:
+        wanted = ", ".join(map(str, keys))
+        raise ValueError(f"exactly one of {wanted} is needed, here: {', '.join(given) or 'none'}")

@@ -1,0 +1,132 @@
+"""Spans of local time a policy names: the daily window a backup may start in, and blackouts it must keep out of.
+
+Grammar: ``22:00-06:00`` (every day, past midnight if the end is not after the start), ``mon-fri 08:00-18:00``,
+``sat,sun 00:00-24:00``, and for blackouts also whole days ``2026-12-28..2027-01-03`` (both included). Times are the
+policy's local time; which instant that is, is decided in :mod:`drbackup.model.schedule`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EVERY_DAY = frozenset(range(7))
+_WINDOW = re.compile(r"(?:(?P<days>[a-z,-]+) )?(?P<open>\d\d:\d\d)-(?P<close>\d\d:\d\d)")
+_DATES = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?")
+_WINDOW_HELP = "write it like 22:00-06:00 or mon-fri 20:00-23:30"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of minutes that opens on some weekdays. ``close`` > ``open`` always: past midnight it exceeds 1440."""
+
+    open: int  # minutes after local midnight, 0..1439
+    close: int  # minutes after the same midnight, up to 2880
+    days: frozenset[int] = _EVERY_DAY  # weekdays it opens on, Monday 0
+
+    @property
+    def minutes(self) -> int:
+        return self.close - self.open
+
+    def __str__(self) -> str:
+        span = f"{_clock(self.open)}-{_clock(self.close if self.close <= 1440 else self.close - 1440)}"
+        return span if self.days == _EVERY_DAY else f"{','.join(DAY_NAMES[d] for d in sorted(self.days))} {span}"
+
+
+@dataclass(frozen=True, slots=True)
+class DateSpan:
+    """Whole local days, both ends included."""
+
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+
+def parse_window(value: object) -> Window:
+    """Raises ``ValueError`` with the right way to write it."""
+    if isinstance(value, Window):
+        return value
+    match = _WINDOW.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a daily window: {_WINDOW_HELP}")
+    opens, closes = _minutes(match["open"]), _minutes(match["close"])
+    if opens == 1440:
+        raise ValueError(f"{value!r} opens at 24:00: write 00:00")
+    if opens == closes:
+        raise ValueError(f"{value!r} is empty: for the whole day write 00:00-24:00, or leave the window out")
+    days = _parse_days(match["days"]) if match["days"] else _EVERY_DAY
+    return Window(opens, closes if closes > opens else closes + 1440, days)
+
+
+def parse_blackout(value: object) -> Window | DateSpan:
+    """A daily window or a span of dates. Raises ``ValueError`` with the right way to write it."""
+    if isinstance(value, DateSpan):
+        return value
+    match = _DATES.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        try:
+            return parse_window(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or dates like 2026-12-28..2027-01-03") from None
+    try:
+        first, last = date.fromisoformat(match[1]), date.fromisoformat(match[2] or match[1])
+    except ValueError:
+        raise ValueError(f"{value!r} names a day that is not in the calendar") from None
+    if last < first:
+        raise ValueError(f"{value!r} ends before it begins")
+    return DateSpan(first, last)
+
+
+def _parse_blackouts(value: object) -> tuple[Window | DateSpan, ...]:
+    return tuple(parse_blackout(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _minutes(clock: str) -> int:
+    hours, minutes = int(clock[:2]), int(clock[3:])
+    if minutes > 59 or hours * 60 + minutes > 1440:
+        raise ValueError(f"{clock} is not a time of day: 00:00 to 24:00")
+    return hours * 60 + minutes
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _parse_days(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first not in DAY_NAMES or (last or first) not in DAY_NAMES:
+            raise ValueError(f"{part!r} is not a weekday: use {' '.join(DAY_NAMES)}, like mon-fri or sat,sun")
+        start, end = DAY_NAMES.index(first), DAY_NAMES.index(last or first)
+        found.update(range(start, end + 1) if start <= end else [*range(start, 7), *range(end + 1)])
+    return frozenset(found)
+
+
+def _window_schema(dates: bool) -> dict[str, Any]:
+    examples = ["22:00-06:00", "mon-fri 20:00-23:30"] + (["2026-12-28..2027-01-03"] if dates else [])
+    return {"type": "string", "examples": examples}
+
+
+DailyWindow = Annotated[
+    Window,
+    PlainValidator(parse_window),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(_window_schema(dates=False)),
+]
+
+Blackouts = Annotated[
+    tuple[Window | DateSpan, ...],
+    PlainValidator(_parse_blackouts),
+    PlainSerializer(lambda spans: [str(span) for span in spans], return_type=list[str], when_used="json"),
+    WithJsonSchema(
+        {"anyOf": [_window_schema(dates=True), {"type": "array", "items": _window_schema(dates=True)}]},
+    ),
+]
