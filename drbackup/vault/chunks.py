@@ -1,0 +1,242 @@
+"""From plain chunks to stored packs: name, ask, compress, seal, upload, on a few threads with bounded memory.
+
+One :class:`ChunkSink` serves one kind of pack in one session. Chunks are handed over in batches; a worker names them,
+asks the depot once per batch which are missing, compresses those and seals them into the one open pack. A full pack is
+closed and uploaded by another thread. A :class:`Chunk` learns its place when its pack is stored.
+
+A crash anywhere here leaves packs in the store that no record names: the next run finds their chunks through the
+controller and does not send them again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import zstandard
+
+from drbackup.vault.pack import PackBuilder, SessionKey
+from drbackup.vault.suite import chunk_id
+from drbackup.wire.messages import Place
+
+BATCH_BYTES = 4 << 20
+BATCH_CHUNKS = 256
+UPLOADS = 2  # packs being uploaded at once; with the open one they bound the memory
+LEVEL = 3
+
+
+class Depot(Protocol):
+    """Where a writer asks and stores. Thread-safe. Raises :mod:`drbackup.errors` only."""
+
+    def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
+        """The places of those of ``ids`` (32 bytes each) that the domain has; the others are missing."""
+        ...
+
+    def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
+        """Store a pack; returns when it is durable and its chunks are remembered."""
+        ...
+
+
+class Chunk:
+    """A chunk on its way. ``place`` is None until its pack is stored (or it was found in the vault)."""
+
+    __slots__ = ("data", "id", "place", "raw", "twin")
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes | None = data
+        self.raw = len(data)
+        self.id = b""
+        self.place: Place | None = None
+        self.twin: Chunk | None = None  # the same content, earlier in this session
+
+    def settled(self) -> Place | None:
+        """Its place, or its twin's."""
+        return self.place if self.twin is None else self.twin.settled()
+
+
+class ChunkSink:
+    """Takes chunks, stores the missing ones. ``add`` may be called from several threads."""
+
+    def __init__(self, depot: Depot, key: SessionKey, id_key: bytes, workers: int) -> None:
+        self.new_bytes = 0
+        self.stored_bytes = 0
+        self.packs: set[bytes] = set()
+        self.tables: list[tuple[bytes, list[Place]]] = []
+        self._depot = depot
+        self._key = key
+        self._id_key = id_key
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"seal-{key.kind}")
+        self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix=f"send-{key.kind}")
+        self._batches = threading.BoundedSemaphore(workers + 1)
+        self._packs_in_flight = threading.BoundedSemaphore(UPLOADS)
+        self._local = threading.local()
+        self._lock = threading.Lock()  # guards everything below, and the counters
+        self._batch: list[Chunk] = []
+        self._batch_bytes = 0
+        self._pending: dict[bytes, Chunk] = {}  # named in this session, not yet stored
+        self._builder: PackBuilder | None = None
+        self._open: list[Chunk] = []  # chunks of the open pack
+        self._error: BaseException | None = None
+
+    def add(self, data: bytes) -> Chunk:
+        """Hand one chunk over. Raises what a worker raised before."""
+        chunk = Chunk(data)
+        with self._lock:
+            self._raise_error()
+            self._batch.append(chunk)
+            self._batch_bytes += chunk.raw
+            if self._batch_bytes < BATCH_BYTES and len(self._batch) < BATCH_CHUNKS:
+                return chunk
+            batch = self._take_batch()
+        self._submit(batch)
+        return chunk
+
+    def push(self) -> None:
+        """Let the workers have what is gathered so far, without waiting for a full batch."""
+        with self._lock:
+            batch = self._take_batch()
+        if batch:
+            self._submit(batch)
+
+    def hurry(self) -> None:
+        """Close the open pack before it is full, so that what waits for its place need not wait for more data."""
+        self.push()
+        with self._lock:
+            closing = self._take_pack()
+        if closing:
+            self._close_pack(*closing)
+
+    def finish(self) -> None:
+        """Store everything handed over. Afterwards every chunk has its place. Raises what went wrong."""
+        self.push()
+        self._pool.shutdown(wait=True)
+        with self._lock:
+            self._raise_error()
+            closing = self._take_pack()
+        if closing:
+            self._close_pack(*closing)
+        self._uploads.shutdown(wait=True)
+        with self._lock:
+            self._raise_error()
+
+    def abort(self) -> None:
+        """Stop the workers; nothing more is stored."""
+        with self._lock:
+            self._error = self._error or RuntimeError("the writer was abandoned")
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._uploads.shutdown(wait=True, cancel_futures=True)
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def _take_batch(self) -> list[Chunk]:
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        return batch
+
+    def _submit(self, batch: list[Chunk]) -> None:
+        self._batches.acquire()
+        self._watch(self._pool.submit(self._work, batch), self._batches.release)
+
+    def _watch(self, future: Future[None], after: Callable[[], None]) -> None:
+        def done(ended: Future[None]) -> None:
+            after()
+            if not ended.cancelled() and (error := ended.exception()) is not None:
+                with self._lock:
+                    self._error = self._error or error
+
+        future.add_done_callback(done)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, batch: list[Chunk]) -> None:
+        for chunk in batch:
+            assert chunk.data is not None
+            chunk.id = chunk_id(self._id_key, chunk.data)
+        for chunk in self._missing(batch):
+            assert chunk.data is not None
+            self._seal(chunk, self._compress(chunk.data))
+            chunk.data = None
+
+    def _missing(self, batch: list[Chunk]) -> list[Chunk]:
+        fresh: list[Chunk] = []
+        with self._lock:
+            self._raise_error()
+            for chunk in batch:
+                if (twin := self._pending.get(chunk.id)) is not None:
+                    chunk.twin, chunk.data = twin, None
+                else:
+                    self._pending[chunk.id] = chunk
+                    fresh.append(chunk)
+        found = self._depot.locate([chunk.id for chunk in fresh]) if fresh else {}
+        missing: list[Chunk] = []
+        with self._lock:
+            for chunk in fresh:
+                if (place := found.get(chunk.id)) is not None:
+                    chunk.place, chunk.data = place, None
+                    self.packs.add(place.pack)
+                    self._pending.pop(chunk.id, None)
+                else:
+                    self.new_bytes += chunk.raw
+                    missing.append(chunk)
+        return missing
+
+    def _compress(self, data: bytes) -> bytes:
+        if not hasattr(self._local, "zstd"):
+            self._local.zstd = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
+        packed: bytes = self._local.zstd.compress(data)
+        return packed if len(packed) < len(data) else data
+
+    def _seal(self, chunk: Chunk, stored: bytes) -> None:
+        closing = None
+        with self._lock:
+            self._raise_error()
+            if self._builder is None:
+                self._builder = PackBuilder(self._key)
+            self._builder.add(chunk.id, chunk.raw, stored)
+            self._open.append(chunk)
+            if self._builder.full:
+                closing = self._take_pack()
+        if closing:
+            self._close_pack(*closing)
+
+    # --- packs ---------------------------------------------------------------------------------------------------
+
+    def _take_pack(self) -> tuple[PackBuilder, list[Chunk]] | None:
+        if self._builder is None:
+            return None
+        taken = (self._builder, self._open)
+        self._builder, self._open = None, []
+        return taken
+
+    def _close_pack(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
+        self._packs_in_flight.acquire()
+        self._watch(self._uploads.submit(self._upload, builder, chunks), self._packs_in_flight.release)
+
+    def _upload(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
+        with self._lock:
+            self._raise_error()
+        name, data = builder.finish()
+        places = [
+            Place(row.id, name, ordinal, offset, row.size, row.raw)
+            for ordinal, (row, offset) in enumerate(zip(builder.rows, builder.offsets, strict=True))
+        ]
+        self._depot.put(builder.kind, name, data, places)
+        with self._lock:
+            self.stored_bytes += len(data)
+            self.packs.add(name)
+            self.tables.append((name, places))
+            for chunk, place in zip(chunks, places, strict=True):
+                chunk.place = place
+                # From here on the depot knows it: a later twin is found by locate, and memory stays bounded.
+                self._pending.pop(chunk.id, None)
+
+
+def unpack(stored: bytes, raw: int, inflate: zstandard.ZstdDecompressor) -> bytes:
+    """A chunk's plain bytes from what was sealed. ``raw`` bounds the memory. Raises ``zstandard.ZstdError``."""
+    if len(stored) == raw:
+        return stored
+    plain: bytes = inflate.decompress(stored, max_output_size=raw)
+    return plain

@@ -1,0 +1,139 @@
+"""Reads one recovery point: root → pages → entries → contents, everything authenticated on the way.
+
+Reads are windows of packs (8 MiB, aligned) kept in a small cache, because neighbours in a tree lie near each other in
+packs: a full restore reads each pack about once, a single file a window or two. Not thread-safe: one reader a thread.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+import zstandard
+from blake3 import blake3
+
+from drbackup.errors import ObjectCorrupt, RestoreMismatch
+from drbackup.vault.chunks import unpack
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import DATA, TREE, pack_name
+from drbackup.vault.pack import HEADER_LIMIT, PackOpener
+from drbackup.vault.suite import MAX_CHUNK
+from drbackup.vault.tree import Entry, Extent, Root, decode_page, decode_root, decode_top, path_key
+from drbackup.wire.messages import Place
+
+WINDOW = 8 << 20
+_WINDOWS, _CHUNKS, _OPENERS = 6, 8, 256
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Fetch(Protocol):
+    """Where a reader gets bytes of packs. Raises :mod:`drbackup.errors` only."""
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+        """Bytes ``[offset, offset+length)`` of a pack, fewer when it ends before."""
+        ...
+
+
+class PointReader:
+    """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record."""
+
+    def __init__(self, fetch: Fetch, keyring: Keyring, domain: str, root: bytes) -> None:
+        self._fetch = fetch
+        self._keyring = keyring
+        self._domain = domain
+        self.root: Root = decode_root(root)
+        self._windows: OrderedDict[tuple[str, bytes, int], bytes] = OrderedDict()
+        self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
+        self._openers: OrderedDict[tuple[str, bytes], PackOpener] = OrderedDict()
+        self._inflate = zstandard.ZstdDecompressor()
+        self.fetched_bytes = 0
+
+    def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
+        """Entries in path order: all, or ``prefix`` itself and what lies below it."""
+        pages = decode_top(self._chunk(TREE, self.root.top), "the tree's top")
+        start = 0
+        if prefix:
+            start = max(bisect_right([path_key(page.first) for page in pages], path_key(prefix)) - 1, 0)
+        below = prefix + b"/"
+        for page in pages[start:]:
+            if prefix and path_key(page.first) > path_key(prefix) and not page.first.startswith(below):
+                return
+            for entry in decode_page(self._chunk(TREE, page.place), "the tree"):
+                if not prefix or entry.path == prefix or entry.path.startswith(below):
+                    yield entry
+
+    def find(self, path: bytes) -> Entry | None:
+        """The entry of exactly this path."""
+        return next((entry for entry in self.entries(path) if entry.path == path), None)
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """The entry's bytes in order, without its holes. Every piece is authenticated before it is given out.
+
+        Raises :class:`ObjectCorrupt` when a piece is damaged, and :class:`RestoreMismatch` behind the last piece when
+        the whole does not have the digest that was taken while the source was read.
+        """
+        hasher = blake3()
+        for piece in map(self._piece, entry.extents):
+            hasher.update(piece)
+            yield piece
+        if entry.digest and hasher.digest() != entry.digest:
+            raise RestoreMismatch(f"{entry.path!r}: the restored content has another digest than the copied one")
+
+    def _piece(self, extent: Extent) -> bytes:
+        chunk = self._chunk(DATA, extent.place)
+        if extent.start < 0 or extent.length < 0 or extent.start + extent.length > len(chunk):
+            raise ObjectCorrupt("an extent reaches outside its chunk", where=extent.place.pack.hex())
+        if extent.length == len(chunk):
+            return chunk
+        return chunk[extent.start : extent.start + extent.length]
+
+    def _chunk(self, kind: str, place: Place) -> bytes:
+        if (known := self._chunks.get(place.id)) is not None:
+            self._chunks.move_to_end(place.id)
+            return known
+        what = pack_name(self._domain, kind, place.pack)
+        if not 0 <= place.raw <= MAX_CHUNK or not 0 <= place.size <= 2 * MAX_CHUNK:
+            raise ObjectCorrupt(f"{what}: a chunk claims {place.raw} bytes", where=what)
+        opener = self._opener(kind, place.pack, what)
+        stored = opener.open(place.ordinal, self._range(kind, place.pack, place.offset, place.size), place.id)
+        try:
+            plain = unpack(stored, place.raw, self._inflate)
+        except zstandard.ZstdError as bad:
+            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} does not decompress: {bad}", where=what) from bad
+        if len(plain) != place.raw:
+            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} has {len(plain)} bytes, not {place.raw}", where=what)
+        _remember(self._chunks, place.id, plain, _CHUNKS)
+        return plain
+
+    def _opener(self, kind: str, pack: bytes, what: str) -> PackOpener:
+        key = (kind, pack)
+        if (known := self._openers.get(key)) is None:
+            known = PackOpener(self._range(kind, pack, 0, HEADER_LIMIT), self._domain, self._keyring, what)
+            if known.header.kind != kind:
+                raise ObjectCorrupt(f"{what}: is of kind {known.header.kind!r}", where=what)
+            _remember(self._openers, key, known, _OPENERS)
+        return known
+
+    def _range(self, kind: str, pack: bytes, offset: int, length: int) -> bytes:
+        first, last = offset // WINDOW, max(offset + length - 1, offset) // WINDOW
+        joined = b"".join(self._window(kind, pack, number) for number in range(first, last + 1))
+        return joined[offset - first * WINDOW : offset - first * WINDOW + length]
+
+    def _window(self, kind: str, pack: bytes, number: int) -> bytes:
+        key = (kind, pack, number)
+        if (known := self._windows.get(key)) is None:
+            known = self._fetch.fetch(kind, self._domain, pack, number * WINDOW, WINDOW)
+            self.fetched_bytes += len(known)
+            _remember(self._windows, key, known, _WINDOWS)
+        else:
+            self._windows.move_to_end(key)
+        return known
+
+
+def _remember(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    cache[key] = value
+    if len(cache) > most:
+        cache.popitem(last=False)

@@ -1,0 +1,135 @@
+"""The recovery point record: the commit. A point exists exactly when its record does.
+
+A record is signed by the evidence key and names the record before it of the same source, so a removed or replayed one
+shows. In the clear it says only what scrub and collect need without any key: system, source, times, and the packs. What
+the source is like (its tree's root, facts, sizes) is sealed to the recovery, drill and catalog keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from drbackup.errors import ObjectCorrupt
+from drbackup.model.point import SourceFacts, Totals
+from drbackup.stores.base import Stat, Store
+from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
+from drbackup.vault.keys import Keyring, SigningKey
+from drbackup.vault.layout import digest_in_name, record_name, record_prefix
+from drbackup.wire.specs import Recipient
+
+MAGIC = b"DRBKREC1"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The signed body. Times: UTC nanoseconds, on the controller's clock for ``committed_ns``. ``packs``: kind letter +
+    SHA-256 each, sorted. ``previous``: SHA-256 of the same source's previous record, hex, empty for the first."""
+
+    system: str
+    source: str
+    domain: str
+    kind: str
+    session: str
+    pinned_ns: int
+    committed_ns: int
+    previous: str
+    packs: tuple[bytes, ...]
+    sealed: bytes
+    group: str = ""
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What only key holders read: the tree's root, the source's facts, the sizes."""
+
+    root: bytes
+    facts: SourceFacts
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything a record is made of, before it is sealed and signed."""
+
+    system: str
+    source: str
+    domain: str
+    session: str
+    committed_ns: int
+    previous: str
+    packs: tuple[bytes, ...]
+    content: Sealed
+    group: str = ""
+
+
+def _context(system: str, source: str, session: str) -> bytes:
+    return f"drbackup/1/record/{system}/{source}/{session}".encode()
+
+
+def make_record(commit: Commit, recipients: tuple[Recipient, ...]) -> Record:
+    """Seal the private part. Pure but for the data key's randomness."""
+    context = _context(commit.system, commit.source, commit.session)
+    return Record(
+        system=commit.system,
+        source=commit.source,
+        domain=commit.domain,
+        kind=commit.content.facts.kind,
+        session=commit.session,
+        group=commit.group,
+        pinned_ns=commit.content.facts.pinned_ns,
+        committed_ns=commit.committed_ns,
+        previous=commit.previous,
+        packs=tuple(sorted(commit.packs)),
+        sealed=seal_envelope(recipients, msgspec.msgpack.encode(commit.content), context),
+    )
+
+
+def encode_record(record: Record, signer: SigningKey) -> tuple[str, str, bytes]:
+    """(id, object name, bytes). The same bytes can be put into every copy."""
+    data = sign_object(MAGIC, msgspec.msgpack.encode(record), signer)
+    identity = hashlib.sha256(data).hexdigest()
+    when = datetime.fromtimestamp(record.committed_ns // 1_000_000_000, UTC)
+    return identity, record_name(record.system, when, identity), data
+
+
+def write_record(store: Store, record: Record, signer: SigningKey) -> tuple[str, str]:
+    """Commit: (id, object name). Before this returns the point does not exist; afterwards nothing takes it back."""
+    identity, name, data = encode_record(record, signer)
+    store.put(name, data)
+    return identity, name
+
+
+def decode_record(data: bytes, name: str, evidence_key: bytes) -> Record:
+    """Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, naming the object."""
+    if hashlib.sha256(data).hexdigest() != digest_in_name(name):
+        raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
+    body = open_signed(MAGIC, data, evidence_key, name)
+    try:
+        return msgspec.msgpack.decode(body, type=Record)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"{name}: {bad}", where=name) from bad
+
+
+def read_record(store: Store, name: str, evidence_key: bytes) -> Record:
+    """The record behind ``name``, its hash and signature checked, and that it lies under its own system's name."""
+    record = decode_record(store.get(name), name, evidence_key)
+    if not name.startswith(record_prefix(record.system)):
+        raise ObjectCorrupt(f"{name}: is a record of {record.system}", where=name)
+    return record
+
+
+def unseal(record: Record, keyring: Keyring) -> Sealed:
+    """The private part. Raises :class:`~drbackup.errors.WrongKey` or :class:`ObjectCorrupt`."""
+    plain = open_envelope(keyring, record.sealed, _context(record.system, record.source, record.session))
+    try:
+        return msgspec.msgpack.decode(plain, type=Sealed)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"the sealed part of a record can't be read: {bad}") from bad
+
+
+def list_records(store: Store, system: str = "") -> Iterator[Stat]:
+    """The records of one system or of all; by name their time order inside a system."""
+    return iter(sorted(store.list(record_prefix(system)), key=lambda stat: stat.name))
