@@ -52,7 +52,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.ClickException as problem:
         failure = _usage(problem)
-        state.json = state.json or "--json" in (sys.argv if arguments is None else arguments)  # it may not be parsed yet
+        state.json = state.json or "--json" in (
+            sys.argv if arguments is None else arguments
+        )  # it may not be parsed yet
     except (click.Abort, KeyboardInterrupt):
         failure = Interrupted("interrupted", safe="finished steps are committed; unfinished ones left nothing behind")
     except BrokenPipeError:
