@@ -20,7 +20,7 @@ Document = dict[str, object]
 
 
 def write(city: City, folder: Path, state: Path, store: Path) -> None:
-    """Write all files into ``folder``. ``state``: parent of the agents' state folders; ``store``: the embedded store."""
+    """Write all files into ``folder``. ``state``: parent of the agents' state folders; ``store``: the store's."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "inventory.yaml", "The city's servers and stores.", _inventory(state, store))
     _write(folder / "gov-network.yaml", "What everything else stands on.", _network(city))
