@@ -328,6 +328,12 @@ class RunActive(DrbackupError):
     hint = "wait for it (drbackup status), or let its lease run out if its process is gone"
 
 
+class RunLost(DrbackupError):
+    """This process lost its run: its lease ran out and another took over, or the run was ended."""
+
+    hint = "the other run goes on; look at this host for long pauses (suspend, swapping, a stopped process)"
+
+
 class CatalogUnusable(DrbackupError):
     """The catalog can't be opened, is locked for too long, or was written by a newer drbackup."""
 

@@ -1,0 +1,5 @@
+"""The controller's memory: runs, points, packs, chunks, schedules, drills, recoveries."""
+
+from drbackup.controller.catalog.catalog import Catalog
+
+__all__ = ["Catalog"]

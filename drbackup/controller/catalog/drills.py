@@ -1,0 +1,120 @@
+"""Drills as the catalog knows them. The signed evidence in the vault is the truth; these rows answer quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import RowMapping, insert, select, update
+
+from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
+from drbackup.controller.catalog.tables import drills
+from drbackup.errors import UsageError
+
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One drill. ``verdict`` empty: under way. ``points``: record ids. ``findings``: one line each."""
+
+    id: str
+    system: str
+    kind: str
+    planned_at: datetime
+    started_at: datetime
+    ended_at: datetime | None = None
+    verdict: str = ""
+    host: str = ""
+    points: tuple[str, ...] = ()
+    evidence: str = ""
+    rto_seconds: float | None = None
+    rpo_seconds: float | None = None
+    findings: tuple[str, ...] = ()
+
+
+class Drills:
+    """All drills."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, drill: Drill) -> None:
+        """Remember a drill before it starts: one that dies midway stays visible without a verdict."""
+        with self._database.write() as connection:
+            connection.execute(insert(drills).values(**_columns(drill)))
+
+    def end(self, drill: Drill) -> None:
+        """Write the outcome. Raises :class:`UsageError` when the drill was never begun."""
+        with self._database.write() as connection:
+            if (
+                connection.execute(update(drills).where(drills.c.id == drill.id).values(**_columns(drill))).rowcount
+                != 1
+            ):
+                raise UsageError(f"no drill {drill.id}")
+
+    def get(self, drill: str) -> Drill:
+        """One drill by id. Raises :class:`UsageError`."""
+        with self._database.read() as connection:
+            row = connection.execute(select(drills).where(drills.c.id == drill)).mappings().one_or_none()
+        if row is None:
+            raise UsageError(f"no drill {drill}", hint="see: drbackup drill list")
+        return _drill(row)
+
+    def list(self, *, system: str = "", limit: int = 1000) -> list[Drill]:
+        """Newest first."""
+        query = select(drills).order_by(drills.c.started_ns.desc(), drills.c.id.desc()).limit(limit)
+        if system:
+            query = query.where(drills.c.system == system)
+        with self._database.read() as connection:
+            return [_drill(row) for row in connection.execute(query).mappings()]
+
+    def last(self, system: str) -> Drill | None:
+        """The newest drill of a system that has ended."""
+        return next((drill for drill in self.list(system=system) if drill.ended_at), None)
+
+
+def _columns(drill: Drill) -> dict[str, object]:
+    return {
+        "id": drill.id,
+        "system": drill.system,
+        "kind": drill.kind,
+        "planned_ns": to_ns(drill.planned_at),
+        "started_ns": to_ns(drill.started_at),
+        "ended_ns": to_ns(drill.ended_at) if drill.ended_at else 0,
+        "verdict": drill.verdict,
+        "host": drill.host,
+        "points": msgspec.json.encode(drill.points).decode(),
+        "evidence": drill.evidence,
+        "rto_ns": _to_span(drill.rto_seconds),
+        "rpo_ns": _to_span(drill.rpo_seconds),
+        "findings": msgspec.json.encode(drill.findings).decode(),
+    }
+
+
+def _drill(row: RowMapping) -> Drill:
+    return Drill(
+        id=row["id"],
+        system=row["system"],
+        kind=row["kind"],
+        planned_at=from_ns(row["planned_ns"]),
+        started_at=from_ns(row["started_ns"]),
+        ended_at=from_ns_or_none(row["ended_ns"]),
+        verdict=row["verdict"],
+        host=row["host"],
+        points=msgspec.json.decode(row["points"], type=tuple[str, ...]),
+        evidence=row["evidence"],
+        rto_seconds=_from_span(row["rto_ns"]),
+        rpo_seconds=_from_span(row["rpo_ns"]),
+        findings=msgspec.json.decode(row["findings"], type=tuple[str, ...]),
+    )
+
+
+def _to_span(seconds: float | None) -> int | None:
+    return None if seconds is None else timedelta(seconds=seconds) // timedelta(microseconds=1) * 1000
+
+
+def _from_span(ns: int | None) -> float | None:
+    return None if ns is None else ns / _SECOND_NS

@@ -1,0 +1,46 @@
+"""Who holds a lease: a name that lets another process on the same machine see at once that the holder is gone.
+
+``host:boot:pid-namespace:pid:start``. Only a process of the same boot and the same process-number namespace can judge;
+for anybody else the lease's end decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+
+@functools.cache
+def _machine() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    return f"{socket.gethostname()}:{boot}:{namespace}"
+
+
+def this_process() -> str:
+    """This process's name as a holder."""
+    pid = os.getpid()
+    return f"{_machine()}:{pid}:{_start(pid)}"
+
+
+def is_gone(holder: str) -> bool:
+    """True only when the holder surely no longer runs: same machine, and no process of that number and start."""
+    place, _, start = holder.rpartition(":")
+    machine, _, pid = place.rpartition(":")
+    if machine != _machine() or not pid.isdigit():
+        return False
+    return _start(int(pid)) != start
+
+
+def _start(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""

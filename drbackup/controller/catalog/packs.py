@@ -1,0 +1,120 @@
+"""Packs and the chunks inside them: what an agent need not send again.
+
+A chunk counts as present in a store only while its pack does. Losing these tables costs re-sent bytes, never data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Insert, and_, delete, insert, select
+
+from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.instants import to_ns
+from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs
+from drbackup.wire.messages import Place
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One stored pack. ``name``: 32 bytes; ``size`` in bytes."""
+
+    domain: str
+    kind: str
+    name: bytes
+    size: int
+    session: str = ""
+
+
+class Packs:
+    """All packs of all domains."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def locate(self, domain: str, store: str, ids: Sequence[bytes]) -> tuple[Place, ...]:
+        """Where these chunks lie inside packs that ``store`` has; chunks it lacks are left out."""
+        found: dict[bytes, Place] = {}
+        with self._database.read() as connection:
+            number = _domain(connection, domain)
+            if number is None:
+                return ()
+            here = and_(pack_copies.c.pack == chunks.c.pack, pack_copies.c.store == store)
+            wanted = (chunks.c.chunk, packs.c.name, chunks.c.ordinal, chunks.c.offset, chunks.c.size, chunks.c.raw)
+            joined = chunks.join(pack_copies, here).join(packs, packs.c.id == chunks.c.pack)
+            query = select(*wanted).select_from(joined).where(chunks.c.domain == number)
+            for begin in range(0, len(ids), _BATCH):
+                some = chunks.c.chunk.in_(ids[begin : begin + _BATCH])
+                for row in connection.execute(query.where(some)):
+                    found.setdefault(row[0], Place(*row))
+        return tuple(found.values())
+
+    def has(self, domain: str, kind: str, name: bytes, store: str) -> bool:
+        """Does the store hold this pack, as far as the catalog knows?"""
+        with self._database.read() as connection:
+            joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id).join(domains)
+            query = (
+                select(packs.c.id)
+                .select_from(joined)
+                .where(
+                    domains.c.name == domain, packs.c.kind == kind, packs.c.name == name, pack_copies.c.store == store
+                )
+            )
+            return connection.execute(query).first() is not None
+
+    def add(self, pack: Pack, store: str, places: Iterable[Place], *, now: datetime) -> None:
+        """Remember a pack that is durable in ``store``, and its chunks, in one transaction. Idempotent."""
+        with self._database.write() as connection:
+            domain = _domain(connection, pack.domain)
+            if domain is None:
+                domain = _inserted(connection, insert(domains).values(name=pack.domain))
+            known = connection.execute(
+                select(packs.c.id).where(packs.c.domain == domain, packs.c.kind == pack.kind, packs.c.name == pack.name)
+            ).scalar()
+            if known is None:
+                row = insert(packs).values(
+                    domain=domain, kind=pack.kind, name=pack.name, size=pack.size, session=pack.session
+                )
+                known = _inserted(connection, row)
+                # A pack's name is the hash of its bytes, so its chunks never change: they are written once.
+                rows = {place.id: _chunk(domain, known, place) for place in places}
+                if rows:
+                    connection.execute(insert(chunks), list(rows.values()))
+            there = select(pack_copies.c.pack).where(pack_copies.c.pack == known, pack_copies.c.store == store)
+            if connection.execute(there).first() is None:
+                connection.execute(insert(pack_copies).values(pack=known, store=store, stored_ns=to_ns(now)))
+
+    def forget(self, domain: str, store: str, names: Iterable[tuple[str, bytes]]) -> None:
+        """The store turned out not to have these packs (kind, name): the agent must send their chunks again."""
+        with self._database.write() as connection:
+            number = _domain(connection, domain)
+            for kind, name in names:
+                which = select(packs.c.id).where(packs.c.domain == number, packs.c.kind == kind, packs.c.name == name)
+                gone = pack_copies.c.pack.in_(which.scalar_subquery()), pack_copies.c.store == store
+                connection.execute(delete(pack_copies).where(*gone))
+
+
+def _domain(connection: Connection, name: str) -> int | None:
+    return connection.execute(select(domains.c.id).where(domains.c.name == name)).scalar()
+
+
+def _inserted(connection: Connection, row: Insert) -> int:
+    key = connection.execute(row).inserted_primary_key
+    assert key is not None  # one row was inserted, so it has a key
+    return int(key[0])
+
+
+def _chunk(domain: int, pack: int, place: Place) -> dict[str, object]:
+    return {
+        "domain": domain,
+        "chunk": place.id,
+        "pack": pack,
+        "ordinal": place.ordinal,
+        "offset": place.offset,
+        "size": place.size,
+        "raw": place.raw,
+    }

@@ -1,0 +1,125 @@
+"""Recoveries: plans under way and every step's state, so that one that dies resumes where it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping, delete, insert, select, update
+
+from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
+from drbackup.controller.catalog.tables import recoveries, recovery_steps
+from drbackup.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStep:
+    """One step of a recovery. ``state``: the recovery module's words (waiting, running, done, failed …)."""
+
+    step: str
+    ordinal: int
+    state: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One recovery. ``plan``: the plan as JSON text."""
+
+    id: str
+    plan: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    steps: tuple[RecoveryStep, ...] = ()
+
+
+class Recoveries:
+    """All recoveries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, recovery: Recovery) -> None:
+        """Remember a recovery with all its steps before the first one starts."""
+        with self._database.write() as connection:
+            connection.execute(
+                insert(recoveries).values(
+                    id=recovery.id,
+                    plan=recovery.plan,
+                    state=recovery.state,
+                    started_ns=to_ns(recovery.started_at),
+                    ended_ns=_ns(recovery.ended_at),
+                )
+            )
+            for step in recovery.steps:
+                connection.execute(insert(recovery_steps).values(recovery=recovery.id, **_step_columns(step)))
+
+    def step(self, recovery: str, step: RecoveryStep) -> None:
+        """Write one step's state durably."""
+        with self._database.write() as connection:
+            which = recovery_steps.c.recovery == recovery, recovery_steps.c.step == step.step
+            connection.execute(delete(recovery_steps).where(*which))
+            connection.execute(insert(recovery_steps).values(recovery=recovery, **_step_columns(step)))
+
+    def state(self, recovery: str, state: str, *, ended_at: datetime | None = None) -> None:
+        """Write the whole recovery's state. Raises :class:`UsageError` for an unknown one."""
+        with self._database.write() as connection:
+            row = update(recoveries).where(recoveries.c.id == recovery)
+            if connection.execute(row.values(state=state, ended_ns=_ns(ended_at))).rowcount != 1:
+                raise UsageError(f"no recovery {recovery}")
+
+    def get(self, recovery: str) -> Recovery:
+        """One recovery with its steps. Raises :class:`UsageError`."""
+        found = [each for each in self.list() if each.id == recovery]
+        if not found:
+            raise UsageError(f"no recovery {recovery}")
+        return found[0]
+
+    def list(self) -> list[Recovery]:
+        """Newest first."""
+        with self._database.read() as connection:
+            rows = list(connection.execute(select(recoveries).order_by(recoveries.c.started_ns.desc())).mappings())
+            steps: dict[str, list[RecoveryStep]] = {row["id"]: [] for row in rows}
+            for row in connection.execute(select(recovery_steps).order_by(recovery_steps.c.ordinal)).mappings():
+                steps[row["recovery"]].append(_step(row))
+        return [
+            Recovery(
+                row["id"],
+                row["plan"],
+                row["state"],
+                from_ns(row["started_ns"]),
+                from_ns_or_none(row["ended_ns"]),
+                tuple(steps[row["id"]]),
+            )
+            for row in rows
+        ]
+
+
+def _ns(instant: datetime | None) -> int:
+    return to_ns(instant) if instant else 0
+
+
+def _step_columns(step: RecoveryStep) -> dict[str, object]:
+    return {
+        "step": step.step,
+        "ordinal": step.ordinal,
+        "state": step.state,
+        "started_ns": _ns(step.started_at),
+        "ended_ns": _ns(step.ended_at),
+        "detail": step.detail,
+    }
+
+
+def _step(row: RowMapping) -> RecoveryStep:
+    return RecoveryStep(
+        row["step"],
+        row["ordinal"],
+        row["state"],
+        from_ns_or_none(row["started_ns"]),
+        from_ns_or_none(row["ended_ns"]),
+        row["detail"],
+    )

@@ -1,0 +1,98 @@
+"""Schedules: the instants that were due and are next, so that a stopped controller can tell what it missed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+
+from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
+from drbackup.controller.catalog.runs import RunKind, RunState, insert_run
+from drbackup.controller.catalog.tables import runs, schedules
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The memory of one source's schedule (or one system's drills: ``source`` empty).
+
+    ``fingerprint`` is of the policy's schedule: when it changes, the next instant is computed anew.
+    """
+
+    kind: RunKind
+    system: str
+    source: str
+    last_due: datetime | None
+    next_due: datetime
+    fingerprint: str
+
+
+class Schedules:
+    """All schedules."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self) -> list[Schedule]:
+        """Every schedule, by kind, system and source."""
+        order = schedules.c.kind, schedules.c.system, schedules.c.source
+        with self._database.read() as connection:
+            return [_schedule(row) for row in connection.execute(select(schedules).order_by(*order)).mappings()]
+
+    def get(self, kind: RunKind, system: str, source: str = "") -> Schedule | None:
+        """One schedule, None when the controller has never seen it."""
+        with self._database.read() as connection:
+            row = connection.execute(select(schedules).where(*_which(kind, system, source))).mappings().one_or_none()
+        return _schedule(row) if row else None
+
+    def advance(
+        self, schedule: Schedule, *, due: datetime | None, missed: tuple[datetime, ...], reason: str, now: datetime
+    ) -> str:
+        """In one transaction: a missed row for each of ``missed``, a due row for ``due`` (its id, else empty), and the
+        schedule's new instants. A crash leaves all of it or nothing, so no instant is counted twice or lost."""
+        what = (schedule.kind, schedule.system, schedule.source)
+        with self._database.write() as connection:
+            for instant in missed:
+                insert_run(connection, what, due=instant, now=now, state=RunState.MISSED, reason=reason)
+            run = insert_run(connection, what, due=due, now=now) if due else ""
+            columns = {
+                "last_due_ns": to_ns(schedule.last_due) if schedule.last_due else 0,
+                "next_due_ns": to_ns(schedule.next_due),
+                "fingerprint": schedule.fingerprint,
+            }
+            changed = connection.execute(update(schedules).where(*_which(*what)).values(**columns)).rowcount
+            if not changed:
+                row = insert(schedules).values(
+                    kind=schedule.kind, system=schedule.system, source=schedule.source, **columns
+                )
+                connection.execute(row)
+        return run
+
+    def miss(self, run: str, reason: str, *, now: datetime) -> None:
+        """A due row that was never claimed becomes missed: first-class, kept for ever."""
+        with self._database.write() as connection:
+            row = update(runs).where(runs.c.id == run, runs.c.state == RunState.DUE)
+            connection.execute(
+                row.values(state=RunState.MISSED, ended_ns=to_ns(now), error_code="Missed", error_message=reason)
+            )
+
+    def drop(self, kind: RunKind, system: str, source: str = "") -> None:
+        """The policy no longer names it. Its runs stay."""
+        with self._database.write() as connection:
+            connection.execute(delete(schedules).where(*_which(kind, system, source)))
+
+
+def _which(kind: RunKind, system: str, source: str) -> tuple[ColumnElement[bool], ...]:
+    return schedules.c.kind == kind, schedules.c.system == system, schedules.c.source == source
+
+
+def _schedule(row: RowMapping) -> Schedule:
+    return Schedule(
+        RunKind(row["kind"]),
+        row["system"],
+        row["source"],
+        from_ns_or_none(row["last_due_ns"]),
+        from_ns(row["next_due_ns"]),
+        row["fingerprint"],
+    )

@@ -1,0 +1,72 @@
+"""Sessions: one conversation with one agent for one run. An open one keeps its domain from being collected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
+from drbackup.controller.catalog.tables import sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session. ``outcome``: ``ok`` or an error's code; empty while open."""
+
+    id: str
+    run: str
+    agent: str
+    store: str
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str
+
+
+class Sessions:
+    """All sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, session: Session) -> None:
+        """Remember a session before it starts."""
+        with self._database.write() as connection:
+            connection.execute(
+                insert(sessions).values(
+                    id=session.id,
+                    run=session.run,
+                    agent=session.agent,
+                    store=session.store,
+                    opened_ns=to_ns(session.opened_at),
+                )
+            )
+
+    def close(self, session: str, outcome: str, *, now: datetime) -> None:
+        """The session ended, well or not."""
+        with self._database.write() as connection:
+            ended = update(sessions).where(sessions.c.id == session, sessions.c.closed_ns == 0)
+            connection.execute(ended.values(closed_ns=to_ns(now), outcome=outcome))
+
+    def list(self, *, run: str = "", open_only: bool = False) -> list[Session]:
+        """Newest first."""
+        query = select(sessions).order_by(sessions.c.opened_ns.desc())
+        if run:
+            query = query.where(sessions.c.run == run)
+        if open_only:
+            query = query.where(sessions.c.closed_ns == 0)
+        with self._database.read() as connection:
+            return [
+                Session(
+                    row["id"],
+                    row["run"],
+                    row["agent"],
+                    row["store"],
+                    from_ns(row["opened_ns"]),
+                    from_ns_or_none(row["closed_ns"]),
+                    row["outcome"],
+                )
+                for row in connection.execute(query).mappings()
+            ]
