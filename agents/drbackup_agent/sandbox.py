@@ -1,0 +1,292 @@
+"""The place where a drill may put personal data: private folders, a private PostgreSQL, and their end.
+
+A :class:`Sandbox` is a fresh folder of mode 0700 that nobody else holds. What is started in it carries its mark in the
+environment, so that :meth:`Sandbox.wipe` finds every process again. Whatever ends the drill, the sandbox is wiped;
+what a kill -9 or a power cut left behind is wiped before the next drill begins (:func:`open_sandbox`), because each
+sandbox holds a lock that dies with its process.
+
+Wiping removes every file and proves it by looking again; it does not overwrite blocks. Put the sandbox on an encrypted
+filesystem, or in memory, where that matters.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from drbackup.errors import HostUnsuitable
+
+MARK = "DRBACKUP_SANDBOX"
+_PREFIX = "drill-"
+_LOCK = ".lock"
+_PLACES = ".places"
+_END_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """What wiping did, and whether looking again showed nothing left. ``text`` names counts, never contents."""
+
+    proven: bool
+    text: str
+
+
+class Sandbox:
+    """One drill's private place. Use as a context manager: leaving it wipes, however it is left."""
+
+    def __init__(self, folder: Path, mark: str, lock: int) -> None:
+        self.folder = folder
+        self.mark = mark
+        self.stops: list[Callable[[], None]] = []  # clean ends of servers; what they miss is killed by its mark
+        self._places = [folder]
+        self._lock = lock
+        self.result: Wipe | None = None
+        os.environ[MARK] = mark  # every program this process starts from now on carries the mark
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.wipe()
+
+    def folder_for(self, name: str) -> Path:
+        """A new folder of mode 0700 inside the sandbox."""
+        folder = self.folder / name
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def outside(self, parent: Path, owner: tuple[int, int] | None = None) -> Path:
+        """A new folder of mode 0700 elsewhere, wiped with the sandbox: for a short socket path or another account.
+
+        It is noted before it is made, so a crash between the two leaves nothing that the next drill would not find.
+        """
+        place = parent / f"drb-{self.mark[:12]}-{len(self._places)}"
+        self._places.append(place)
+        _write_places(self.folder, self._places)
+        place.mkdir(mode=0o700)
+        if owner is not None:
+            os.chown(place, *owner)
+        return place
+
+    def wipe(self) -> Wipe:
+        """End every process, remove every file, look again. Repeating it gives the first answer."""
+        if self.result is None:
+            for stop in reversed(self.stops):
+                stop()
+            self.result = _wipe(self.mark, self._places)
+            os.environ.pop(MARK, None)
+            os.close(self._lock)
+        return self.result
+
+
+def open_sandbox(parent: Path) -> Sandbox:
+    """A fresh sandbox below ``parent``, after everything that dead drills left there is wiped.
+
+    Raises :class:`HostUnsuitable` when the folder can't be made or a leftover can't be removed: a drill must not begin
+    beside somebody's data that nobody looks after.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        with _held(parent / _LOCK):
+            wipe_leftovers(parent)
+            mark = secrets.token_hex(16)
+            folder = parent / f"{_PREFIX}{mark}"
+            folder.mkdir(mode=0o700)
+            lock = _take_lock(folder / _LOCK)
+            assert lock is not None, "nobody else knows the folder's name yet"
+            _write_places(folder, [folder])
+    except OSError as trouble:
+        raise HostUnsuitable(f"no sandbox can be made in {parent}: {trouble}", where=str(parent)) from trouble
+    return Sandbox(folder, mark, lock)
+
+
+def wipe_leftovers(parent: Path) -> list[Wipe]:
+    """Wipe the sandboxes whose process is gone. Raises :class:`HostUnsuitable` if one can't be."""
+    wiped: list[Wipe] = []
+    for folder in sorted(parent.glob(f"{_PREFIX}*")):
+        if (lock := _take_lock(folder / _LOCK)) is None:
+            continue  # another drill is at work in it
+        try:
+            done = _wipe(folder.name.removeprefix(_PREFIX), _read_places(folder))
+        finally:
+            os.close(lock)
+        if not done.proven:
+            raise HostUnsuitable(
+                f"an earlier drill's sandbox can't be wiped: {done.text}",
+                where=str(folder),
+                hint="remove the folder by hand; it may hold personal data",
+            )
+        wiped.append(done)
+    return wiped
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into :class:`SystemExit`, so that ``with`` blocks wipe before the process ends.
+
+    Only the main thread can set this up; elsewhere the next drill's leftover search remains.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+def marked_processes(mark: str, places: list[Path]) -> list[int]:
+    """Processes that carry the mark or work inside one of the places; never this one."""
+    roots = tuple(str(place) + "/" for place in places)
+    wanted = f"{MARK}={mark}".encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            marked = wanted in (entry / "environ").read_bytes().split(b"\0")
+            inside = f"{(entry / 'cwd').readlink()}/".startswith(roots)
+        except OSError:  # gone meanwhile, or somebody else's: then it can't carry our private mark
+            continue
+        if marked or inside:
+            found.append(int(entry.name))
+    return found
+
+
+def _end_processes(mark: str, places: list[Path]) -> int:
+    """Kill what is left; how many are still there at the deadline."""
+    deadline = time.monotonic() + _END_SECONDS
+    while alive := [pid for pid in marked_processes(mark, places) if not _is_zombie(pid)]:
+        if time.monotonic() > deadline:
+            return len(alive)
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            except PermissionError:
+                return len(alive)
+        time.sleep(0.02)  # polling, with the deadline above
+    return 0
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] in {"Z", "X"}
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _wipe(mark: str, places: list[Path]) -> Wipe:
+    alive = _end_processes(mark, places)
+    files = size = 0
+    troubles: list[str] = []
+    # The sandbox's own folder goes last: it holds the list of the others, which a crash right here still needs.
+    for place in reversed(places):
+        counted = _count(place)
+        files, size = files + counted[0], size + counted[1]
+        _remove(place, troubles)
+    left = [str(place) for place in places if os.path.lexists(place)]
+    if alive or left:
+        why = "; ".join([*(f"{path} is still there" for path in left), *troubles[:3]])
+        return Wipe(False, f"{alive} process(es) left; {why}")
+    return Wipe(True, f"{len(places)} folder(s) with {files} file(s), {size} bytes removed; no process left")
+
+
+def _count(place: Path) -> tuple[int, int]:
+    files = size = 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            if name in {_LOCK, _PLACES} and folder == str(place):
+                continue
+            files += 1
+            try:
+                size += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue  # it is counted as a file; the search after the removal decides
+    return files, size
+
+
+def _remove(place: Path, troubles: list[str]) -> None:
+    def again(function: Callable[..., Any], path: str, error: tuple[Any, BaseException, Any]) -> None:
+        """A restored folder may forbid its own owner to change it: allow that, then try once more."""
+        if isinstance(error[1], FileNotFoundError):
+            return
+        try:
+            for each in (os.path.dirname(path), path):
+                if stat.S_ISDIR(os.lstat(each).st_mode) and Path(each).is_relative_to(place):
+                    Path(each).chmod(0o700)
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                shutil.rmtree(path)
+            else:
+                function(path)
+        except OSError as trouble:
+            troubles.append(f"{type(trouble).__name__} {trouble.errno}")
+
+    if place.is_symlink() or not place.exists():
+        place.unlink(missing_ok=True)
+        return
+    shutil.rmtree(place, onerror=again)
+
+
+def _write_places(folder: Path, places: list[Path]) -> None:
+    temporary = folder / (_PLACES + ".new")
+    temporary.write_text(json.dumps([str(place) for place in places]))
+    temporary.replace(folder / _PLACES)
+
+
+def _read_places(folder: Path) -> list[Path]:
+    """The places a dead drill noted; only names that :meth:`Sandbox.outside` can have made are believed."""
+    try:
+        noted = [Path(place) for place in json.loads((folder / _PLACES).read_text())]
+    except (OSError, ValueError):
+        return [folder]
+    expected = f"drb-{folder.name.removeprefix(_PREFIX)[:12]}-"
+    return [folder, *(place for place in noted if place.name.startswith(expected))]
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take_lock(path: Path) -> int | None:
+    """A handle that holds the lock until it is closed; None when a living process holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
