@@ -33,7 +33,7 @@ from pydantic_core import CoreSchema
 from drbackup.model.cron import Cron, parse_cron
 from drbackup.model.point import SourceKind
 from drbackup.model.quantities import ByteCount, Duration, Whole, YesNo, format_duration, parse_duration
-from drbackup.model.window import Blackouts, DailyWindow
+from drbackup.model.window import Blackouts, DailyWindow, covers_week
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A system's or source's name: small letters, digits and dashes. It becomes part of object names and folders."""
@@ -199,6 +199,8 @@ class SchedulePolicy(Strict):
             raise ValueError("a cron line already says when: leave window out, or use every with window")
         if self.every is not None and self.every < timedelta(minutes=1):
             raise ValueError(f"every: {format_duration(self.every)} is shorter than one minute")
+        if covers_week(self.blackout):
+            raise ValueError("the blackouts together cover the whole week: no copy would ever start")
         if self.every is not None and self.window is not None:
             day = timedelta(days=1)
             if self.every > day and self.every % day:

@@ -84,6 +84,19 @@ def parse_blackout(value: object) -> Window | DateSpan:
     return DateSpan(first, last)
 
 
+def covers_week(spans: tuple[Window | DateSpan, ...]) -> bool:
+    """Whether the weekly ones together leave no minute free."""
+    week = 7 * 1440
+    taken = {
+        (day * 1440 + minute) % week
+        for span in spans
+        if isinstance(span, Window)
+        for day in span.days
+        for minute in range(span.open, span.close)
+    }
+    return len(taken) == week
+
+
 def _parse_blackouts(value: object) -> tuple[Window | DateSpan, ...]:
     return tuple(parse_blackout(item) for item in (value if isinstance(value, list | tuple) else [value]))
 

@@ -1,0 +1,100 @@
+"""Promise against fact: RPO now from the newest point, RTO from the last drill.
+
+The RPO is judged on the age of the *data*: the instant a copy was pinned, or the canary inside it if that is older.
+When a run ended or what its log says plays no part.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from drbackup.model.quantities import format_duration
+
+RISK_SHARE = 0.8
+"""Beyond this share of the promise a person should look before it breaks."""
+
+
+class PromiseState(enum.StrEnum):
+    """Worse states sort later in :data:`_ORDER`; the words are what ``--json`` shows."""
+
+    OK = "ok"
+    AT_RISK = "at-risk"
+    BREACHED = "breached"
+    NO_POINT = "no-point"  # nothing to judge by: no recovery point, or for an RTO no drill. Never a pass.
+
+
+_ORDER = tuple(PromiseState)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One promise judged. ``actual`` is None when there is nothing to judge by."""
+
+    state: PromiseState
+    promised: timedelta
+    actual: timedelta | None
+    reason: str
+
+    @property
+    def kept(self) -> bool:
+        return self.state in (PromiseState.OK, PromiseState.AT_RISK)
+
+
+def data_instant(pinned_at: datetime, canary_ns: int = 0) -> datetime:
+    """The instant a copy's data is surely from: the canary's if there is one and it is older. Aware UTC."""
+    if not canary_ns:
+        return pinned_at
+    canary = datetime.fromtimestamp(canary_ns // 10**9, UTC) + timedelta(microseconds=canary_ns % 10**9 // 1000)
+    return min(pinned_at, canary)
+
+
+def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> Judgement:
+    """RPO of one source now. ``newest``: :func:`data_instant` of its newest committed point."""
+    if newest is None:
+        return Judgement(PromiseState.NO_POINT, promised, None, "there is no recovery point")
+    age = now - newest
+    if age < timedelta(0):
+        words = f"the newest point is {format_duration(-age)} in the future: a clock is wrong"
+        return Judgement(PromiseState.AT_RISK, promised, timedelta(0), words)
+    words = f"the newest point is {format_duration(age)} old, promised {format_duration(promised)}"
+    return Judgement(_state(age, promised), promised, age, words)
+
+
+def judge_system_rpo(promised: timedelta, newest: Mapping[str, datetime | None], now: datetime) -> Judgement:
+    """RPO of a system: that of its worst source, named in the reason. ``newest``: source name → data instant."""
+    if not newest:
+        return judge_rpo(promised, None, now)
+    judged = {source: judge_rpo(promised, instant, now) for source, instant in newest.items()}
+    worst = max(judged, key=lambda name: (_ORDER.index(judged[name].state), judged[name].actual or timedelta(0)))
+    found = judged[worst]
+    return Judgement(found.state, promised, found.actual, f"{worst}: {found.reason}")
+
+
+def judge_rto(
+    promised: timedelta,
+    measured: timedelta | None,
+    drilled_at: datetime | None,
+    now: datetime,
+    valid_for: timedelta = timedelta(days=62),
+) -> Judgement:
+    """RTO as the last drill measured it, from declaration to last check.
+
+    Without a drill nothing is proven. A drill older than ``valid_for`` (default: two missed months) is at risk at best.
+    """
+    if measured is None or drilled_at is None:
+        return Judgement(PromiseState.NO_POINT, promised, None, "no drill has measured it")
+    words = f"a drill measured {format_duration(measured)}, promised {format_duration(promised)}"
+    state = _state(measured, promised)
+    if now - drilled_at > valid_for:
+        words += f"; that was {format_duration(timedelta(days=(now - drilled_at).days))} ago"
+        state = max(state, PromiseState.AT_RISK, key=_ORDER.index)
+    return Judgement(state, promised, measured, words)
+
+
+def _state(actual: timedelta, promised: timedelta) -> PromiseState:
+    if actual > promised:
+        return PromiseState.BREACHED
+    return PromiseState.AT_RISK if actual > promised * RISK_SHARE else PromiseState.OK

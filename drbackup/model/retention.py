@@ -1,0 +1,117 @@
+"""Which recovery points stay, and why: a pure decision that somebody shows before anybody acts on it.
+
+Points of one system → a verdict with reasons for each. Invariants: a held point stays; of each source, the newest point
+of every rung of the ladder stays, so the newest one proven good is never dropped; the ``at_least_drilled`` newest
+app-checked points stay whatever their age; a point from the future stays, because then a clock was wrong; and a point
+of a consistency group stays as long as any member does.
+
+Periods without a point are not counted: a source that was not copied for a month keeps its older points.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from drbackup.model.point import Point, Rung
+from drbackup.model.policy import KeepPolicy
+
+_Periods = tuple[tuple[str, int, Callable[[datetime], tuple[int, ...]]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One point, whether it stays, and every reason for that in plain words."""
+
+    point: Point
+    keep: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The decision for a set of points, newest first in both lists."""
+
+    keep: tuple[Verdict, ...]
+    drop: tuple[Verdict, ...]
+
+
+def decide_retention(points: Iterable[Point], keep: KeepPolicy, now: datetime, time_zone: str = "UTC") -> Retention:
+    """Judge all points of one system. Days, weeks, months and years are ``time_zone``'s; ``now`` is aware."""
+    by_source: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in points:
+        by_source[point.system, point.source].append(point)
+    reasons: dict[str, list[str]] = {}
+    for members in by_source.values():
+        members.sort(key=_age, reverse=True)
+        reasons.update(_reasons(members, keep, now, zoneinfo.ZoneInfo(time_zone)))
+    ordered = sorted((point for members in by_source.values() for point in members), key=_age, reverse=True)
+    _keep_groups_whole(ordered, reasons)
+    verdicts = [
+        Verdict(point, True, tuple(reasons[point.id]))
+        if reasons[point.id]
+        else Verdict(point, False, ("no keep rule covers it",))
+        for point in ordered
+    ]
+    return Retention(
+        keep=tuple(verdict for verdict in verdicts if verdict.keep),
+        drop=tuple(verdict for verdict in verdicts if not verdict.keep),
+    )
+
+
+def _age(point: Point) -> tuple[datetime, datetime, str]:
+    # The pinned instant is what the point is worth; commit time and id only make equal instants come out one way.
+    return point.pinned_at, point.committed_at, point.id
+
+
+def _reasons(
+    newest_first: Sequence[Point], keep: KeepPolicy, now: datetime, zone: zoneinfo.ZoneInfo
+) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {point.id: [] for point in newest_first}
+    for point in newest_first:
+        if point.held:
+            reasons[point.id].append(f"held: {point.held}")
+        if point.pinned_at > now:
+            reasons[point.id].append("lies in the future: a clock was wrong")
+    for rung in Rung:
+        best = next((point for point in newest_first if point.rung >= rung), None)
+        if best is not None:
+            reasons[best.id].append(f"newest {rung.label}")
+    drilled = [point for point in newest_first if point.rung >= Rung.APP_CHECKED]
+    for number, point in enumerate(drilled[: keep.at_least_drilled], start=1):
+        reasons[point.id].append(f"app-checked {number} of {keep.at_least_drilled}")
+    for name, count, period_of in _periods(keep, zone):
+        seen: set[tuple[int, ...]] = set()
+        for point in newest_first:
+            period = period_of(point.pinned_at)
+            if len(seen) < count and period not in seen:
+                seen.add(period)
+                reasons[point.id].append(f"{name} {len(seen)} of {count}")
+    return reasons
+
+
+def _periods(keep: KeepPolicy, zone: zoneinfo.ZoneInfo) -> _Periods:
+    def local(moment: datetime) -> datetime:
+        return moment.astimezone(zone)
+
+    def hour(moment: datetime) -> tuple[int, ...]:
+        # Hours are counted in UTC: the hour that comes twice in autumn is two hours of work.
+        return moment.astimezone(UTC).timetuple()[:4]
+
+    return (
+        ("hourly", keep.hourly, hour),
+        ("daily", keep.daily, lambda moment: local(moment).timetuple()[:3]),
+        ("weekly", keep.weekly, lambda moment: tuple(local(moment).isocalendar()[:2])),
+        ("monthly", keep.monthly, lambda moment: local(moment).timetuple()[:2]),
+        ("yearly", keep.yearly, lambda moment: (local(moment).year,)),
+    )
+
+
+def _keep_groups_whole(points: Sequence[Point], reasons: dict[str, list[str]]) -> None:
+    kept = {point.group for point in points if point.group and reasons[point.id]}
+    for point in points:
+        if point.group in kept and not reasons[point.id]:
+            reasons[point.id].append(f"belongs to kept group {point.group}")
