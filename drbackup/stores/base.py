@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from drbackup.errors import UsageError
+from drbackup.errors import ObjectCorrupt, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]*(/[A-Za-z0-9_][A-Za-z0-9._=+@-]*)*")
+_HASHED = re.compile(r"(?:.*[/-])?([0-9a-f]{64})")
 
 
 def require_name(name: str) -> str:
@@ -26,6 +27,31 @@ def require_name(name: str) -> str:
     if not _NAME.fullmatch(name) or any(len(part) > 255 for part in name.split("/")):
         raise UsageError(f"not an object name: {name!r}")
     return name
+
+
+def require_prefix(prefix: str) -> str:
+    """``prefix`` itself when :meth:`Store.list` may take it: whole segments, then the start of one, or nothing.
+
+    Raises :class:`UsageError` otherwise, so that no prefix can climb out of a store.
+    """
+    head = prefix.rstrip("/") if prefix.endswith("/") and not prefix.endswith("//") else prefix
+    if head:
+        require_name(head)
+    elif prefix:
+        raise UsageError(f"not a prefix of object names: {prefix!r}")
+    return prefix
+
+
+def digest_in_name(name: str) -> bytes | None:
+    """The SHA-256 an object's name promises (its last 64 characters), None for names that promise nothing."""
+    found = _HASHED.fullmatch(name)
+    return bytes.fromhex(found.group(1)) if found else None
+
+
+def past_the_end(name: str, size: int, offset: int, length: int | None) -> ObjectCorrupt:
+    """The error for a range that an object of ``size`` bytes does not have."""
+    wanted = "the end" if length is None else f"byte {offset + length}"
+    return ObjectCorrupt(f"{name} has {size} bytes, but {wanted} after byte {offset} was asked for", where=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +82,8 @@ class Store(Protocol):
       raise :class:`~drbackup.errors.ObjectExists` and change nothing. Of two racing writers one wins, whole.
       A crash midway leaves either no object of that name or a complete one.
     * :meth:`get` returns exactly the bytes asked for, or raises: :class:`ObjectMissing`, :class:`ObjectCorrupt` when
-      the range reaches past the end.
+      the range reaches past the end. A whole read (no offset, no length) of a name that ends in a SHA-256
+      (:func:`digest_in_name`) is compared with it: other bytes are :class:`ObjectCorrupt`, never handed out.
     * No method deletes.
     * Transient faults are retried inside, with backoff, up to the store's ``timeout`` (seconds); then
       :class:`StoreUnavailable`. A store without room raises :class:`StoreFull`.

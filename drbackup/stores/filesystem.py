@@ -1,0 +1,93 @@
+"""The few system calls a folder store is made of, and what their errors mean to an operator."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
+from drbackup.stores.base import past_the_end
+
+_PIECE = 1 << 20  # bytes read or compared at a time
+_RENAME_NOREPLACE = 1
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
+    """The error class for a failed system call on object ``name`` of ``store``."""
+    text = f"store {store}, {name}: {fault.strerror or fault}"
+    if fault.errno in _NO_ROOM:
+        return StoreFull(text, where=name)
+    if fault.errno in _NOT_ALLOWED:
+        return StoreRefused(
+            text, where=name, hint="check the folder's owner and mode, and that its filesystem is mounted writable"
+        )
+    if fault.errno in (errno.ELOOP, errno.ENOTDIR):
+        return StoreRefused(
+            f"store {store}, {name}: a symbolic link stands in its path, and none is followed",
+            where=name,
+            hint="somebody put the link there: look at the store's folder by hand",
+        )
+    if fault.errno == errno.EISDIR:
+        return ObjectExists(f"store {store}: {name} is a folder of other objects", where=name)
+    # EIO, ESTALE, ENODEV, ENOTCONN …: the disk or the mount behind the folder is ill.
+    return StoreUnavailable(text, where=name, hint="check the disk or mount behind the store (dmesg), then run again")
+
+
+def write_all(file: int, data: bytes | memoryview) -> None:
+    """Write every byte, however small the pieces the system takes."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
+    """Exactly ``length`` bytes at ``offset`` (to the end when None). Raises ObjectCorrupt when the file is shorter."""
+    size = os.fstat(file).st_size
+    wanted = size - offset if length is None else length
+    if offset < 0 or wanted < 0 or offset + wanted > size:
+        raise past_the_end(name, size, offset, length)
+    pieces: list[bytes] = []
+    while wanted:
+        piece = os.pread(file, wanted, offset)
+        if not piece:
+            raise past_the_end(name, offset, offset, wanted)
+        pieces.append(piece)
+        offset, wanted = offset + len(piece), wanted - len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def same_bytes(file: int, data: bytes | memoryview) -> bool:
+    """Whether the open file holds exactly ``data``."""
+    view = memoryview(data).cast("B")
+    if os.fstat(file).st_size != len(view):
+        return False
+    for offset in range(0, len(view), _PIECE):
+        expected = view[offset : offset + _PIECE]
+        if os.pread(file, len(expected), offset) != expected:
+            return False
+    return True
+
+
+def link_new(temporary: str, leaf: str, folder: int) -> None:
+    """Give the finished file its name, atomically and only if the name is free. Raises FileExistsError otherwise.
+
+    A hard link where the filesystem has them; else a rename that does not replace (then ``temporary`` is gone).
+    """
+    try:
+        os.link(temporary, leaf, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as fault:
+        if fault.errno not in _NO_LINKS:
+            raise
+        rename_new(temporary, leaf, folder)
+
+
+def rename_new(temporary: str, leaf: str, folder: int) -> None:
+    """Rename inside one folder unless the new name is taken (renameat2 with RENAME_NOREPLACE)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(folder, os.fsencode(temporary), folder, os.fsencode(leaf), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), leaf)

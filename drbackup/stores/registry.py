@@ -1,0 +1,45 @@
+"""Every kind of store, in one list."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from drbackup.errors import PolicyError
+from drbackup.stores.base import Store
+from drbackup.stores.directory import DirectoryStore
+
+if TYPE_CHECKING:
+    from drbackup.model.inventory import StoreEntry
+
+
+def open_store(name: str, entry: StoreEntry) -> Store:
+    """The store that an inventory entry describes. Nothing is asked of it yet.
+
+    Raises PolicyError for an entry of no kind, StoreRefused when an S3 credential is missing.
+    """
+    if entry.directory is not None:
+        return DirectoryStore(name, os.path.join(str(entry.directory.path), entry.prefix or ""))
+    if entry.s3 is not None:
+        return _s3(name, entry)
+    raise PolicyError(f"store {name} is neither a directory nor s3")
+
+
+def _s3(name: str, entry: StoreEntry) -> Store:
+    # Imported here because boto3 takes 0.3 s, which commands on a directory store should not pay.
+    from drbackup.stores.s3 import S3Store
+    from drbackup.stores.s3_client import S3Config, load_credentials
+
+    place = entry.s3
+    assert place is not None
+    config = S3Config(
+        bucket=place.bucket,
+        credentials=load_credentials(str(place.credentials_file or "")),
+        endpoint=place.endpoint or "",
+        region=place.region or "us-east-1",
+        prefix=entry.prefix or "",
+        path_style=place.path_style,
+        ca_file=str(place.ca_file or ""),
+        lock_days=place.lock_days,
+    )
+    return S3Store(name, config)

@@ -1,0 +1,215 @@
+"""Objects in an S3 bucket.
+
+Owns what the vault's promises mean in S3's words: create-once is ``If-None-Match: *``, durable is a 2xx for a request
+that carried the SHA-256, "nobody can delete it" is Object Lock. Two things S3 does not promise are made up for here: a
+server may ignore the condition (Ceph does in versioned buckets), and no lock stops a newer version or a delete marker.
+So a name that ends in a SHA-256 is read as "the version whose bytes have that hash". This store never deletes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, past_the_end, require_name, require_prefix
+from drbackup.stores.s3_answers import faults_as_ours, read_body
+from drbackup.stores.s3_client import S3Config, make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Result = TypeVar("Result")
+
+
+class S3Store:
+    """A store in one bucket under one prefix. Thread-safe. ``clock`` gives the time that locks are counted from."""
+
+    def __init__(self, name: str, config: S3Config, clock: Callable[[], datetime] | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.client: S3Client = make_client(config)
+        self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
+        self._clock = clock or (lambda: datetime.now(UTC))
+
+    def key(self, name: str) -> str:
+        """The key inside the bucket of object ``name``."""
+        return self._prefix + require_name(name)
+
+    # --- the promises of base.Store ---------------------------------------------------------------------------------
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`.
+
+        A condition that fails may be our own earlier attempt whose answer was lost, so the object that is there is
+        compared before anything is called a conflict.
+        """
+        digest = hashlib.sha256(data).digest()
+        asked = {**self._address(name), **self._conditions(len(data), digest)}
+        try:
+            self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
+        except ObjectExists:
+            if not self.holds(name, len(data), digest):
+                raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name) from None
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes ``[offset, offset+length)``; to the end when ``length`` is None.
+
+        A hashed name that is hidden by a delete marker, or (whole reads) by a foreign newer version, is read from the
+        version whose hash matches.
+        """
+        promised = digest_in_name(name)
+        try:
+            data = self._read(name, offset, length)
+        except ObjectMissing:
+            if promised is None or (version := self._matching(name, promised)) is None:
+                raise
+            return self._read(name, offset, length, version)
+        whole = offset == 0 and length is None
+        if whole and promised is not None and hashlib.sha256(data).digest() != promised:
+            return self.get_version_matching(name, promised)
+        return data
+
+    def stat(self, name: str) -> Stat | None:
+        """Size of the newest version, None when there is none or a delete marker hides it."""
+        try:
+            found = self._head(name)
+        except ObjectMissing:
+            return None
+        return Stat(name, found["ContentLength"], found["LastModified"])
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Every object whose name starts with ``prefix``, a page of up to 1,000 at a time."""
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self._prefix + require_prefix(prefix)}
+        while True:
+            page = self._call(prefix, lambda _: self.client.list_objects_v2(**asked))
+            for found in page.get("Contents", ()):
+                name = found["Key"][len(self._prefix) :]
+                if not name.endswith("/"):  # other tools' "folder" markers are not objects of ours
+                    yield Stat(name, found["Size"], found["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut:
+        """A single upload of exactly these bytes. Every header in it is signed: leaving one out is refused."""
+        asked = {**self._address(name), **self._conditions(size, sha256)}
+        with faults_as_ours(name):
+            url = self.client.generate_presigned_url("put_object", Params=asked, ExpiresIn=self.config.sign_seconds)
+        headers = {
+            "Content-Length": str(size),
+            "If-None-Match": "*",
+            "x-amz-checksum-sha256": asked["ChecksumSHA256"],
+        }
+        if self.config.lock_days:
+            headers["x-amz-object-lock-mode"] = self.config.lock_mode
+            headers["x-amz-object-lock-retain-until-date"] = f"{asked['ObjectLockRetainUntilDate']:%Y-%m-%dT%H:%M:%SZ}"
+        return SignedPut(url, headers)
+
+    def sign_get(self, name: str) -> str:
+        """A URL that reads the newest version of this object, any range, until it runs out."""
+        with faults_as_ours(name):
+            return self.client.generate_presigned_url(
+                "get_object", Params=self._address(name), ExpiresIn=self.config.sign_seconds
+            )
+
+    # --- what only S3 needs -----------------------------------------------------------------------------------------
+
+    def holds(self, name: str, size: int, sha256: bytes) -> bool:
+        """Whether a whole read of ``name`` gives exactly these bytes; asks for the server's checksum before reading."""
+        try:
+            found = self._head(name)
+        except ObjectMissing:
+            found = {}
+        if found.get("ContentLength") == size:
+            stored = found.get("ChecksumSHA256")
+            if stored == _base64(sha256):
+                return True
+            if stored is None and hashlib.sha256(self._read(name, 0, None)).digest() == sha256:
+                return True
+        return digest_in_name(name) == sha256 and self._matching(name, sha256) is not None
+
+    def get_version_matching(self, name: str, sha256: bytes, offset: int = 0, length: int | None = None) -> bytes:
+        """A range of the version of ``name`` whose whole has this SHA-256, however many versions or delete markers
+        were put over it. Raises ObjectCorrupt when no version has it, ObjectMissing when there is none at all."""
+        version = self._matching(name, sha256)
+        if version is None:
+            if not any(self._versions(name)):
+                raise ObjectMissing(f"store {self.name} has no object {name}", where=name)
+            raise ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
+        return self._read(name, offset, length, version)
+
+    def _address(self, name: str) -> dict[str, Any]:
+        return {"Bucket": self.config.bucket, "Key": self.key(name)}
+
+    def _conditions(self, size: int, sha256: bytes) -> dict[str, Any]:
+        asked: dict[str, Any] = {"ContentLength": size, "ChecksumSHA256": _base64(sha256), "IfNoneMatch": "*"}
+        if self.config.lock_days:
+            asked["ObjectLockMode"] = self.config.lock_mode
+            until = self._clock() + timedelta(days=self.config.lock_days)
+            asked["ObjectLockRetainUntilDate"] = until.replace(microsecond=0)
+        return asked
+
+    def _head(self, name: str, version: str = "") -> dict[str, Any]:
+        asked = {**self._address(name), "ChecksumMode": "ENABLED", **({"VersionId": version} if version else {})}
+        return dict(self._call(name, lambda _: self.client.head_object(**asked)))
+
+    def _read(self, name: str, offset: int, length: int | None, version: str = "") -> bytes:
+        asked = {**self._address(name), **({"VersionId": version} if version else {})}
+        if offset == 0 and length is None:
+            return self._call(name, lambda deadline: read_body(self.client.get_object(**asked), name, deadline))
+        size = None
+        if length == 0 or length is None:
+            # HTTP has no way to ask for nothing, nor for "the rest" when the rest is nothing.
+            size = int(self._head(name, version)["ContentLength"])
+            if offset == size or (length == 0 and offset < size):
+                return b""
+        last = "" if length is None else str(offset + length - 1)
+        asked["Range"] = f"bytes={offset}-{last}"
+        data = self._call(
+            name, lambda deadline: read_body(self.client.get_object(**asked), name, deadline), length or size or 0
+        )
+        if length is not None and len(data) != length:
+            raise past_the_end(name, offset + len(data), offset, length)
+        return data
+
+    def _matching(self, name: str, sha256: bytes) -> str | None:
+        """The id of a version with that hash; None when there is none, or when versions can't be listed here."""
+        try:
+            for version, size in self._versions(name):
+                stored = self._head(name, version).get("ChecksumSHA256")
+                if stored == _base64(sha256):
+                    return version
+                if stored is None and size and hashlib.sha256(self._read(name, 0, None, version)).digest() == sha256:
+                    return version
+        except StoreRefused:
+            return None  # no right to list versions, or a server without them: then only the newest can be had
+        return None
+
+    def _versions(self, name: str) -> Iterator[tuple[str, int]]:
+        """(version id, size) of every version of exactly ``name``, delete markers left out."""
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self.key(name)}
+        while True:
+            page = self._call(name, lambda _: self.client.list_object_versions(**asked))
+            for found in page.get("Versions", ()):
+                if found["Key"] == asked["Prefix"]:
+                    yield found["VersionId"], found["Size"]
+            if not page.get("IsTruncated"):
+                return
+            asked["KeyMarker"] = page["NextKeyMarker"]
+            asked["VersionIdMarker"] = page.get("NextVersionIdMarker", "")
+
+    def _call(self, name: str, ask: Callable[[float], Result], size: int = 0) -> Result:
+        def attempt(deadline: float) -> Result:
+            with faults_as_ours(name):
+                return ask(deadline)
+
+        return self.config.patience.run(attempt, size)
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")

@@ -1,0 +1,60 @@
+"""botocore's exceptions and bodies in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore import exceptions as boto
+
+from drbackup.errors import StoreRefused, StoreUnavailable
+from drbackup.stores.answers import error_for
+from drbackup.stores.patience import TryAgain
+
+_PIECE = 64 * 1024  # small enough that the deadline is looked at often on a slow line
+
+
+@contextlib.contextmanager
+def faults_as_ours(name: str) -> Iterator[None]:
+    """Turn whatever botocore raises into our classes, or :class:`TryAgain` when it may pass."""
+    try:
+        yield
+    except boto.ClientError as refused:
+        status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        said = refused.response.get("Error", {})
+        raise error_for(status, str(said.get("Code", "")), str(said.get("Message", "")), name) from refused
+    except boto.SSLError as fault:
+        raise tls_error(fault, name) from fault
+    except (boto.HTTPClientError, boto.IncompleteReadError) as fault:
+        raise TryAgain(StoreUnavailable(f"{name}: {fault}", where=name)) from fault
+    except (boto.NoCredentialsError, boto.PartialCredentialsError) as fault:
+        raise StoreRefused(f"{name}: {fault}", where=name) from fault
+    except boto.BotoCoreError as fault:
+        raise StoreRefused(f"{name}: {fault}", where=name, hint="check the store's entry in inventory.yaml") from fault
+
+
+def tls_error(fault: Exception, name: str) -> Exception:
+    """A certificate that does not check is never retried; a broken handshake is."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(fault) or "certificate" in str(fault).lower():
+        return StoreRefused(
+            f"{name}: the store's certificate does not check: {fault}",
+            where=name,
+            hint="name the authority's PEM file as ca_file in inventory.yaml",
+        )
+    return TryAgain(StoreUnavailable(f"{name}: {fault}", where=name))
+
+
+def read_body(answer: Mapping[str, Any], name: str, deadline: float) -> bytes:
+    """The whole body, or :class:`TryAgain` when it comes so slowly that ``deadline`` (monotonic) passes."""
+    body = answer["Body"]
+    pieces = []
+    try:
+        while piece := body.read(_PIECE):
+            pieces.append(piece)
+            if time.monotonic() > deadline:
+                raise TryAgain(StoreUnavailable(f"{name}: the store sends too slowly", where=name))
+    finally:
+        body.close()
+    return b"".join(pieces)
