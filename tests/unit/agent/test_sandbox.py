@@ -76,7 +76,8 @@ def test_wiping_happens_when_the_drill_fails(tmp_path: Path) -> None:
             (sandbox.folder / "x").write_text("personal")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert not list(tmp_path.glob("drill-*"))
 
 
