@@ -80,7 +80,7 @@ class S3Store:
             found = self._head(name)
         except ObjectMissing:
             return None
-        return Stat(name, found["ContentLength"], found["LastModified"])
+        return Stat(name, found["ContentLength"], found["LastModified"].astimezone(UTC))
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """Every object whose name starts with ``prefix``, a page of up to 1,000 at a time."""
@@ -90,7 +90,7 @@ class S3Store:
             for found in page.get("Contents", ()):
                 name = found["Key"][len(self._prefix) :]
                 if not name.endswith("/"):  # other tools' "folder" markers are not objects of ours
-                    yield Stat(name, found["Size"], found["LastModified"])
+                    yield Stat(name, found["Size"], found["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
