@@ -1,0 +1,168 @@
+"""The controller's answers to one session's agent.
+
+Owns what an agent may have: places of its own domain's chunks in packs that this store really holds, one signed upload
+a pack, and, for readers, the packs of its job's points and nothing else. A pack is remembered only after the store has
+it, so "stored" is never said of bytes that are still on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.packs import Pack
+from drbackup.errors import ObjectCorrupt, ObjectMissing, ProtocolViolation
+from drbackup.stores.base import SignedPut, Store
+from drbackup.vault.layout import PACK_KINDS, pack_name
+from drbackup.wire.messages import Note, Place, Progress
+
+MAX_PACK = 256 << 20
+NAME_SIZE = 32
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """What the caller wants to hear of a session. Called from the session's threads; must be quick."""
+
+    pinned: Callable[[int, str], None] = lambda _ns, _position: None
+    progress: Callable[[Progress], None] = lambda _news: None
+    note: Callable[[Note], None] = lambda _note: None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a session's packs go: one domain of one store, known to one catalog."""
+
+    catalog: Catalog
+    store: Store
+    domain: str
+    session: str
+    now: Clock
+
+
+class BackupDesk:
+    """The desk of a session that writes. Thread-safe: its state is the catalog and the store."""
+
+    def __init__(self, site: Site, listeners: Listeners) -> None:
+        self._site = site
+        self._listeners = listeners
+
+    def locate(self, ids: bytes) -> tuple[Place, ...]:
+        """Chunks of our domain that lie in packs this store holds."""
+        wanted = [ids[begin : begin + NAME_SIZE] for begin in range(0, len(ids), NAME_SIZE)]
+        site = self._site
+        return site.catalog.packs.locate(site.domain, site.store.name, wanted)
+
+    def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
+        """``stored`` when the store has it, a signed upload when the store can sign, None: through this connection."""
+        name = self._name(kind, pack, size)
+        site = self._site
+        if site.catalog.packs.has(site.domain, kind, pack, site.store.name):
+            stat = site.store.stat(name)
+            if stat is not None and stat.size == size:
+                return "stored"
+            site.catalog.packs.forget(site.domain, site.store.name, [(kind, pack)])
+        return site.store.sign_put(name, size, pack)
+
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+        """Store the body, or look that the store has it; then remember pack and chunks. A crash in between costs one
+        pack sent twice."""
+        name = self._name(kind, pack, size)
+        for place in places:
+            if place.pack != pack or len(place.id) != NAME_SIZE or not 0 <= place.offset <= size - place.size:
+                raise ProtocolViolation(f"a place outside its pack {pack.hex()[:12]}", where=name)
+        site = self._site
+        if body is not None:
+            if len(body) != size or hashlib.sha256(body).digest() != pack:
+                raise ObjectCorrupt("a relayed pack does not match its name", where=name)
+            site.store.put(name, body)
+        else:
+            stat = site.store.stat(name)
+            if stat is None:
+                raise ObjectMissing(f"store {site.store.name} does not have the pack that was sent", where=name)
+            if stat.size != size:
+                raise ObjectCorrupt(f"the pack sent as {size} bytes is stored as {stat.size}", where=name)
+        known = Pack(site.domain, kind, pack, size, site.session)
+        site.catalog.packs.add(known, site.store.name, places, now=site.now())
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
+        """A server that writes backups reads none."""
+        raise ProtocolViolation("a backup may not read the vault", where=pack.hex())
+
+    def pinned(self, pinned_ns: int, position: str) -> None:
+        self._listeners.pinned(pinned_ns, position)
+
+    def progress(self, news: Progress) -> None:
+        self._listeners.progress(news)
+
+    def note(self, note: Note) -> None:
+        self._listeners.note(note)
+
+    def _name(self, kind: str, pack: bytes, size: int) -> str:
+        if kind not in PACK_KINDS or len(pack) != NAME_SIZE:
+            raise ProtocolViolation(f"not a pack: kind {kind[:20]!r}, {len(pack)} bytes of name")
+        if not 0 < size <= MAX_PACK:
+            raise ProtocolViolation(f"a pack of {size} bytes; at most {MAX_PACK} are taken", where=pack.hex())
+        return pack_name(self._site.domain, kind, pack)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What a reading session may fetch: (domain, kind, pack) → the store to read it from."""
+
+    packs: Mapping[tuple[str, str, bytes], Store] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[str, Iterable[bytes], Store]]) -> Shelf:
+        """From points as (domain, packs as in a record: kind letter + name, store)."""
+        found: dict[tuple[str, str, bytes], Store] = {}
+        for domain, packs, store in points:
+            for each in packs:
+                found[domain, chr(each[0]), bytes(each[1:])] = store
+        return cls(found)
+
+
+class ReadingDesk:
+    """The desk of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
+
+    def __init__(self, shelf: Shelf, listeners: Listeners) -> None:
+        self._shelf = shelf
+        self._listeners = listeners
+
+    def locate(self, ids: bytes) -> tuple[Place, ...]:
+        raise ProtocolViolation("this job writes nothing to the vault")
+
+    def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
+        raise ProtocolViolation("this job writes nothing to the vault", where=pack.hex())
+
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+        raise ProtocolViolation("this job writes nothing to the vault", where=pack.hex())
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
+        """A URL when the store can sign, else the bytes; reading past the end gives what is there."""
+        store = self._shelf.packs.get((domain, kind, pack))
+        if store is None:
+            raise ProtocolViolation("a pack was asked for that this job's points do not need", where=pack.hex())
+        name = pack_name(domain, kind, pack)
+        url = store.sign_get(name)
+        if url is not None:
+            return url
+        stat = store.stat(name)
+        if stat is None:
+            raise ObjectMissing(f"store {store.name} has no {name}", where=name)
+        return store.get(name, offset, max(0, min(length, stat.size - offset))) if offset < stat.size else b""
+
+    def pinned(self, pinned_ns: int, position: str) -> None:
+        self._listeners.pinned(pinned_ns, position)
+
+    def progress(self, news: Progress) -> None:
+        self._listeners.progress(news)
+
+    def note(self, note: Note) -> None:
+        self._listeners.note(note)

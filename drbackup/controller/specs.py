@@ -1,0 +1,73 @@
+"""From a policy to what an agent is told: source specs, plausibility, limits, checks. Pure."""
+
+from __future__ import annotations
+
+from drbackup.model.inventory import AgentEntry
+from drbackup.model.point import Point
+from drbackup.model.policy import CheckPolicy, Policy, SourcePolicy
+from drbackup.wire.messages import BackupJob
+from drbackup.wire.specs import (
+    Check,
+    CommandSpec,
+    DomainKeys,
+    FilesSpec,
+    Limits,
+    Plausibility,
+    PostgresSpec,
+    SourceSpec,
+    SqliteSpec,
+)
+
+
+def source_spec(source: SourcePolicy) -> SourceSpec:
+    """The source as the agent needs to know it."""
+    if source.files is not None:
+        files = source.files
+        return FilesSpec(files.paths, files.exclude, files.one_filesystem, source.canary)
+    if source.sqlite is not None:
+        return SqliteSpec(source.sqlite.path, source.canary)
+    if source.postgres is not None:
+        return PostgresSpec(**source.postgres.model_dump(), canary=source.canary)
+    assert source.command is not None  # the policy's own rule: exactly one kind
+    return CommandSpec(**source.command.model_dump())
+
+
+def plausibility(source: SourcePolicy, previous: Point | None, *, accept_shrink: bool = False) -> Plausibility:
+    """When a copy is too small to be true. ``accept_shrink``: a person said that the data was removed on purpose."""
+    return Plausibility(
+        previous=0 if previous is None or accept_shrink else previous.totals.bytes,
+        min_bytes=source.min_bytes,
+        max_shrink=source.max_shrink,
+        allow_empty=source.allow_empty,
+    )
+
+
+def limits(agent: AgentEntry) -> Limits:
+    """How hard the agent may work."""
+    return Limits(
+        bytes_per_second=agent.bandwidth,
+        stall_seconds=int(agent.stall_timeout.total_seconds()),
+        workers=agent.workers,
+    )
+
+
+def backup_job(
+    policy: Policy, source: SourcePolicy, agent: AgentEntry, keys: DomainKeys, plausible: Plausibility
+) -> BackupJob:
+    """The whole job of one backup."""
+    return BackupJob(policy.system, source.name, source_spec(source), keys, plausible, limits(agent))
+
+
+def checks(policy: Policy) -> tuple[Check, ...]:
+    """What a drill of this system measures, numbered as in the policy. The expectations stay here: the agent measures,
+    the controller judges."""
+    if policy.drill is None:
+        return ()
+    return tuple(_check(number, check) for number, check in enumerate(policy.drill.checks))
+
+
+def _check(number: int, check: CheckPolicy) -> Check:
+    if check.across is not None:
+        database, files = check.across
+        return Check(number, "across", database, check.sql or "", files)
+    return Check(number, check.kind, check.source or "", check.sql or "")
