@@ -1,0 +1,136 @@
+"""``drbackup init``: found an installation, and hand out the custodians' shares once.
+
+The shares are shown on stdout or written to a folder, one file a custodian, and exist nowhere else afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from pathlib import Path
+
+import click
+import segno
+from rich.console import RenderableType
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.controller.founding import Founding, found
+from drbackup.controller.installation import is_founded
+from drbackup.errors import TargetOccupied, UsageError
+from drbackup.reports.figures import iso
+from drbackup.reports.words import _
+
+
+def _k_of_n(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """``3-of-5`` as (3, 5)."""
+    found_text = re.fullmatch(r"(\d+)[- ]?of[- ]?(\d+)", value)
+    if not found_text:
+        raise click.BadParameter("write it like 3-of-5")
+    return int(found_text[1]), int(found_text[2])
+
+
+@click.command()
+@click.option(
+    "--custodians",
+    default="3-of-5",
+    show_default=True,
+    callback=_k_of_n,
+    help="How many custodians there are, and how many together bring everything back.",
+)
+@click.option(
+    "--shares-folder",
+    type=click.Path(path_type=Path),
+    help="Write each custodian's share to a file of its own in this new folder, with a QR code to print.",
+)
+@pass_cli
+def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path | None) -> None:
+    """Found an installation: its keys, its catalog, and a vault in every store of the inventory.
+
+    The custodians' shares of the recovery key are given out ONCE, on stdout or into --shares-folder. Whoever joins
+    enough of them reads everything; without them nothing survives the loss of the drill host.
+    """
+    if is_founded(context.home):
+        raise UsageError(f"there is an installation in {context.home} already", safe="nothing was changed")
+    if shares_folder is not None:
+        _make_empty(shares_folder)  # before anything is founded: shares that can't be written would be lost
+    founding = found(context.home, context.policies_folder, custodians, now=context.now())
+    files = [] if shares_folder is None else write_shares(shares_folder, founding, iso(context.now()))
+    context.show(_document(context, founding, files), *_lines(context, founding, files))
+
+
+def _make_empty(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise TargetOccupied(f"{folder} is not empty", where=str(folder), hint="name a new folder for the shares")
+
+
+def write_shares(folder: Path, founding: Founding, when: str) -> list[Path]:
+    """One file a custodian: what it is, the words, a QR code of them made of characters that print anywhere."""
+    written: list[Path] = []
+    for number, share in enumerate(founding.shares, 1):
+        path = folder / f"share-{number}-of-{len(founding.shares)}.txt"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(_paper(founding, number, share, when))
+            file.flush()
+            os.fsync(file.fileno())
+        written.append(path)
+    return written
+
+
+def _paper(founding: Founding, number: int, share: str, when: str) -> str:
+    code = io.StringIO()
+    segno.make_qr(share, error="l").terminal(out=code, compact=True, border=2)
+    words = share.split()
+    lines = [" ".join(words[start : start + 5]) for start in range(0, len(words), 5)]
+    head = (
+        f"# drbackup recovery key, share {number} of {len(founding.shares)}; any {founding.threshold} bring it back\n"
+        f"# 恢复密钥分片 第 {number} 份, 共 {len(founding.shares)} 份; 任意 {founding.threshold} 份可恢复\n"
+        f"# vault {founding.vault.vault_id}, {when}\n"
+        "# Keep it on paper, apart from the other shares and from every computer, then destroy this file.\n\n"
+    )
+    return head + "\n".join(lines) + "\n\n" + _drawn(code.getvalue())
+
+
+def _drawn(code: str) -> str:
+    """The QR code as comment lines, without terminal colours, so that the file can be read back as it is."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", code)
+    return "".join(f"# {line}\n" for line in plain.splitlines())
+
+
+def _lines(context: CliContext, founding: Founding, files: list[Path]) -> list[RenderableType]:
+    lines: list[RenderableType] = [
+        Text(_("installation founded in {home}").format(home=context.home), style="bold green"),
+        Text(_("vault {id} in {stores}").format(id=founding.vault.vault_id, stores=", ".join(founding.stores))),
+    ]
+    for store, why in founding.pending.items():
+        lines.append(Text(_("no vault yet in {store}: {why}").format(store=store, why=why), style="yellow"))
+    people = {"threshold": founding.threshold, "count": len(founding.shares)}
+    if files:
+        lines.append(Text(_("{count} shares in {folder}").format(folder=files[0].parent, **people)))
+    else:
+        for number, share in enumerate(founding.shares, 1):
+            title = _("share {number} of {count}").format(number=number, **people)
+            lines.append(Text(f"\n{title}\n", style="bold") + Text(f"  {share}", style="not bold"))
+    warning = _("Shown once: hand each share to one custodian, on paper. Any {threshold} of {count} read everything.")
+    lines.append(Text("\n" + warning.format(**people), style="bold yellow"))
+    lines.append(
+        Text(_("Move {key} to the drill host, then delete it here.").format(key=founding.drill_key), style="yellow")
+    )
+    lines.append(Text(_("next: drbackup check, then drbackup backup --all")))
+    return lines
+
+
+def _document(context: CliContext, founding: Founding, files: list[Path]) -> dict[str, object]:
+    return {
+        "home": str(context.home),
+        "vault_id": founding.vault.vault_id,
+        "stores": list(founding.stores),
+        "pending": founding.pending,
+        "threshold": founding.threshold,
+        "shares": [] if files else list(founding.shares),
+        "share_files": [str(path) for path in files],
+        "drill_key": str(founding.drill_key),
+    }

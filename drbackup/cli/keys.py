@@ -1,0 +1,137 @@
+"""``drbackup keys``: public halves to look at; custodians' shares joined into a key file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.errors import TargetOccupied, UsageError, WrongKey
+from drbackup.reports.tables import plain_table
+from drbackup.reports.words import _
+from drbackup.vault.custody import join_shares
+from drbackup.vault.keys import RECOVERY, SealKey, key_id
+
+
+@click.group()
+def keys() -> None:
+    """Show public keys; join custodians' shares into a recovery key."""
+
+
+@keys.command()
+@pass_cli
+def show(context: CliContext) -> None:
+    """Show the public keys of every vault: who can open it, and who signs."""
+    installation = context.installation()
+    table = plain_table(_("Store"), _("Key"), _("Key id"), _("Opens"))
+    opens = {"recovery": _("everything"), "drill": _("everything, on the drill host"), "catalog": _("names and sizes")}
+    vaults = []
+    for name in installation.policies.inventory.stores:
+        description = installation.vault(name)
+        for recipient in description.recipients:
+            table.add_row(name, recipient.role, key_id(recipient.public).hex(), opens.get(recipient.role, ""))
+        table.add_row(name, "evidence", description.evidence_key.hex(), _("signs records and evidence"))
+        vaults.append(
+            {
+                "store": name,
+                "vault_id": description.vault_id,
+                "evidence_key": description.evidence_key.hex(),
+                "recipients": [
+                    {"role": each.role, "key_id": key_id(each.public).hex()} for each in description.recipients
+                ],
+            }
+        )
+    context.show({"vaults": vaults}, table)
+
+
+@keys.command()
+@click.argument(
+    "files", metavar="[SHARE-FILE]…", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The key file to write, readable by you only.",
+)
+@pass_cli
+def combine(context: CliContext, files: tuple[Path, ...], target: Path) -> None:
+    """Join enough custodians' shares into the recovery key, from files or asked for one by one.
+
+    Give the key file to restore or recover with --key, and destroy it afterwards: whoever holds it reads everything.
+    """
+    shares = [share_in(path) for path in files] or _ask()
+    seed = join_shares(shares)
+    key = SealKey.from_seed(RECOVERY, seed)
+    _compare_with_vaults(context, key)
+    write_secret(target, seed)
+    text = Text(_("recovery key {id} written to {path}").format(id=key.id.hex(), path=target), style="green")
+    context.show({"key_file": str(target), "key_id": key.id.hex()}, text)
+
+
+def share_in(path: Path) -> str:
+    """The share's words in a file that ``drbackup init --shares-folder`` wrote, or that holds only the words.
+
+    Lines beginning with ``#`` and drawn QR codes are passed over.
+    """
+    words: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        parts = line.split()
+        if parts and all(part.isascii() and part.isalpha() and part.islower() for part in parts):
+            words += parts
+    if not words:
+        raise UsageError(f"{path} holds no share's words", where=str(path))
+    return " ".join(words)
+
+
+def _ask() -> list[str]:
+    """Shares typed in, hidden; an empty line ends."""
+    if not sys.stdin.isatty():
+        lines = [line.strip() for line in sys.stdin.read().splitlines()]
+        return [line for line in lines if line and not line.startswith("#")]
+    shares: list[str] = []
+    while True:
+        prompt = _("share {n}, or Enter to end").format(n=len(shares) + 1)
+        words = click.prompt(prompt, default="", hide_input=True, show_default=False, err=True)
+        if not words:
+            return shares
+        shares.append(words)
+
+
+def _compare_with_vaults(context: CliContext, key: SealKey) -> None:
+    """Say at once when the shares are whole but belong to another installation. Without one, nothing to compare."""
+    if not (context.home / "catalog.sqlite").exists():
+        return
+    installation = context.installation()
+    for name in installation.policies.inventory.stores:
+        if any(key_id(each.public) == key.id for each in installation.vault(name).recipients):
+            return
+    raise WrongKey("the shares join, but to the recovery key of another installation", hint="check the custodians' set")
+
+
+def write_secret(path: Path, seed: bytes) -> None:
+    """A seed as hex into a new file of mode 0600. Raises :class:`TargetOccupied` when there is one."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as there:
+        raise TargetOccupied(f"{path} exists already", where=str(path), hint="name another file") from there
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(seed.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_secret(path: Path) -> bytes:
+    """The 32-byte seed in a key file. Raises :class:`UsageError`."""
+    try:
+        seed = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError, UnicodeDecodeError) as bad:
+        raise UsageError(f"{path} is no readable key file: {bad}", where=str(path)) from bad
+    if len(seed) != 32:
+        raise UsageError(f"{path} holds {len(seed)} bytes, a key has 32", where=str(path))
+    return seed

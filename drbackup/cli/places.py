@@ -1,0 +1,80 @@
+"""How operators name things: ``SYSTEM``, ``SYSTEM/SOURCE``, a point; and reading a point at the backup centre."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from drbackup.cli.context import CliContext
+from drbackup.errors import DrbackupError, UsageError, VaultMissing
+from drbackup.model.point import Point
+from drbackup.model.policy import Policy
+from drbackup.vault.direct import StoreFetch
+from drbackup.vault.reader import PointReader
+from drbackup.vault.record import read_record, unseal
+
+
+def split_place(context: CliContext, place: str) -> tuple[str, str]:
+    """``SYSTEM/SOURCE`` or ``SYSTEM`` as (system, source or empty). Raises :class:`UsageError` for unknown names.
+
+    A system that no policy names any more is accepted when it has points: its history stays reachable.
+    """
+    system, _slash, source = place.partition("/")
+    policies = context.installation().policies.policies
+    if system not in policies:
+        if context.installation().catalog.points.list(system=system, source=source, limit=1):
+            return system, source
+        raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
+    names = [each.name for each in policies[system].sources]
+    if source and source not in names:
+        if context.installation().catalog.points.list(system=system, source=source, limit=1):
+            return system, source
+        raise UsageError(f"system {system} has no source {source!r}", hint=did_you_mean(source, names))
+    return system, source
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known names, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bool) -> list[tuple[Policy, str]]:
+    """The (policy, source name) pairs an operator means, in the policies' order, each once.
+
+    Raises :class:`UsageError` when neither a place nor ``everything`` was said, or both.
+    """
+    policies = context.installation().policies.policies
+    wanted = list(places)
+    if bool(wanted) == everything:
+        raise UsageError("name systems (SYSTEM or SYSTEM/SOURCE), or say --all")
+    if everything:
+        return [(policy, source.name) for policy in policies.values() for source in policy.sources]
+    found: dict[tuple[str, str], tuple[Policy, str]] = {}
+    for place in wanted:
+        system, name = split_place(context, place)
+        if system not in policies:
+            raise UsageError(f"no policy names {system!r} any more", hint=did_you_mean(system, policies))
+        for source in policies[system].sources:
+            if not name or source.name == name:
+                found[(system, source.name)] = (policies[system], source.name)
+    return list(found.values())
+
+
+def open_reader(context: CliContext, point: Point) -> PointReader:
+    """A reader of ``point``'s tree with the catalog key, from the first of its stores that has a sound record.
+
+    Raises the last store's error when none has, :class:`VaultMissing` when the point lies in no known store.
+    """
+    installation = context.installation()
+    failure: DrbackupError | None = None
+    for name in point.copies:
+        try:
+            store = installation.store(name)
+            record = read_record(store, point.name, installation.vault(name).evidence_key)
+            sealed = unseal(record, installation.keyring)
+            return PointReader(StoreFetch(store), installation.keyring, point.domain, sealed.root)
+        except DrbackupError as problem:
+            failure = problem  # the other copy may do; only when all fail is it said
+    raise failure or VaultMissing(f"point {point.short} lies in no store of the inventory")

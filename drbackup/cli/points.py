@@ -1,0 +1,140 @@
+"""``drbackup points``: list, show, look inside, compare and hold recovery points."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.places import open_reader, split_place
+from drbackup.errors import UsageError
+from drbackup.model.point import Point
+from drbackup.reports.figures import size
+from drbackup.reports.tables import (
+    View,
+    changes,
+    changes_table,
+    entries_table,
+    entry_document,
+    facts_table,
+    path_text,
+    point_document,
+    point_facts,
+    points_table,
+)
+from drbackup.reports.words import _
+from drbackup.vault.tree import Entry
+
+
+@click.group()
+def points() -> None:
+    """List, show, compare and hold recovery points.
+
+    A POINT is its id or a unique beginning of it; SYSTEM/SOURCE means the newest point of that source.
+    """
+
+
+@points.command("list")
+@click.argument("place", metavar="[SYSTEM[/SOURCE]]", required=False, default="")
+@click.option("--store", default="", help="Only points with a whole copy in this store.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@pass_cli
+def list_points(context: CliContext, place: str, store: str, limit: int) -> None:
+    """List recovery points, newest first."""
+    system, source = split_place(context, place) if place else ("", "")
+    found = context.installation().catalog.points.list(system=system, source=source, store=store, limit=limit)
+    document = {"points": [point_document(point) for point in found]}
+    if found:
+        context.show(document, points_table(found, View(context.now(), context.zone())))
+    else:
+        context.show(document, Text(_("no recovery points yet: run drbackup backup"), style="yellow"))
+
+
+@points.command()
+@click.argument("point")
+@pass_cli
+def show(context: CliContext, point: str) -> None:
+    """Show everything about one point."""
+    found = find_point(context, point)
+    context.show({"point": point_document(found)}, facts_table(point_facts(found, View(context.now(), context.zone()))))
+
+
+@points.command()
+@click.argument("point")
+@click.argument("path", required=False, default="")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many entries.")
+@pass_cli
+def ls(context: CliContext, point: str, path: str, limit: int) -> None:
+    """List what a point holds, below PATH if given. Needs only the catalog key."""
+    found = find_point(context, point)
+    inside = entries_of(context, found, path)
+    listed = list(itertools.islice(inside, limit))
+    more = next(inside, None) is not None
+    if path and not listed:
+        raise UsageError(f"point {found.short} holds nothing at {path}", hint=f"drbackup points ls {found.short}")
+    document = {"point": found.id, "entries": [entry_document(entry) for entry in listed], "more": more}
+    rest = [Text(_("… and more: --limit shows them"), style="dim")] if more else []
+    context.show(document, entries_table(listed, context.zone()), *rest)
+
+
+@points.command()
+@click.argument("before")
+@click.argument("after")
+@click.argument("path", required=False, default="")
+@pass_cli
+def diff(context: CliContext, before: str, after: str, path: str) -> None:
+    """Show what changed between two points: + added, - removed, ~ content, = attributes only."""
+    old, new = find_point(context, before), find_point(context, after)
+    found = changes(entries_of(context, old, path), entries_of(context, new, path))
+    document = {
+        "before": old.id,
+        "after": new.id,
+        "changes": [
+            {
+                "path": path_text(change.path),
+                "how": change.how,
+                "before_bytes": change.before if change.before >= 0 else None,
+                "after_bytes": change.after if change.after >= 0 else None,
+            }
+            for change in found
+        ],
+    }
+    counts = {how: sum(1 for change in found if change.how == how) for how in ("added", "removed", "content")}
+    grown = new.totals.bytes - old.totals.bytes
+    summary = _("{added} added, {removed} removed, {content} changed; {size} in all").format(
+        **counts, size=("+" if grown >= 0 else "") + size(grown)
+    )
+    context.show(document, *([changes_table(found)] if found else []), Text(summary, style="bold"))
+
+
+@points.command()
+@click.argument("point")
+@click.option("--reason", help="Why nobody may let it expire; shown in every list.")
+@click.option("--release", is_flag=True, help="Let it expire again by its policy.")
+@pass_cli
+def hold(context: CliContext, point: str, reason: str | None, release: bool) -> None:
+    """Hold a point: retention never removes it until it is released."""
+    if bool(reason) == release:
+        raise UsageError("say either --reason TEXT or --release")
+    found = find_point(context, point)
+    context.installation().catalog.points.hold(found.id, reason or "")
+    text = _("{point} is held: {reason}") if reason else _("{point} is released")
+    context.show({"point": found.id, "held": reason or ""}, Text(text.format(point=found.short, reason=reason)))
+
+
+def find_point(context: CliContext, word: str) -> Point:
+    """The point an operator means: an id, the beginning of one, or SYSTEM/SOURCE for its newest."""
+    catalog = context.installation().catalog
+    if "/" in word:
+        system, source = split_place(context, word)
+        return catalog.points.get("latest", system=system, source=source)
+    return catalog.points.get(word)
+
+
+def entries_of(context: CliContext, point: Point, path: str) -> Iterator[Entry]:
+    """The entries of a point at and below ``path``, read with the catalog key."""
+    reader = open_reader(context, point)
+    return reader.entries(path.strip("/").encode("utf-8", errors="surrogateescape"))

@@ -1,0 +1,89 @@
+"""Progress on stderr: bars on a terminal, one quiet line at a step's end otherwise, nothing with ``--json``.
+
+Progress never touches stdout, and never decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from drbackup.cli.context import CliContext
+from drbackup.reports.figures import size, span
+
+
+def _quiet(context: CliContext) -> bool:
+    return context.json or not context.err.is_terminal
+
+
+@contextmanager
+def counting(context: CliContext, what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar of things done out of things in all, with the bytes so far: ``watch(done, total, bytes)``."""
+    if _quiet(context):
+        yield lambda done, total, count: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[bytes]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=context.err, transient=True) as bars:
+        task = bars.add_task(what, total=None, bytes="")
+
+        def watch(done: int, total: int, count: int) -> None:
+            bars.update(task, completed=done, total=total, bytes=size(count))
+
+        yield watch
+
+
+class Bars:
+    """One bar for each of several things under way at once. Safe to use from any thread."""
+
+    def __init__(self, context: CliContext) -> None:
+        self._context = context
+        self._quiet = _quiet(context)
+        self._tasks: dict[str, TaskID] = {}
+        self._begun: dict[str, datetime] = {}
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=context.err,
+            transient=True,
+        )
+
+    def __enter__(self) -> Bars:
+        if not self._quiet:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_exit: object) -> None:
+        if not self._quiet:
+            self._bars.stop()
+
+    def update(self, what: str, phase: str, done: int, total: int, stored: int) -> None:
+        """News of one thing: bytes ``done`` of ``total`` (0: unknown), bytes ``stored``."""
+        if self._quiet:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=None, note="")
+        note = f"{phase} {size(done)}" + (f" / {size(total)}" if total else "")
+        if stored:
+            note += f" → {size(stored)}"
+        self._bars.update(self._tasks[what], completed=done, total=total or None, note=note)
+
+    def begin(self, what: str) -> None:
+        """It started."""
+        self._begun[what] = datetime.now(UTC)
+        self.update(what, "…", 0, 0, 0)
+
+    def end(self, what: str, result: str, *, good: bool) -> None:
+        """It ended: its line stays on the screen."""
+        if what in self._tasks:
+            self._bars.remove_task(self._tasks.pop(what))
+        took = span(datetime.now(UTC) - self._begun[what]) if what in self._begun else ""
+        if not self._context.json:
+            mark = "[bold green]✓[/]" if good else "[bold red]✗[/]"
+            console = self._context.err if self._quiet else self._bars.console
+            console.print(mark, f"[bold]{what}[/]", result.replace("[", "\\["), f"[dim]{took}[/]", soft_wrap=True)

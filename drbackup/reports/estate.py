@@ -1,0 +1,220 @@
+"""How the whole city stands at one instant: every system, its sources, its drills, and what needs a person.
+
+Owns the judgement behind ``drbackup status``: promises against what the catalog remembers. :func:`judge` is pure;
+:func:`recall` reads the catalog. Invariant: what is not proven is shown as not proven, and a source without a single
+point is a broken promise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.runs import ACTIVE, FINAL, Run, RunKind, RunState
+from drbackup.model.objectives import Judgement, PromiseState, judge_rpo, judge_rto
+from drbackup.model.point import Point
+from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.model.verdict import Verdict
+from drbackup.reports.figures import age, span
+from drbackup.reports.words import _
+
+_CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
+_VERDICTS = frozenset(Verdict)
+
+Place = tuple[str, str]  # system, source
+
+
+class DrillStanding(enum.StrEnum):
+    """How one system stands with its drills."""
+
+    PROVEN = "proven"
+    CONDITIONAL = "conditional"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+    NEVER = "never"
+    NONE = "none"  # the policy asks for no drill
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the catalog remembers, as far as a status needs it. ``drills``: the newest ended one of each system."""
+
+    newest: Mapping[Place, Point] = field(default_factory=dict)
+    runs: Mapping[Place, Run] = field(default_factory=dict)
+    drills: Mapping[str, Drill] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing a person should do. ``urgent``: an objective is broken or a proof failed."""
+
+    subject: str
+    what: str
+    next: str
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source: its newest point, its promise judged now, and its last run."""
+
+    name: str
+    kind: str
+    agent: str
+    rpo: Judgement
+    newest: Point | None
+    run: Run | None
+
+    @property
+    def running(self) -> bool:
+        return self.run is not None and self.run.active
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """One system with its sources."""
+
+    system: str
+    title: str
+    department: str
+    level: int
+    rto: Judgement  # by the last drill
+    sources: tuple[SourceStatus, ...]
+    drill: Drill | None
+    drilled: DrillStanding
+
+    @property
+    def breached(self) -> bool:
+        """A promise that does not hold now. An RTO nobody measured is unproven, which is another thing."""
+        return self.rto.state is PromiseState.BREACHED or any(not source.rpo.kept for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """The city at ``now``."""
+
+    title: str
+    now: datetime
+    systems: tuple[SystemStatus, ...]
+    needs: tuple[Need, ...]
+
+    @property
+    def breached(self) -> tuple[str, ...]:
+        """The systems with a broken promise."""
+        return tuple(system.system for system in self.systems if system.breached)
+
+
+def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
+    """Read from the catalog what :func:`judge` needs."""
+    newest: dict[Place, Point] = {}
+    runs: dict[Place, Run] = {}
+    drills: dict[str, Drill] = {}
+    for policy in policies:
+        for source in policy.sources:
+            place = (policy.system, source.name)
+            if (point := catalog.points.newest(*place)) is not None:
+                newest[place] = point
+            last = catalog.runs.list(
+                kind=RunKind.BACKUP, system=place[0], source=place[1], states=FINAL | ACTIVE, limit=1
+            )
+            if last:
+                runs[place] = last[0]
+        if (drill := catalog.drills.last(policy.system)) is not None:
+            drills[policy.system] = drill
+    return Memory(newest, runs, drills)
+
+
+def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime) -> Estate:
+    """The city's standing. Systems in the policies' order; needs with the urgent ones first."""
+    systems = tuple(_system(policy, memory, now) for policy in policies)
+    needs = [need for system in systems for need in (*_source_needs(system, now), *_drill_needs(system, now))]
+    return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)))
+
+
+def _system(policy: Policy, memory: Memory, now: datetime) -> SystemStatus:
+    drill = memory.drills.get(policy.system)
+    measured = None if drill is None or drill.rto_seconds is None else timedelta(seconds=drill.rto_seconds)
+    return SystemStatus(
+        policy.system,
+        policy.title,
+        policy.department,
+        policy.level,
+        judge_rto(policy.objectives.rto, measured, drill.started_at if drill else None, now),
+        tuple(_source(policy, source, memory, now) for source in policy.sources),
+        drill,
+        _drilled(policy, drill, now),
+    )
+
+
+def _source(policy: Policy, source: SourcePolicy, memory: Memory, now: datetime) -> SourceStatus:
+    point = memory.newest.get((policy.system, source.name))
+    rpo = judge_rpo(policy.objectives.rpo, point.pinned_at if point else None, now)
+    run = memory.runs.get((policy.system, source.name))
+    return SourceStatus(source.name, str(source.kind), source.agent, rpo, point, run)
+
+
+def _drilled(policy: Policy, drill: Drill | None, now: datetime) -> DrillStanding:
+    """A failed or unknown verdict is failed; a good one that is too old proves nothing any more."""
+    if policy.drill is None:
+        return DrillStanding.NONE
+    if drill is None:
+        return DrillStanding.NEVER
+    verdict = Verdict(drill.verdict) if drill.verdict in _VERDICTS else Verdict.FAILED
+    if not verdict.proves:
+        return DrillStanding.FAILED
+    every = policy.drill.every
+    interval = every if isinstance(every, timedelta) else _CALENDAR[every]
+    if now - drill.started_at > interval:
+        return DrillStanding.OVERDUE
+    return DrillStanding.PROVEN if verdict is Verdict.PASSED else DrillStanding.CONDITIONAL
+
+
+def _source_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
+    for source in system.sources:
+        subject = f"{system.system}/{source.name}"
+        again = f"drbackup backup {subject}"
+        failed = source.run is not None and source.run.state in {RunState.FAILED, RunState.MISSED}
+        if failed and source.run is not None:
+            run = source.run
+            when = age(run.ended_at or run.due_at, now)
+            said = run.error_message or run.error_code
+            if run.state is RunState.MISSED:
+                what = _("backup missed {when}: {why}").format(when=when, why=said)
+            else:
+                what = _("backup failed {when}: {why}").format(when=when, why=said)
+            yield Need(subject, what, run.error_hint or again, not source.rpo.kept)
+        elif source.running:
+            continue  # it is being seen to
+        elif source.rpo.actual is None:
+            yield Need(subject, _("was never backed up"), again, True)
+        elif source.rpo.state is not PromiseState.OK:
+            what = _("newest point is {age} old, promised {promise}").format(
+                age=span(source.rpo.actual), promise=span(source.rpo.promised)
+            )
+            yield Need(subject, what, again, not source.rpo.kept)
+
+
+def _drill_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
+    again = f"drbackup drill run {system.system}"
+    drill = system.drill
+    if system.drilled is DrillStanding.NEVER:
+        yield Need(system.system, _("was never drilled"), again, False)
+    elif system.drilled is DrillStanding.NONE:
+        yield Need(system.system, _("its policy asks for no drill"), _("add a drill to its policy"), False)
+    elif drill is not None and system.drilled is DrillStanding.OVERDUE:
+        what = _("last drill {when}: overdue").format(when=age(drill.started_at, now))
+        yield Need(system.system, what, again, False)
+    elif drill is not None and system.drilled is DrillStanding.FAILED:
+        what = _("drill failed {when}").format(when=age(drill.started_at, now))
+        if drill.findings:
+            what += f": {drill.findings[0]}"
+        yield Need(system.system, what, f"drbackup drill show {drill.id}", True)
+    elif drill is not None and system.rto.state is PromiseState.BREACHED and system.rto.actual is not None:
+        what = _("a drill measured an RTO of {rto}, promised {promise}").format(
+            rto=span(system.rto.actual), promise=span(system.rto.promised)
+        )
+        yield Need(system.system, what, f"drbackup drill show {drill.id}", True)

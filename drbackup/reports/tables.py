@@ -1,0 +1,286 @@
+"""Lists a person reads at a glance: points, what is inside one, what changed between two, drills.
+
+Pure: values in, rich tables and ``--json`` documents out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.controller.catalog.drills import Drill
+from drbackup.model.point import Point
+from drbackup.reports.figures import age, iso, local, size, span
+from drbackup.reports.status import RUNG_STYLES, rung_word
+from drbackup.reports.words import _
+from drbackup.vault.tree import Entry, EntryKind
+
+_VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
+_LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, block device, socket
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """From where a list is looked at."""
+
+    now: datetime
+    zone: tzinfo
+
+
+def plain_table(*titles: str) -> Table:
+    """The one look of all lists: no lines, bold heads."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold dim")
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    return table
+
+
+def right(table: Table, *columns: int) -> Table:
+    """Align these columns of figures to the right."""
+    for column in columns:
+        table.columns[column].justify = "right"
+    return table
+
+
+# --- points ---------------------------------------------------------------------------------------------------------
+
+
+def points_table(points: Iterable[Point], view: View) -> Table:
+    """One row a point, newest first as given."""
+    titles = (_("Point"), _("Source"), _("Instant"), _("Age"), _("Proven"), _("Size"), _("Added"), _("Copies"))
+    table = right(plain_table(*titles), 5, 6)
+    for point in points:
+        proven = Text(rung_word(point.rung), style=RUNG_STYLES[point.rung])
+        copies = ", ".join(point.copies) + (f"  ⚓ {point.held}" if point.held else "")
+        table.add_row(
+            Text(point.short, style="bold"),
+            f"{point.system}/{point.source}",
+            local(point.pinned_at, view.zone),
+            age(point.pinned_at, view.now),
+            proven,
+            size(point.totals.bytes),
+            size(point.totals.stored_bytes),
+            copies,
+        )
+    return table
+
+
+def point_document(point: Point) -> dict[str, Any]:
+    """One point for ``--json``. Sizes in bytes."""
+    totals = point.totals
+    return {
+        "id": point.id,
+        "system": point.system,
+        "source": point.source,
+        "domain": point.domain,
+        "kind": point.kind,
+        "pinned_at": iso(point.pinned_at),
+        "committed_at": iso(point.committed_at),
+        "rung": point.rung.label,
+        "rung_at": iso(point.rung_at) if point.rung_at else None,
+        "group": point.group,
+        "held": point.held,
+        "copies": list(point.copies),
+        "record": point.name,
+        "entries": totals.entries,
+        "files": totals.files,
+        "rows": totals.rows,
+        "bytes": totals.bytes,
+        "new_bytes": totals.new_bytes,
+        "stored_bytes": totals.stored_bytes,
+    }
+
+
+def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, one pair a line."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, value)
+    return table
+
+
+def point_facts(point: Point, view: View) -> list[tuple[str, str]]:
+    """Everything about one point, for reading."""
+    totals = point.totals
+    return [
+        (_("Point"), point.id),
+        (_("Source"), f"{point.system}/{point.source} ({point.kind})"),
+        (_("Instant"), f"{local(point.pinned_at, view.zone)}, {age(point.pinned_at, view.now)}"),
+        (_("Committed"), local(point.committed_at, view.zone)),
+        (_("Proven"), rung_word(point.rung) + (f", {age(point.rung_at, view.now)}" if point.rung_at else "")),
+        (_("Copies"), ", ".join(point.copies)),
+        (_("Held"), point.held or "-"),
+        (_("Entries"), _("{n} entries, {files} files").format(n=totals.entries, files=totals.files)),
+        (_("Rows"), str(totals.rows) if totals.rows > 0 else "-"),
+        (_("Size"), size(totals.bytes)),
+        (_("New"), f"{size(totals.new_bytes)} → {size(totals.stored_bytes)}"),
+        (_("Domain"), point.domain),
+        (_("Record"), point.name),
+    ]
+
+
+# --- what is inside ---------------------------------------------------------------------------------------------------
+
+
+def path_text(path: bytes) -> str:
+    """A stored path as text; bytes that are no UTF-8 show as ``\\xNN``."""
+    return path.decode("utf-8", errors="backslashreplace")
+
+
+def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
+    """Like ``ls -l``: mode, owner, size or rows, time, path."""
+    table = right(plain_table(_("Mode"), _("Owner"), _("Size"), _("Rows"), _("Changed"), _("Path")), 2, 3)
+    table.columns[5].overflow = "fold"
+    for entry in entries:
+        path = Text(path_text(entry.path))
+        if entry.target:
+            path.append(f" -> {path_text(entry.target)}", style="dim")
+        changed = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, zone)
+        table.add_row(
+            mode_text(entry),
+            f"{entry.user or entry.uid}:{entry.group or entry.gid}",
+            size(entry.size) if entry.kind is EntryKind.FILE else "",
+            str(entry.rows) if entry.rows >= 0 else "",
+            local(changed, zone) if entry.mtime_ns else "",
+            path,
+        )
+    return table
+
+
+def mode_text(entry: Entry) -> str:
+    """``-rw-r--r--``, with the entry's kind in front."""
+    letters = list("rwxrwxrwx")
+    for bit, _letter in enumerate(letters):
+        if not entry.mode & (0o400 >> bit):
+            letters[bit] = "-"
+    return _LETTERS[list(EntryKind).index(entry.kind)] + "".join(letters)
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """One entry for ``--json``."""
+    return {
+        "path": path_text(entry.path),
+        "kind": entry.kind.name.lower(),
+        "mode": f"{entry.mode:04o}",
+        "user": entry.user,
+        "group": entry.group,
+        "size": entry.size,
+        "rows": entry.rows if entry.rows >= 0 else None,
+        "mtime_ns": entry.mtime_ns,
+        "digest": entry.digest.hex(),
+        "target": path_text(entry.target),
+    }
+
+
+# --- what changed -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between two points. ``how``: added, removed, content or attributes. Sizes in bytes."""
+
+    path: bytes
+    how: str
+    before: int = -1
+    after: int = -1
+
+
+def changes(before: Iterable[Entry], after: Iterable[Entry]) -> list[Change]:
+    """Every difference, in path order."""
+    was = {entry.path: entry for entry in before}
+    found: list[Change] = []
+    for entry in after:
+        old = was.pop(entry.path, None)
+        if old is None:
+            found.append(Change(entry.path, "added", after=entry.size))
+        elif (old.kind, old.digest, old.size, old.target) != (entry.kind, entry.digest, entry.size, entry.target):
+            found.append(Change(entry.path, "content", old.size, entry.size))
+        elif _attributes(old) != _attributes(entry):
+            found.append(Change(entry.path, "attributes", old.size, entry.size))
+    found.extend(Change(path, "removed", before=old.size) for path, old in was.items())
+    return sorted(found, key=lambda change: change.path.split(b"/"))
+
+
+def _attributes(entry: Entry) -> tuple[object, ...]:
+    return entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs
+
+
+def changes_table(found: Sequence[Change]) -> Table:
+    """One line a change: a sign, the sizes, the path."""
+    signs = {
+        "added": ("+", "green"),
+        "removed": ("-", "red"),
+        "content": ("~", "yellow"),
+        "attributes": ("=", "dim"),
+    }
+    table = right(plain_table("", _("Before"), _("After"), _("Path")), 1, 2)
+    table.columns[3].overflow = "fold"
+    for change in found:
+        sign, style = signs[change.how]
+        sizes = [size(count) if count >= 0 else "" for count in (change.before, change.after)]
+        table.add_row(Text(sign, style=style), *sizes, Text(path_text(change.path), style=style))
+    return table
+
+
+# --- drills -----------------------------------------------------------------------------------------------------------
+
+
+def verdict_word(verdict: str) -> str:
+    """A drill's verdict in the reader's language."""
+    words = {
+        "passed": _("passed"),
+        "conditional": _("conditional"),
+        "failed": _("failed"),
+        "not-run": _("not run"),
+        "": _("under way"),
+    }
+    return words.get(verdict, verdict)
+
+
+def drills_table(drills: Iterable[Drill], view: View) -> Table:
+    """One row a drill."""
+    titles = (_("Drill"), _("System"), _("Kind"), _("Started"), _("Age"), _("Verdict"), "RTO", "RPO", _("Host"))
+    table = plain_table(*titles)
+    for drill in drills:
+        table.add_row(
+            Text(drill.id, style="bold"),
+            drill.system,
+            drill.kind,
+            local(drill.started_at, view.zone),
+            age(drill.started_at, view.now),
+            Text(verdict_word(drill.verdict), style=_VERDICT_STYLES.get(drill.verdict, "cyan")),
+            _seconds(drill.rto_seconds),
+            _seconds(drill.rpo_seconds),
+            drill.host,
+        )
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else span(timedelta(seconds=round(value, 1)))
+
+
+def drill_document(drill: Drill) -> dict[str, Any]:
+    """One drill for ``--json``."""
+    return {
+        "id": drill.id,
+        "system": drill.system,
+        "kind": drill.kind,
+        "planned_at": iso(drill.planned_at),
+        "started_at": iso(drill.started_at),
+        "ended_at": iso(drill.ended_at) if drill.ended_at else None,
+        "verdict": drill.verdict,
+        "host": drill.host,
+        "points": list(drill.points),
+        "evidence": drill.evidence,
+        "rto_seconds": drill.rto_seconds,
+        "rpo_seconds": drill.rpo_seconds,
+        "findings": list(drill.findings),
+    }
