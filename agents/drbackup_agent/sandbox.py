@@ -132,28 +132,6 @@ def wipe_leftovers(parent: Path) -> list[Wipe]:
     return wiped
 
 
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into :class:`SystemExit`, so that ``with`` blocks wipe before the process ends.
-
-    Only the main thread can set this up; elsewhere the next drill's leftover search remains.
-    """
-
-    def end(number: int, _frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    try:
-        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 # --- processes -----------------------------------------------------------------------------------------------------
 
 

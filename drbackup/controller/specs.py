@@ -63,11 +63,13 @@ def checks(policy: Policy) -> tuple[Check, ...]:
     the controller judges."""
     if policy.drill is None:
         return ()
-    return tuple(_check(number, check) for number, check in enumerate(policy.drill.checks))
+    return tuple(_check(number, check, policy) for number, check in enumerate(policy.drill.checks))
 
 
-def _check(number: int, check: CheckPolicy) -> Check:
+def _check(number: int, check: CheckPolicy, policy: Policy) -> Check:
     if check.across is not None:
         database, files = check.across
-        return Check(number, "across", database, check.sql or "", files)
+        source = policy.source(files)
+        below = source.files.paths if source is not None and source.files is not None else ()
+        return Check(number, "across", database, check.sql or "", files, below)
     return Check(number, check.kind, check.source or "", check.sql or "")

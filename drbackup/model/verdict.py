@@ -111,7 +111,7 @@ class Expectation:
 class Check:
     """One check as asked."""
 
-    number: int
+    number: int  # from 0, as in the policy; people are shown one more
     kind: str  # sql, counts, files, across
     source: str
     expectation: Expectation
@@ -302,7 +302,7 @@ def _check_reasons(checks: Sequence[JudgedCheck]) -> list[Reason]:
     for judged in checks:
         if judged.passed:
             continue
-        subject = f"#{judged.check.number} {judged.check.source}"
+        subject = f"#{judged.check.number + 1} {judged.check.source}"
         if judged.seen is None:
             rule = Rule.CHECK_UNANSWERED
         else:

@@ -131,8 +131,8 @@ RestoreTarget = FolderTarget | InPlaceTarget
 class Check(msgspec.Struct, frozen=True):
     """One check of a drill. ``kind``: sql, counts, files, across.
 
-    sql and across carry ``query``; across names the files ``source`` in ``other``. The agent measures, the controller
-    judges.
+    sql and across carry ``query``; across names the files ``source`` in ``other`` and its paths in ``below``: relative
+    paths are looked for there. The agent measures, the controller judges.
     """
 
     number: int
@@ -140,3 +140,4 @@ class Check(msgspec.Struct, frozen=True):
     source: str
     query: str = ""
     other: str = ""
+    below: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ needs_postgres = pytest.mark.postgres
 HOLDER = """
 import sys, subprocess, time
 from pathlib import Path
-from drbackup_agent.sandbox import ended_cleanly, open_sandbox
-with ended_cleanly(), open_sandbox(Path(sys.argv[1])) as sandbox:
+from drbackup_agent.sandbox import open_sandbox
+with open_sandbox(Path(sys.argv[1])) as sandbox:
     (sandbox.folder_for("scans") / "citizen.txt").write_text("personal")
     child = subprocess.Popen(["sleep", "600"])
     if len(sys.argv) > 2:
@@ -94,15 +94,6 @@ def test_a_living_drills_sandbox_is_left_alone(tmp_path: Path) -> None:
     with open_sandbox(tmp_path) as sandbox:
         assert wipe_leftovers(tmp_path) == []
         assert sandbox.folder.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_drill_that_is_told_to_end_wipes_first(tmp_path: Path, number: signal.Signals) -> None:
-    holder, mark = start_holder(tmp_path)
-    holder.send_signal(number)
-    assert holder.wait(20) == 128 + number
-    assert not list(tmp_path.glob("drill-*"))
-    assert marked_processes(mark, []) == []
 
 
 def test_what_a_killed_drill_left_is_wiped_before_the_next_begins(tmp_path: Path) -> None:

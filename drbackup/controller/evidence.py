@@ -1,0 +1,284 @@
+"""Evidence on disk and in every store: one chain for the installation.
+
+``<home>/evidence/<yyyy-mm>/<time>-<hash>.evidence`` is the signed object exactly as the stores hold it, and
+``….json`` beside it the statement in clear. The chain is the installation's, not a store's: every object goes to every
+store with a vault, and what a store missed while it was down is brought there the next time.
+
+Order of writing: statement, object, stores. A crash after the statement leaves a JSON file without an object, which
+says so when it is verified and proves nothing; a crash after the object leaves stores to be caught up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drbackup.controller.founding import read_description
+from drbackup.controller.installation import Installation
+from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
+from drbackup.stores.base import Store
+from drbackup.vault.evidence import (
+    EVIDENCE_PREFIX,
+    ChainReport,
+    Head,
+    Link,
+    check_chain,
+    list_evidence,
+    make_evidence,
+    open_statement,
+    read_head,
+)
+from drbackup.vault.layout import digest_in_name
+
+OBJECT, STATEMENT, REPORT = ".evidence", ".json", ".html"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One object of the chain. ``id``: its SHA-256, hex. ``missing_in``: stores that do not have it yet."""
+
+    id: str
+    sequence: int
+    subject: str
+    when: datetime
+    previous: str
+    object_path: Path
+    missing_in: tuple[str, ...] = ()
+
+    @property
+    def statement_path(self) -> Path:
+        return self.object_path.with_suffix(STATEMENT)
+
+    @property
+    def report_path(self) -> Path:
+        """Where the readable page lies once :mod:`drbackup.reports.drill_report` has written it."""
+        return self.object_path.with_suffix(REPORT)
+
+
+def write_evidence(installation: Installation, statement: bytes, *, subject: str, when: datetime) -> Evidence:
+    """Sign and chain a statement, on disk first, then in every store.
+
+    A store that can't be reached does not undo the evidence: it is named in ``missing_in`` and caught up next time.
+    Raises :class:`DrbackupError` only when nothing was kept on disk.
+    """
+    folder = installation.evidence_folder
+    with _writing(folder):
+        if not _objects(folder):
+            recollect(installation)  # a new home for an old city: go on with its chain, never begin a second one
+        after = chain_head(folder, installation.signer.public)
+        when = max(when, _instant_of(folder, after))  # a clock that was set back must not make the chain look forged
+        recipients = read_description(installation.home).recipients
+        name, data = make_evidence(
+            statement, subject=subject, when=when, after=after, recipients=recipients, signer=installation.signer
+        )
+        path = folder / (name.removeprefix(EVIDENCE_PREFIX) + OBJECT)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_durably(path.with_suffix(STATEMENT), statement)
+        _write_durably(path, data)
+        missing = publish(installation)
+    return Evidence(
+        id=digest_in_name(name),
+        sequence=after.sequence + 1,
+        subject=subject,
+        when=when,
+        previous=after.digest.hex(),
+        object_path=path,
+        missing_in=missing,
+    )
+
+
+def publish(installation: Installation) -> tuple[str, ...]:
+    """Bring every object to every store that lacks it; the stores that could not take them."""
+    folder = installation.evidence_folder
+    failed: list[str] = []
+    for name, store in _vault_stores(installation).items():
+        try:
+            installation.vault(name)  # never write where our vault is not
+            there = set(list_evidence(store))
+            for path in _objects(folder):
+                if (wanted := _object_name(folder, path)) not in there:
+                    store.put(wanted, path.read_bytes())
+        except DrbackupError:
+            failed.append(name)  # named in the result, and tried again with the next evidence
+    return tuple(failed)
+
+
+def recollect(installation: Installation) -> int:
+    """Bring back from the stores what the evidence folder lacks (with the catalog key); how many objects."""
+    folder = installation.evidence_folder
+    brought = 0
+    reached = 0
+    stores = _vault_stores(installation)
+    for store in stores.values():
+        try:
+            names = sorted(list_evidence(store))
+        except StoreUnavailable:
+            continue  # counted below: with no store at all nothing is known about an older chain
+        reached += 1
+        for name in names:
+            path = folder / (name.removeprefix(EVIDENCE_PREFIX) + OBJECT)
+            if path.exists():
+                continue
+            data = store.get(name)
+            statement = open_statement(read_head(data, installation.signer.public, name), installation.keyring, name)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write_durably(path.with_suffix(STATEMENT), statement)
+            _write_durably(path, data)
+            brought += 1
+    if stores and not reached:
+        raise StoreUnavailable("no store answers, so it is not known whether this city has older evidence")
+    return brought
+
+
+def chain_head(folder: Path, public_key: bytes = b"") -> Link:
+    """The newest object's number and hash; signatures are checked when the public key is given."""
+    newest = Link()
+    for path in _objects(folder):
+        head = _decode(folder, path, public_key)
+        if head.sequence > newest.sequence:
+            newest = Link(head.sequence, bytes.fromhex(digest_in_name(path.stem)))
+    return newest
+
+
+def list_folder(folder: Path) -> list[Evidence]:
+    """All evidence in a folder by number. Raises :class:`ObjectCorrupt` for an object that can't be read."""
+    found = []
+    for path in _objects(folder):
+        head = _decode(folder, path, b"")
+        found.append(
+            Evidence(
+                id=digest_in_name(path.stem),
+                sequence=head.sequence,
+                subject=head.subject,
+                when=datetime.fromtimestamp(head.when_ns / 1e9, UTC),
+                previous=head.previous.hex(),
+                object_path=path,
+            )
+        )
+    return sorted(found, key=lambda each: each.sequence)
+
+
+def find(folder: Path, word: str) -> Evidence:
+    """The evidence an operator means: its number or the beginning of its hash. Raises :class:`UsageError`."""
+    found = [
+        each
+        for each in list_folder(folder)
+        if str(each.sequence) == word or (len(word) >= 4 and each.id.startswith(word))
+    ]
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} pieces of evidence fit {word!r}", hint="see: drbackup drill list")
+    return found[0]
+
+
+def verify_folder(folder: Path, public_key: bytes) -> ChainReport:
+    """Check every file below ``folder`` with nothing but the evidence key's public half (32 bytes).
+
+    Found: an altered object or statement, a forged signature, a missing, doubled or foreign object, a changed order.
+    Not found, because nothing could show it: that the newest objects are missing. Compare the head with a store's or a
+    printed report's.
+    """
+    faults: list[str] = []
+    heads: list[tuple[str, Head]] = []
+    for path in _objects(folder):
+        name = path.relative_to(folder).as_posix().removesuffix(OBJECT)
+        try:
+            head = _decode(folder, path, public_key)
+        except DrbackupError as bad:
+            faults.append(f"{name}: {bad.message}")
+            continue
+        heads.append((name, head))
+        faults.extend(_statement_faults(path.with_suffix(STATEMENT), head, name))
+    known = {path.with_suffix(STATEMENT) for path in _objects(folder)}
+    for path in sorted(folder.rglob(f"*{STATEMENT}")):
+        if path not in known and digest_in_name(path.stem):
+            faults.append(f"{path.relative_to(folder)}: a statement without a signed object: it proves nothing")
+    report = check_chain(heads)
+    return ChainReport(report.objects, report.head, (*faults, *report.faults))
+
+
+def verify_stores(installation: Installation) -> dict[str, ChainReport]:
+    """The chain as each store has it. The heads must agree with the folder's."""
+    reports: dict[str, ChainReport] = {}
+    for store_name, store in _vault_stores(installation).items():
+        heads: list[tuple[str, Head]] = []
+        faults: list[str] = []
+        for name in list_evidence(store):
+            try:
+                heads.append((name, read_head(store.get(name), installation.signer.public, name)))
+            except DrbackupError as bad:
+                faults.append(bad.message)
+        report = check_chain(heads)
+        reports[store_name] = ChainReport(report.objects, report.head, (*faults, *report.faults))
+    return reports
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _statement_faults(path: Path, head: Head, name: str) -> list[str]:
+    try:
+        statement = path.read_bytes()
+    except FileNotFoundError:
+        return [f"{name}: its statement {path.name} is missing"]
+    if hashlib.sha256(statement).digest() != head.statement:
+        return [f"{name}: its statement was altered"]
+    return []
+
+
+def _objects(folder: Path) -> list[Path]:
+    return sorted(folder.rglob(f"*{OBJECT}"))
+
+
+def _object_name(folder: Path, path: Path) -> str:
+    return EVIDENCE_PREFIX + path.relative_to(folder).as_posix().removesuffix(OBJECT)
+
+
+def _decode(folder: Path, path: Path, public: bytes) -> Head:
+    return read_head(path.read_bytes(), public, _object_name(folder, path))
+
+
+def _instant_of(folder: Path, link: Link) -> datetime:
+    for path in _objects(folder):
+        if digest_in_name(path.stem) == link.digest.hex():
+            return datetime.fromtimestamp(_decode(folder, path, b"").when_ns / 1e9, UTC)
+    return datetime.fromtimestamp(0, UTC)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """All or nothing, and on the disk before it returns. Raises :class:`ObjectCorrupt` rather than overwrite."""
+    if path.exists() and path.read_bytes() != data:
+        raise ObjectCorrupt(f"{path}: exists with other bytes", where=str(path))
+    temporary = path.with_name(path.name + ".new")
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """One writer at a time: two drills that end together must not take the same number."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _vault_stores(installation: Installation) -> dict[str, Store]:
+    """Every store of the inventory, the first named first."""
+    return {name: installation.store(name) for name in installation.inventory.stores}
