@@ -62,7 +62,9 @@ class AgentEntry(Strict):
     workers: Whole = Field(default=2, ge=1, le=64)
     bandwidth: Bandwidth = Field(default=0, description="Bytes per second, like 10MB/s; 0: no limit.")
     state_folder: str = Field(default="", description="Where the agent keeps its cache; empty: its own default.")
-    sandbox: str = Field(default="", description="Folder for drills; empty: this host is no drill host.")
+    sandbox: str = Field(
+        default="", description="Folder for drills on this host; empty: below the agent's state folder."
+    )
     connect_timeout: Duration = timedelta(seconds=20)
     stall_timeout: Duration = timedelta(minutes=5)
 

@@ -317,7 +317,7 @@ class DrillPolicy(Strict):
         PlainSerializer(lambda v: v if isinstance(v, str) else format_duration(v), return_type=str, when_used="json"),
         WithJsonSchema({"type": "string", "examples": ["day", "week", "month", "14d"]}),
     ] = Field(default="month", description="day, week, month, or a length of time.")
-    on: AgentName = Field(description="The drill host's agent; it needs a sandbox in inventory.yaml.")
+    on: AgentName = Field(description="The drill host's agent; named in inventory.yaml.")
     checks: tuple[CheckPolicy, ...] = Field(min_length=1, description="All must pass.")
 
 

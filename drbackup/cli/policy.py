@@ -1,0 +1,136 @@
+"""``drbackup policy``: check the folder, show one system as it is understood, print the schemas for editors.
+
+Works on files only: it needs no installation, so that a policy can be checked on any desk before it is put in force.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zoneinfo
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import yaml
+
+from drbackup.controller.policies import Inspection, PolicySet, inspect_folder, load
+from drbackup.errors import UsageError
+from drbackup.model.document import nearest
+from drbackup.model.plan import Step, recovery_plan
+from drbackup.model.policy import Policy
+from drbackup.model.quantities import format_duration
+from drbackup.model.schedule import dues
+from drbackup.reports.policy_schema import schema_text
+
+_SHOWN_DUES = 3
+
+
+class PolicyContext(Protocol):
+    """What these commands need to know of the command line."""
+
+    json: bool
+
+    @property
+    def policies_folder(self) -> Path: ...
+
+
+@click.group()
+def policy() -> None:
+    """Check, show and explain policies."""
+
+
+@policy.command()
+@click.option("--strict", is_flag=True, help="Exit 2 on warnings too.")
+@click.pass_obj
+def check(obj: PolicyContext, strict: bool) -> None:
+    """Check all policies and the inventory; every finding at once.
+
+    Exit code 2 if anything is wrong.
+    """
+    inspection = inspect_folder(obj.policies_folder)
+    if obj.json:
+        _echo_json(_findings_document(inspection))
+    else:
+        for finding in inspection.findings:
+            for line in finding.lines():
+                click.echo(line)
+        click.echo(_verdict(inspection, obj.policies_folder))
+    if inspection.errors or (strict and inspection.findings):
+        click.get_current_context().exit(2)
+
+
+@policy.command()
+@click.argument("system")
+@click.pass_obj
+def show(obj: PolicyContext, system: str) -> None:
+    """Show SYSTEM's policy with every default filled in, its next dues and its place in the recovery order."""
+    loaded = load(obj.policies_folder)
+    found = loaded.policies.get(system)
+    if found is None:
+        raise UsageError(f"no system {system!r} has a policy", hint=nearest(system, loaded.policies))
+    document = _system_document(loaded, found, datetime.now(UTC))
+    if obj.json:
+        _echo_json(document)
+    else:
+        click.echo(yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=110), nl=False)
+
+
+@policy.command()
+@click.option("--inventory", is_flag=True, help="The inventory's schema instead of a policy's.")
+def schema(inventory: bool) -> None:
+    """Print the JSON Schema that editors check policy files with."""
+    click.echo(schema_text("inventory" if inventory else "policy"), nl=False)
+
+
+def _verdict(inspection: Inspection, folder: Path) -> str:
+    errors, warnings = len(inspection.errors), len(inspection.findings) - len(inspection.errors)
+    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    if inspection.policy_set is None:
+        return f"{folder}: {counts}"
+    return f"{folder}: {_count(len(inspection.policy_set.policies), 'system')} checked, {counts}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _findings_document(inspection: Inspection) -> dict[str, Any]:
+    errors = len(inspection.errors)
+    return {
+        "ok": not errors,
+        "errors": errors,
+        "warnings": len(inspection.findings) - errors,
+        "systems": sorted(inspection.policy_set.policies) if inspection.policy_set else [],
+        "findings": [asdict(finding) for finding in inspection.findings],
+    }
+
+
+def _system_document(loaded: PolicySet, found: Policy, now: datetime) -> dict[str, Any]:
+    zone = zoneinfo.ZoneInfo(found.schedule.time_zone)
+    coming = itertools.islice(dues(found.schedule, found.system, now), _SHOWN_DUES)
+    step = next(step for step in recovery_plan(loaded.policies).steps if step.system == found.system)
+    document: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
+    document["derived"] = {
+        "level_table": loaded.levels.edition,
+        "next_dues": [due.astimezone(zone).isoformat() for due in coming],
+        "kept_for": format_duration(found.keep.horizon),
+        "recovery": _recovery_document(step),
+    }
+    return document
+
+
+def _recovery_document(step: Step) -> dict[str, Any]:
+    return {
+        "wave": step.wave,
+        "after": list(step.after),
+        "reconnects_to": list(step.reconnect),
+        "slowest_path_before": str(step.waits_for),
+        "slowest_path_rto": format_duration(step.waits_for.total),
+    }
+
+
+def _echo_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))

@@ -1,0 +1,177 @@
+"""The policy folder: reads every file, reports everything that is wrong at once.
+
+Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml``. Hidden files and other
+endings are passed over. Reading never writes. A folder with an error in any file loads nothing, so a bad file can never
+unload a good running policy: the caller keeps the :class:`PolicySet` it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from drbackup.errors import PolicyError
+from drbackup.model.consistency import InventoryFile, PolicyFile, check_references
+from drbackup.model.document import Document, Finding, nearest, parse_document
+from drbackup.model.explain import explain
+from drbackup.model.inventory import Inventory
+from drbackup.model.levels import LevelTable
+from drbackup.model.policy import Defaults, Policy
+from drbackup.model.promises import check_promises
+
+INVENTORY = "inventory.yaml"
+LEVELS = "levels"
+_ENDINGS = (".yaml", ".yml")
+_MOST_BYTES = 4 * 1024 * 1024
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A folder that holds: every policy by system name, and only warnings among the findings."""
+
+    folder: Path
+    policies: dict[str, Policy]
+    inventory: Inventory
+    levels: LevelTable
+    findings: tuple[Finding, ...] = ()
+    digest: str = ""  # SHA-256 over names and bytes of all files read: changed or not
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What reading a folder found; ``policy_set`` is None when any finding is an error."""
+
+    findings: tuple[Finding, ...]
+    policy_set: PolicySet | None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+
+def load(folder: Path) -> PolicySet:
+    """The folder's policies. Raises :class:`PolicyError` whose message holds every finding."""
+    inspection = inspect_folder(folder)
+    if inspection.policy_set is None:
+        lines = [line for finding in inspection.errors for line in finding.lines()]
+        count = len(inspection.errors)
+        raise PolicyError(
+            "\n".join([f"{count} error{'s' * (count != 1)} in {folder}", *lines]), where=str(inspection.errors[0])
+        )
+    return inspection.policy_set
+
+
+def inspect_folder(folder: Path) -> Inspection:
+    """Read and judge all files. Raises :class:`PolicyError` only when there is no such folder to read."""
+    if not folder.is_dir():
+        raise PolicyError(
+            f"there is no policy folder {folder}",
+            hint="name it with --policies or DRBACKUP_POLICIES; an example is the policies/ folder of the source",
+        )
+    reading = _Reading(folder)
+    inventory = reading.inventory()
+    levels = reading.levels(inventory)
+    zone = inventory.inventory.time_zone if inventory.inventory else "Asia/Shanghai"
+    defaults = levels.defaults(zone) if levels else Defaults({}, zone)
+    files = [reading.policy(path, defaults, levels) for path in reading.policy_paths()]
+    if not files:
+        reading.findings.append(Finding(str(folder), 1, 1, "", "the folder has no policy", "add <system>.yaml files"))
+    reading.findings += check_references(files, inventory)
+    reading.findings += check_promises(files, inventory, levels)
+    findings = tuple(sorted(set(reading.findings), key=lambda finding: finding.order))
+    policies = {file.policy.system: file.policy for file in files if file.policy is not None}
+    if levels is None or inventory.inventory is None or any(found.severity == "error" for found in findings):
+        return Inspection(findings, None)
+    loaded = PolicySet(folder, policies, inventory.inventory, levels, findings, reading.digest.hexdigest())
+    return Inspection(findings, loaded)
+
+
+class _Reading:
+    """One pass over a folder; collects findings and the digest of what was read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.findings: list[Finding] = []
+        self.digest = hashlib.sha256()
+
+    def inventory(self) -> InventoryFile:
+        path = self.folder / INVENTORY
+        if not path.exists():
+            finding = Finding(str(path), 1, 1, "", "the inventory is missing", "it names the agents and stores")
+            self.findings.append(finding)
+            return InventoryFile(Document(str(path), "", None, {}, {}, ()), None)
+        document = self._document(path)
+        return InventoryFile(document, self._model(document, Inventory))
+
+    def levels(self, inventory: InventoryFile) -> LevelTable | None:
+        values = inventory.document.values
+        named = values.get("levels", "gbt20988-2007") if isinstance(values, dict) else None
+        if not isinstance(named, str) or "/" in named:
+            return None
+        path = self.folder / LEVELS / f"{named}.yaml"
+        if not path.exists():
+            present = [other.stem for other in (self.folder / LEVELS).glob("*.yaml")]
+            hint = nearest(named, present) or f"copy the file {named}.yaml into {self.folder / LEVELS}"
+            self.findings.append(inventory.document.finding(("levels",), f"there is no level table '{named}'", hint))
+            return None
+        return self._model(self._document(path), LevelTable)
+
+    def policy_paths(self) -> list[Path]:
+        return sorted(
+            path
+            for path in self.folder.iterdir()
+            if path.suffix in _ENDINGS and not path.name.startswith(".") and path.name != INVENTORY and path.is_file()
+        )
+
+    def policy(self, path: Path, defaults: Defaults, levels: LevelTable | None) -> PolicyFile:
+        document = self._document(path)
+        if levels is None and isinstance(document.values, dict) and "objectives" not in document.values:
+            # The missing level table is reported already; that this file leans on it is no second mistake.
+            return PolicyFile(document, None)
+        file = PolicyFile(document, self._model(document, Policy, defaults))
+        if file.policy is not None and file.policy.system != path.stem:
+            hint = f"rename the file to {file.policy.system}.yaml"
+            message = f"the file of '{file.policy.system}' is not named after it"
+            self.findings.append(document.finding(("system",), message, hint, severity="warning"))
+        return file
+
+    def _document(self, path: Path) -> Document:
+        try:
+            data = path.read_bytes()
+            if len(data) > _MOST_BYTES:
+                raise OSError(f"{len(data)} bytes are too many for a policy")
+        except OSError as error:
+            finding = Finding(str(path), 1, 1, "", f"the file can't be read: {error.strerror or error}")
+            self.findings.append(finding)
+            return Document(str(path), "", None, {}, {}, (finding,))
+        self.digest.update(b"%s\0%d\0" % (path.name.encode(errors="surrogateescape"), len(data)) + data)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            finding = Finding(str(path), line, 1, "", "not UTF-8 text", "save the file in UTF-8 (not GBK or UTF-16)")
+            self.findings.append(finding)
+            return Document(str(path), "", None, {}, {}, (finding,))
+        document = parse_document(text, str(path))
+        self.findings += document.findings
+        return document
+
+    def _model(self, document: Document, model: type[M], context: Defaults | None = None) -> M | None:
+        if document.values is None:
+            if not document.findings:
+                self.findings.append(document.finding((), "the file says nothing"))
+            return None
+        if not isinstance(document.values, dict):
+            self.findings.append(document.finding((), "the file must be a mapping of keys and values"))
+            return None
+        try:
+            return model.model_validate(document.values, context=context)
+        except ValidationError as error:
+            self.findings += explain(error, document, model)
+            return None

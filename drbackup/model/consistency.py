@@ -1,0 +1,210 @@
+"""What is wrong between files: references to nothing, names given twice, checks that fit no source, circles.
+
+Pure: documents and models in, findings out. A file that is wrong in itself still counts as existing here, so that one
+mistake is reported once and not again by every file that mentions it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from drbackup.model.document import Document, Finding, Path, nearest
+from drbackup.model.inventory import Inventory
+from drbackup.model.plan import find_cycles, hard_dependencies
+from drbackup.model.point import SourceKind
+from drbackup.model.policy import CheckPolicy, Policy
+
+_DATABASES = (SourceKind.POSTGRES, SourceKind.SQLITE)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """One policy file; ``policy`` is None when the file is wrong in itself."""
+
+    document: Document
+    policy: Policy | None
+
+    @property
+    def system(self) -> str:
+        """The name the file claims, whatever else is wrong with it; empty if even that is missing."""
+        values = self.document.values
+        name = values.get("system") if isinstance(values, dict) else None
+        return name if isinstance(name, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryFile:
+    """The inventory's file; ``inventory`` is None when it is wrong in itself."""
+
+    document: Document
+    inventory: Inventory | None
+
+    def names(self, section: str) -> set[str] | None:
+        """Names in ``agents`` or ``stores``; None when the section can't be read, so nothing can be said about it."""
+        values = self.document.values
+        entries = values.get(section) if isinstance(values, dict) else None
+        return set(entries) if isinstance(entries, dict) else None
+
+
+def check_references(files: Sequence[PolicyFile], inventory: InventoryFile) -> list[Finding]:
+    """Every finding about names across ``files`` and ``inventory``."""
+    found = [*_twice(files), *_jumps(inventory), *_cycles(files)]
+    systems = {file.system for file in files if file.system}
+    agents, stores = inventory.names("agents"), inventory.names("stores")
+    for file in files:
+        if file.policy is not None:
+            found += _dependencies(file.document, file.policy, systems)
+            found += _places(file.document, file.policy, agents, stores)
+            found += _sources(file.document, file.policy)
+            found += _checks(file.document, file.policy)
+    return found
+
+
+def _twice(files: Sequence[PolicyFile]) -> Iterator[Finding]:
+    first: dict[str, Document] = {}
+    for file in files:
+        if not file.system:
+            continue
+        earlier = first.setdefault(file.system, file.document)
+        if earlier is not file.document:
+            where = f"{earlier.file}:{earlier.finding(('system',), '').line}"
+            hint = f"the other one is at {where}"
+            yield file.document.finding(("system",), f"the system '{file.system}' has a policy already", hint)
+
+
+def _dependencies(document: Document, policy: Policy, systems: Collection[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for number, edge in enumerate(policy.depends_on):
+        path = ("depends_on", number, "system")
+        if edge.system == policy.system:
+            yield document.finding(path, f"'{policy.system}' depends on itself", "remove this entry")
+        elif edge.system not in systems:
+            others = set(systems) - {policy.system}
+            yield document.finding(path, f"no system '{edge.system}' has a policy here", nearest(edge.system, others))
+        elif edge.system in seen:
+            yield document.finding(path, f"'{edge.system}' is already in depends_on", "remove one of the two")
+        seen.add(edge.system)
+
+
+def _places(document: Document, policy: Policy, agents: set[str] | None, stores: set[str] | None) -> Iterator[Finding]:
+    if agents is not None:
+        for number, source in enumerate(policy.sources):
+            if source.agent not in agents:
+                hint = nearest(source.agent, agents)
+                yield document.finding(("sources", number, "agent"), _unknown("agent", source.agent), hint)
+        if policy.drill is not None and policy.drill.on not in agents:
+            yield document.finding(
+                ("drill", "on"), _unknown("agent", policy.drill.on), nearest(policy.drill.on, agents)
+            )
+    for number, store in enumerate(policy.copies):
+        if stores is not None and store not in stores:
+            yield document.finding(("copies", number), _unknown("store", store), nearest(store, stores))
+        elif store in policy.copies[:number]:
+            yield document.finding(("copies", number), f"the store '{store}' is named twice", "a copy is a copy once")
+
+
+def _unknown(what: str, name: str) -> str:
+    return f"inventory.yaml has no {what} '{name}'"
+
+
+def _sources(document: Document, policy: Policy) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for number, source in enumerate(policy.sources):
+        if source.name in seen:
+            yield document.finding(
+                ("sources", number, "name"),
+                f"a source '{source.name}' is already in this policy",
+                "its recovery points could not be told apart: give it another name",
+            )
+        seen.add(source.name)
+        if source.command is not None and not source.command.restore:
+            yield document.finding(
+                ("sources", number, "command"),
+                f"'{source.name}' has no restore program: its copy can only be restored as a plain file",
+                "add restore: [program, argument, …], which reads the copy on stdin",
+                severity="warning",
+            )
+
+
+def _checks(document: Document, policy: Policy) -> Iterator[Finding]:
+    if policy.drill is None:
+        yield document.finding(
+            ("system",), f"'{policy.system}' has no drill: nobody will learn whether its copies are good",
+            "add a drill: section with at least one check", severity="warning",
+        )  # fmt: skip
+        return
+    checked: set[str] = set()
+    for number, check in enumerate(policy.drill.checks):
+        path = ("drill", "checks", number)
+        for where, name in _named(check):
+            checked.add(name)
+            source = policy.source(name)
+            if source is None:
+                hint = nearest(name, {each.name for each in policy.sources})
+                yield document.finding((*path, *where), f"this policy has no source '{name}'", hint)
+            elif misfit := _misfit(check, source.kind, second=where == ("across", 1)):
+                yield document.finding((*path, *where), f"'{name}' is a {source.kind} source: {misfit}")
+    for number, source in enumerate(policy.sources):
+        if source.name not in checked:
+            yield document.finding(
+                ("sources", number, "name"), f"no check of the drill looks at '{source.name}'",
+                "a copy nobody looks at is not proven: add a check", severity="warning",
+            )  # fmt: skip
+
+
+def _named(check: CheckPolicy) -> list[tuple[Path, str]]:
+    """The sources a check names, each with its place inside the check."""
+    if check.across is not None:
+        return [(("across", number), name) for number, name in enumerate(check.across)]
+    return [(("source",), check.source or "")]
+
+
+def _misfit(check: CheckPolicy, kind: SourceKind, *, second: bool) -> str:
+    if check.kind == "across" and second:
+        return "" if kind == SourceKind.FILES else "the second name of across must be a files source"
+    if check.kind in ("sql", "across"):
+        return "" if kind in _DATABASES else "only a database can be asked by sql"
+    if check.kind == "files":
+        return "" if kind == SourceKind.FILES else "files: match compares trees; for a database use counts: match"
+    return "" if kind in _DATABASES else "counts: match counts rows; for files use files: match"
+
+
+def _cycles(files: Sequence[PolicyFile]) -> Iterator[Finding]:
+    by_system = {file.system: file for file in reversed(files) if file.policy is not None}
+    graph: Mapping[str, Collection[str]] = {
+        name: [other for other in hard_dependencies(file.policy) if other != name]
+        for name, file in by_system.items()
+        if file.policy is not None
+    }
+    for cycle in find_cycles(graph):
+        file = by_system[cycle[-2]]
+        policy = file.policy
+        edges = policy.depends_on if policy else ()
+        number = next((at for at, edge in enumerate(edges) if edge.system == cycle[-1] and not edge.degraded), 0)
+        yield file.document.finding(
+            ("depends_on", number, "system"),
+            f"systems wait for each other: {' → '.join(cycle)}",
+            "mark the edge the system can start without: {system: NAME, degraded: true}",
+        )
+
+
+def _jumps(file: InventoryFile) -> Iterator[Finding]:
+    values: Any = file.document.values
+    agents = values.get("agents") if isinstance(values, dict) else None
+    if not isinstance(agents, dict):
+        return
+    jumps = {name: entry["jump"] for name, entry in agents.items() if isinstance(entry, dict) and entry.get("jump")}
+    for name, jump in jumps.items():
+        path = ("agents", name, "jump")
+        if not isinstance(jump, str):
+            continue
+        other = agents.get(jump)
+        if jump not in agents:
+            yield file.document.finding(path, f"no agent '{jump}' to jump through", nearest(jump, set(agents) - {name}))
+        elif isinstance(other, dict) and other.get("transport") != "ssh":
+            yield file.document.finding(path, f"'{jump}' is not an ssh agent, so nothing can jump through it")
+    for cycle in find_cycles({name: [jump] for name, jump in jumps.items() if isinstance(jump, str)}):
+        path = ("agents", cycle[-2], "jump")
+        yield file.document.finding(path, f"jump hosts lead in a circle: {' → '.join(cycle)}")

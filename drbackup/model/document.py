@@ -1,0 +1,264 @@
+"""YAML text → plain values, with the place of every key and value, and findings instead of exceptions.
+
+The values are what SafeLoader would give, with four differences that spare administrators YAML's old traps: keys are
+always text (``on:`` is not ``true:``), only ``true`` and ``false`` are booleans, times like ``22:00`` and dates stay
+text, and a key written twice is an error instead of a silent overwrite. Anchors, aliases and merge keys work, up to a
+size no honest policy reaches. No object of any other kind can come out of a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+Path = tuple[str | int, ...]
+"""Where a value is inside a document: keys and list positions from the root."""
+
+Severity = Literal["error", "warning"]
+
+_MOST_NODES = 50_000
+_TAGS = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?\d+|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_HINTS = (
+    ("'\\t'", "indent with spaces, never with tabs"),
+    ("mapping values are not allowed", "a ':' inside plain text: put the value in quotes, or mend the indentation"),
+    ("expected <block end>", "all entries of one list or mapping begin in the same column"),
+    ("expected ',' or", "a bracket or brace is not closed, or a comma is missing"),
+    ("could not find expected ':'", "a key needs a ':' and a space after it"),
+    ("while scanning a quoted scalar", "a quotation mark is not closed"),
+    ("undefined alias", "the anchor (&name) must stand before its alias (*name)"),
+    ("cannot start any token", "put a value that begins with a special character in quotes"),
+    ("expected a single document", "one file holds one document: remove the '---' line"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong, or doubtful, in one file. ``line`` and ``column`` count from 1; ``text`` is the source line."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+    message: str
+    hint: str = ""
+    severity: Severity = "error"
+
+    @property
+    def order(self) -> tuple[str, int, int, str, str]:
+        return self.file, self.line, self.column, self.severity, self.message
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+
+    def lines(self) -> list[str]:
+        """For people: the message, the source line with a mark below the place, the hint."""
+        shown = [str(self)]
+        if self.text.strip():
+            indent = len(self.text) - len(self.text.lstrip())
+            shown += [f"    {self.text.strip()}", f"    {' ' * max(0, self.column - 1 - indent)}^"]
+        return [*shown, f"    hint: {self.hint}"] if self.hint else shown
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One parsed file. ``values`` is None when the text could not be read; then ``findings`` says why."""
+
+    file: str
+    text: str
+    values: Any
+    value_places: dict[Path, tuple[int, int]]
+    key_places: dict[Path, tuple[int, int]]
+    findings: tuple[Finding, ...]
+
+    def finding(
+        self, path: Path, message: str, hint: str = "", *, severity: Severity = "error", at_key: bool = False
+    ) -> Finding:
+        """A finding at ``path``, or at the nearest enclosing place the file really has."""
+        line, column = self._place(path, at_key)
+        source = self.text.splitlines()
+        excerpt = source[line - 1] if line <= len(source) else ""
+        return Finding(self.file, line, column, excerpt, message, hint, severity)
+
+    def _place(self, path: Path, at_key: bool) -> tuple[int, int]:
+        first, second = (self.key_places, self.value_places) if at_key else (self.value_places, self.key_places)
+        for length in range(len(path), -1, -1):
+            place = first.get(path[:length]) or second.get(path[:length])
+            if place:
+                return place
+            first, second = self.key_places, self.value_places  # an enclosing mapping is best shown by its key
+        return 1, 1
+
+    def has(self, path: Path) -> bool:
+        return path in self.value_places
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Walks the node graph of one file."""
+
+    file: str
+    text: str
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    open_nodes: list[yaml.Node] = field(default_factory=list)
+    seen: int = 0
+
+    def document(self, values: Any) -> Document:
+        return Document(self.file, self.text, values, self.values, self.keys, tuple(self.findings))
+
+    def complain(self, place: tuple[int, int], message: str, hint: str = "") -> None:
+        self.findings.append(Document(self.file, self.text, None, {(): place}, {}, ()).finding((), message, hint))
+
+    def build(self, node: yaml.Node, path: Path) -> Any:
+        place = _place(node)
+        self.values[path] = place
+        self.seen += 1
+        if any(node is outer for outer in self.open_nodes):
+            self.complain(place, "this anchor holds itself", "an alias (*name) may not stand inside its own anchor")
+            return None
+        if self.seen > _MOST_NODES:
+            if self.seen == _MOST_NODES + 1:
+                self.complain(place, f"the file unfolds to more than {_MOST_NODES} values", "use fewer aliases")
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        self.open_nodes.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            return [self.build(item, (*path, number)) for number, item in enumerate(node.value)]
+        finally:
+            self.open_nodes.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = _place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.complain(place, "a key must be plain text")
+                continue
+            key = str(key_node.value)
+            if key == "<<" and not key_node.style:
+                self._merge(value_node, path, merged)
+                continue
+            if key in result:
+                line = self.keys[*path, key][0]
+                self.complain(place, f"the key '{key}' stands here a second time", f"it is already on line {line}")
+                continue
+            self.keys[*path, key] = place
+            result[key] = self.build(value_node, (*path, key))
+        return {**{key: value for key, value in merged.items() if key not in result}, **result}
+
+    def _merge(self, node: yaml.Node, path: Path, merged: dict[str, Any]) -> None:
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        for part in parts:
+            # Built at a place of its own, so that the merged keys do not hide where the mapping's own keys stand.
+            values = self.build(part, (*path, "<<"))
+            if not isinstance(values, dict):
+                self.complain(_place(part), "'<<' merges mappings only", "write <<: *name")
+                continue
+            for key, value in values.items():
+                merged.setdefault(key, value)
+
+    def _scalar(self, node: yaml.ScalarNode, place: tuple[int, int]) -> Any:
+        text = str(node.value)
+        if node.tag == "!" or node.style in ("'", '"', "|", ">"):
+            return text
+        if node.tag not in (_TAGS + "str", _TAGS + "plain"):
+            self.complain(place, f"the tag {node.tag.replace(_TAGS, '!!')} is not used here", "write the plain value")
+            return None
+        return text if node.tag == _TAGS + "str" else _plain(text)
+
+
+class _Loader(yaml.SafeLoader):
+    """Resolves every plain scalar to one private tag, so that :func:`_plain` alone decides what it means."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own shape
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode:
+            return _TAGS + ("plain" if implicit[0] else "str")
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
+
+
+def parse_document(text: str, file: str) -> Document:
+    """Never raises for bad text: what is wrong is in ``findings``."""
+    reader = _Reader(file, text)
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        words = " ".join(filter(None, (error.context, error.problem)))
+        reader.complain(place, f"not YAML: {words}", _hint(words))
+        return reader.document(None)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reader.complain((line, 1), f"not text: {error.reason}", "save the file as plain UTF-8 text")
+        return reader.document(None)
+    except RecursionError:
+        reader.complain((1, 1), "nested too deeply to be a policy")
+        return reader.document(None)
+    if node is None:
+        reader.complain((1, 1), "the file is empty", "see docs/policy-reference.md for what it must say")
+        return reader.document(None)
+    for tagged in _foreign_tags(node):
+        reader.complain(_place(tagged), f"the tag {tagged.tag.replace(_TAGS, '!!')} is not used here")
+    return reader.document(reader.build(node, ()))
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """``did you mean 'x'?``, or the known words if none is near; empty without any."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    shown = sorted(known)[:12]
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+    return f"known: {', '.join(shown)}{more}" if shown else ""
+
+
+def _plain(text: str) -> Any:
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < 100:
+        return int(text) if text.lstrip("-+").isdecimal() else int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text.replace(".inf", "inf").replace(".nan", "nan").lower().lstrip("."))
+    return text
+
+
+def _foreign_tags(root: yaml.Node) -> Iterator[yaml.Node]:
+    """Tagged lists and mappings (``!!set``, ``!!python/object``); scalars are judged where they are built."""
+    known = {_TAGS + "map", _TAGS + "seq"}
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if node.tag not in known:
+            yield node
+        for item in node.value:
+            pending.extend(item if isinstance(item, tuple) else [item])
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    mark = node.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _hint(words: str) -> str:
+    return next(
+        (hint for sign, hint in _HINTS if sign in words), "check the indentation, colons and quotes around here"
+    )

@@ -1,0 +1,69 @@
+"""The levels of GB/T 20988 as data: what a level asks of seven elements, and the RPO and RTO it stands for.
+
+The standard's tables live in ``policies/levels/<edition>.yaml``, one file an edition, so that a report can name the
+edition it was made by. Wording nobody has compared with the printed standard is marked ``confirmed: false`` and must
+not be printed on a compliance report as if it were the standard's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field, model_validator
+
+from drbackup.model.policy import Defaults, NonEmpty, Strict
+from drbackup.model.quantities import DurationOrZero, YesNo
+
+
+class Wording(Strict):
+    """A sentence of the standard and whether somebody compared it with the printed text or a public source."""
+
+    text: str
+    confirmed: YesNo = False
+    source: str = ""
+
+
+class LevelNumbers(Strict):
+    """RPO or RTO of one level. ``default`` is promised when a policy says nothing; ``weakest`` is the level's limit."""
+
+    text: NonEmpty
+    default: DurationOrZero
+    weakest: DurationOrZero | None = Field(default=None, description="A weaker promise does not fit the level.")
+    confirmed: YesNo = False
+    source: str = ""
+
+
+class Level(Strict):
+    """One level: a system reaches it only if all elements do."""
+
+    title: NonEmpty
+    rpo: LevelNumbers
+    rto: LevelNumbers
+    elements: dict[str, Wording]
+
+
+class LevelTable(Strict):
+    """One edition of the standard."""
+
+    edition: NonEmpty
+    title: NonEmpty
+    status: NonEmpty = Field(description="In force, or replaced by which edition since when.")
+    elements: dict[str, str] = Field(min_length=7, max_length=7, description="The seven elements: key and title.")
+    levels: dict[int, Level]
+
+    @model_validator(mode="after")
+    def _complete(self) -> LevelTable:
+        if sorted(self.levels) != list(range(1, 7)):
+            raise ValueError(f"the table has levels {sorted(self.levels)}: it needs 1 to 6")
+        for number, level in self.levels.items():
+            if set(level.elements) != set(self.elements):
+                wrong = sorted(set(level.elements) ^ set(self.elements))
+                raise ValueError(f"level {number} must have exactly the seven elements; look at: {', '.join(wrong)}")
+        return self
+
+    def defaults(self, time_zone: str) -> Defaults:
+        """What a policy that says nothing promises; a length of zero cannot be promised and stays out."""
+        numbers: dict[int, tuple[timedelta, timedelta]] = {
+            number: (level.rpo.default, level.rto.default) for number, level in self.levels.items()
+        }
+        return Defaults(objectives=numbers, time_zone=time_zone)

@@ -1,0 +1,134 @@
+"""Promises that cannot hold, found from the policies alone: before the fire, not during it.
+
+Each finding shows its arithmetic, because the person who reads it has to decide which number to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from drbackup.errors import PolicyError
+from drbackup.model.consistency import InventoryFile, PolicyFile
+from drbackup.model.document import Document, Finding
+from drbackup.model.levels import LevelTable
+from drbackup.model.plan import recovery_plan
+from drbackup.model.policy import Policy
+from drbackup.model.quantities import format_duration as words
+from drbackup.model.schedule import worst_gap
+from drbackup.model.window import DateSpan
+
+
+def check_promises(files: Sequence[PolicyFile], inventory: InventoryFile, levels: LevelTable | None) -> list[Finding]:
+    """Every finding about promises that do not hold, of all policies that are right in themselves."""
+    found: list[Finding] = []
+    good = {file.system: (file.document, file.policy) for file in files if file.policy is not None}
+    for document, policy in good.values():
+        found += _schedule(document, policy)
+        found += _locks(document, policy, inventory)
+        found += _level(document, policy, levels)
+        found += _dependency_rpo(document, policy, {name: other for name, (_, other) in good.items()})
+    return found + list(_rto_sums(good))
+
+
+def _schedule(document: Document, policy: Policy) -> Iterator[Finding]:
+    schedule, rpo = policy.schedule, policy.objectives.rpo
+    key = "cron" if schedule.cron is not None else "window" if schedule.window is not None else "every"
+    gap = worst_gap(schedule, policy.system)
+    if gap is None:
+        yield document.finding(
+            ("schedule", key), "this schedule never comes due", "its blackouts leave no time to start in"
+        )
+    elif gap > rpo:
+        yield document.finding(
+            ("schedule", key),
+            f"up to {words(gap)} pass between two copies, but the promised RPO is {words(rpo)}",
+            "copy more often, widen the window, or promise less",
+        )
+    elif gap == rpo:
+        yield document.finding(
+            ("schedule", key),
+            f"copies come exactly as often as the promised RPO of {words(rpo)}: no time is left for the copy itself",
+            f"copy more often, like every: {words(rpo / 2)}",
+            severity="warning",
+        )
+    for number, span in enumerate(schedule.blackout):
+        if isinstance(span, DateSpan) and (length := timedelta(days=(span.last - span.first).days + 1)) > rpo:
+            path = ("schedule", "blackout", number)
+            message = f"the promised RPO of {words(rpo)} cannot hold in this blackout of {words(length)}"
+            yield document.finding(path, message, severity="warning")
+
+
+def _locks(document: Document, policy: Policy, file: InventoryFile) -> Iterator[Finding]:
+    stores = file.inventory.stores if file.inventory else {}
+    horizon = policy.keep.horizon
+    for number, name in enumerate(policy.copies):
+        store = stores.get(name)
+        if store is None or store.s3 is None:
+            continue
+        lock = timedelta(days=store.lock_days)
+        where = file.document.finding(("stores", name, "s3", "lock_days"), "", at_key=True)
+        place = f"{where.file}:{where.line}"
+        if not lock:
+            yield document.finding(
+                ("copies", number), f"the store '{name}' locks nothing: whoever has its credential can delete copies",
+                f"set lock_days at {place} to {horizon.days} or more", severity="warning",
+            )  # fmt: skip
+        elif lock < horizon:
+            yield document.finding(
+                ("copies", number),
+                f"the store '{name}' locks objects for {words(lock)}, but keep holds points for {words(horizon)}",
+                f"raise lock_days at {place} to {-(-horizon // timedelta(days=1))}, or keep less long",
+            )
+
+
+def _level(document: Document, policy: Policy, levels: LevelTable | None) -> Iterator[Finding]:
+    level = levels.levels.get(policy.level) if levels else None
+    if levels is None or level is None:
+        return
+    for key, numbers in (("rpo", level.rpo), ("rto", level.rto)):
+        promised: timedelta = getattr(policy.objectives, key)
+        if numbers.weakest is not None and promised > numbers.weakest:
+            yield document.finding(
+                ("objectives", key),
+                f"level {policy.level} of {levels.edition} means {key.upper()} {numbers.text}, "
+                f"but {words(promised)} is promised",
+                f"promise {words(numbers.weakest)} or less, or aim at a lower level",
+                severity="warning",
+            )
+
+
+def _dependency_rpo(document: Document, policy: Policy, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    for number, edge in enumerate(policy.depends_on):
+        other = policies.get(edge.system)
+        if other is None or edge.degraded or other.objectives.rpo <= policy.objectives.rpo:
+            continue
+        yield document.finding(
+            ("depends_on", number, "system"),
+            f"'{edge.system}' may lose {words(other.objectives.rpo)}, but '{policy.system}' needs it and promises to "
+            f"lose no more than {words(policy.objectives.rpo)}",
+            f"promise a shorter RPO for '{edge.system}', or mark the edge degraded: true",
+            severity="warning",
+        )
+
+
+def _rto_sums(good: Mapping[str, tuple[Document, Policy]]) -> Iterator[Finding]:
+    policies = {
+        name: policy.model_copy(update={"depends_on": tuple(edge for edge in policy.depends_on if edge.system in good)})
+        for name, (_, policy) in good.items()
+    }
+    try:
+        plan = recovery_plan(policies)
+    except PolicyError:
+        return  # a circle: reported where the references are checked, and no sum exists inside it
+    for step in plan.steps:
+        document, policy = good[step.system]
+        rto = policy.objectives.rto
+        if step.waits_for.total < rto or not step.waits_for.systems:
+            continue
+        yield document.finding(
+            ("objectives", "rto"),
+            f"promised RTO {words(rto)}, but what must be back first takes {words(step.waits_for.total)}: "
+            f"{step.waits_for} → {step.system}",
+            "promise a longer RTO, a shorter one along this path, or mark an edge degraded: true",
+        )
