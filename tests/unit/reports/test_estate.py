@@ -1,0 +1,161 @@
+"""The status says what is promised, what is so, and what a person must do."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.model.point import Point, Rung, Totals
+from drbackup.model.policy import Policy
+from drbackup.reports import words
+from drbackup.reports.estate import DrillStanding, Estate, Memory, judge
+from drbackup.reports.status import document, render
+
+NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+PLACE = ("enterprise-base", "registry")
+
+
+def a_policy(**changes: Any) -> Policy:
+    values: dict[str, Any] = {
+        "system": PLACE[0],
+        "title": "企业基础信息库",
+        "department": "market-regulation",
+        "level": 4,
+        "objectives": {"rpo": "1h", "rto": "8h"},
+        "sources": [{"name": PLACE[1], "agent": "db1", "sqlite": {"path": "/srv/registry.db"}}],
+        "schedule": {"every": "30m"},
+        "keep": {"daily": 7},
+        "copies": ["offsite"],
+        "drill": {"every": "month", "on": "drill1", "checks": [{"source": PLACE[1], "counts": "match"}]},
+    }
+    return Policy.model_validate(values | changes)
+
+
+def a_point(age: timedelta) -> Point:
+    then = NOW - age
+    return Point(
+        "ab" * 32, "v1/r/x", *PLACE, "d", "sqlite", then, then, Totals(1, 1, 10, 1000, 1000, 500), Rung.WRITTEN, then
+    )
+
+
+def a_drill(age: timedelta, verdict: str = "passed", rto: float = 60.0) -> Drill:
+    then = NOW - age
+    return Drill("d1", PLACE[0], "monthly", then, then, then, verdict, rto_seconds=rto, findings=("scans: 2 differ",))
+
+
+def a_run(state: RunState, message: str = "") -> Run:
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("position", "holder", "host", "point", "error_where", "error_hint", "phase"), ""
+    )
+    return Run(
+        id="r1",
+        kind=RunKind.BACKUP,
+        system=PLACE[0],
+        source=PLACE[1],
+        state=state,
+        due_at=NOW,
+        created_at=NOW,
+        started_at=NOW,
+        ended_at=NOW - timedelta(minutes=5),
+        pinned_at=None,
+        lease_until=None,
+        fence=1,
+        error_code="",
+        error_message=message,
+        content_bytes=0,
+        stored_bytes=0,
+        entries=0,
+        **nothing,
+    )
+
+
+def standing(memory: Memory, policy: Policy | None = None) -> Estate:
+    return judge("城市", [policy or a_policy()], memory, NOW)
+
+
+def test_a_source_without_a_point_is_a_broken_promise() -> None:
+    estate = standing(Memory())
+    assert estate.breached == ("enterprise-base",)
+    assert estate.needs[0].urgent
+    assert estate.needs[0].next == "drbackup backup enterprise-base/registry"
+
+
+def test_a_fresh_point_and_a_fresh_drill_need_nobody() -> None:
+    memory = Memory({PLACE: a_point(timedelta(minutes=12))}, {}, {PLACE[0]: a_drill(timedelta(days=3))})
+    estate = standing(memory)
+    assert estate.breached == ()
+    assert estate.needs == ()
+
+
+def test_a_point_older_than_the_rpo_breaks_it_and_one_near_it_warns() -> None:
+    drills = {PLACE[0]: a_drill(timedelta(days=3))}
+    late = standing(Memory({PLACE: a_point(timedelta(minutes=61))}, {}, drills))
+    near = standing(Memory({PLACE: a_point(timedelta(minutes=55))}, {}, drills))
+    assert late.breached
+    assert "61 min" in late.needs[0].what
+    assert not near.breached
+    assert not near.needs[0].urgent
+
+
+def test_a_failed_backup_is_shown_though_the_promise_still_holds() -> None:
+    memory = Memory({PLACE: a_point(timedelta(minutes=12))}, {PLACE: a_run(RunState.FAILED, "no route to db1")})
+    estate = standing(memory)
+    assert not estate.breached
+    assert "no route to db1" in estate.needs[0].what
+
+
+@pytest.mark.parametrize(
+    ("drill", "expected"),
+    [
+        (None, DrillStanding.NEVER),
+        (a_drill(timedelta(days=40)), DrillStanding.OVERDUE),
+        (a_drill(timedelta(days=1), "failed"), DrillStanding.FAILED),
+        (a_drill(timedelta(days=1), "not-run"), DrillStanding.FAILED),
+        (a_drill(timedelta(days=1), "gibberish"), DrillStanding.FAILED),
+        (a_drill(timedelta(days=1), "conditional"), DrillStanding.CONDITIONAL),
+        (a_drill(timedelta(days=1)), DrillStanding.PROVEN),
+    ],
+)
+def test_only_a_good_and_recent_drill_counts(drill: Drill | None, expected: DrillStanding) -> None:
+    memory = Memory({PLACE: a_point(timedelta(0))}, {}, {PLACE[0]: drill} if drill else {})
+    assert standing(memory).systems[0].drilled is expected
+
+
+def test_an_rto_measured_above_the_promise_is_a_broken_promise() -> None:
+    memory = Memory({PLACE: a_point(timedelta(0))}, {}, {PLACE[0]: a_drill(timedelta(days=1), rto=9 * 3600)})
+    assert standing(memory).breached == ("enterprise-base",)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
+def test_the_screen_fits_the_terminal_and_names_the_system(width: int, language: str) -> None:
+    words.speak(language)
+    try:
+        console = Console(width=width, record=True, color_system=None)
+        with console.capture() as captured:
+            console.print(render(standing(Memory({PLACE: a_point(timedelta(hours=3))})), UTC, width))
+    finally:
+        words.speak("en")
+    from rich.cells import cell_len
+
+    lines = captured.get().splitlines()
+    assert any("enterprise-base" in line for line in lines)
+    assert all(cell_len(line) <= width for line in lines)
+    assert len(lines) <= 12
+
+
+def test_the_document_is_json_with_utc_instants_and_seconds() -> None:
+    memory = Memory(
+        {PLACE: a_point(timedelta(hours=3))}, {PLACE: a_run(RunState.FAILED, "x")}, {PLACE[0]: a_drill(timedelta(1))}
+    )
+    read = json.loads(json.dumps(document(standing(memory))))
+    source = read["systems"][0]["sources"][0]
+    assert source["rpo"] == {"state": "breached", "promised_seconds": 3600.0, "now_seconds": 10800.0}
+    assert source["newest"]["pinned_at"] == "2026-11-23T01:00:00.000Z"
+    assert read["breached"] == ["enterprise-base"]
