@@ -107,6 +107,18 @@ def get_signed(
     return data
 
 
+def send_once(
+    url: str, headers: Mapping[str, str], data: bytes, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+) -> tuple[int, str]:
+    """One PUT of whatever is given, right or wrong: (status, S3 error code). For :mod:`drbackup.stores.probe`."""
+
+    def attempt(deadline: float) -> tuple[int, str]:
+        answer = _ask("PUT", url, headers, patience, ca_file, io.BytesIO(data))
+        return answer.status, read_error(_read(answer, url, deadline))[0]
+
+    return patience.run(attempt, len(data))
+
+
 def _refusal(status: int, body: bytes, url: str) -> Exception:
     if 200 <= status < 300:
         return StoreRefused(f"{_shown(url)}: the store does not serve ranges (status {status})", where=_shown(url))

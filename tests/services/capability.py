@@ -7,7 +7,7 @@ that a build machine which lost its PostgreSQL does not go green.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -37,7 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:  # pragma: no cover - pytest's own machinery calls it
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Any skip of a test that is marked with a capability this machine must have is a failure."""
     report = yield
     wanted = sorted(must_run() & {mark.name for mark in item.iter_markers()})

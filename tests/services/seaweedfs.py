@@ -22,10 +22,12 @@ from typing import Any
 
 import pytest
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from urllib3.exceptions import HTTPError
 
 from drbackup.stores.patience import Patience
 from drbackup.stores.s3 import S3Store
@@ -109,7 +111,7 @@ class S3Server:
                 urllib3.request("GET", self.endpoint, timeout=1.0, retries=False)
                 client.list_buckets()
                 return
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it is not ready
+            except (BotoCoreError, ClientError, HTTPError) as fault:
                 if time.monotonic() > until:
                     self.kill()
                     raise RuntimeError(f"weed is not ready after {READY_SECONDS} s: {fault}; {self.tail()}") from fault

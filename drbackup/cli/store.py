@@ -1,0 +1,75 @@
+"""``drbackup store``: which promises the stores keep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.errors import DrbackupError, StoreRefused, UsageError
+from drbackup.reports.words import _
+from drbackup.stores.probe import ProbeLine, needed_kept, probe
+
+_STYLES = {"yes": "green", "no": "red", "unknown": "yellow"}
+
+
+@click.group()
+def store() -> None:
+    """Find out which promises a store keeps."""
+
+
+@store.command("probe")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@pass_cli
+def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
+    """Try every promise on the named stores, or on all. Writes about 40 MiB a store under v1/probe/, which stays."""
+    known = cli.installation().policies.inventory.stores
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"no such store: {', '.join(unknown)}", hint=f"the inventory has: {', '.join(sorted(known))}")
+    documents: list[dict[str, Any]] = []
+    tables: list[Table] = []
+    broken: list[str] = []
+    first: DrbackupError | None = None
+    for name in names or sorted(known):
+        try:
+            lines = probe(cli.installation().store(name), cli.now())
+        except DrbackupError as fault:  # the other stores are still worth a look; this one is raised at the end
+            first = first or fault
+            documents.append({"store": name, "ok": False, "error": fault.message, "promises": []})
+            continue
+        documents.append({"store": name, "ok": needed_kept(lines), "promises": [asdict(line) for line in lines]})
+        tables.append(_table(name, lines))
+        if not needed_kept(lines):
+            broken.append(name)
+    cli.show({"stores": documents}, *tables)
+    if first is not None:
+        raise first
+    if broken:
+        raise StoreRefused(
+            f"needed promises are not kept by: {', '.join(broken)}",
+            safe="the probe altered nothing but its own objects under v1/probe/",
+            hint="see docs/stores.md for what each missing promise means, or use another store",
+        )
+
+
+def _table(name: str, lines: tuple[ProbeLine, ...]) -> Table:
+    table = Table(title=f"{_('Store')} {name}", title_justify="left")
+    for heading in (_("promise"), _("kept"), _("needed for"), _("detail")):
+        table.add_column(heading)
+    purposes = {
+        "needed": _("every vault"),
+        "lock": _("a stolen credential must not delete"),
+        "signed": _("agents that upload by themselves"),
+        "useful": _("operators"),
+    }
+    for line in lines:
+        # "no" in red only where something is wrong: a folder without locks is a choice.
+        bad = line.kept == "no" and line.weight != "needed"
+        style = "yellow" if bad else _STYLES[line.kept]
+        table.add_row(line.promise, Text(_(line.kept), style), purposes[line.weight], line.detail)
+    return table
