@@ -1,3 +1,8 @@
 """Only a list: fixtures live beside the service they start, in ``tests/services``."""
 
-pytest_plugins = ["tests.services.capability", "tests.services.seaweedfs", "tests.services.faulty_proxy", "tests.services.sshd"]
+pytest_plugins = [
+    "tests.services.capability",
+    "tests.services.seaweedfs",
+    "tests.services.faulty_proxy",
+    "tests.services.sshd",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import BinaryIO
+from typing import Protocol
 
 import msgspec
 
@@ -17,15 +17,30 @@ from drbackup.errors import AgentDied, ProtocolViolation
 from drbackup.wire.messages import Message
 
 GREETING = b"DRBACKUP-AGENT/1\n"
-MAX_HEADER = 64 << 20
-MAX_BODY = 256 << 20
+MAX_HEADER = 64 << 20  # the widest message is a BackupResult: 33 bytes a pack, so two million packs
+MAX_BODY = 96 << 20  # one pack is about 32 MiB
+_PIECE = 1 << 20  # bytes asked for in one read: memory is taken as bytes arrive, not as a header claims
 _LENGTHS = struct.Struct(">II")
+
+
+class ByteReader(Protocol):
+    """Where frames come from: ``b""`` is the end, fewer bytes than asked for are fine."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class ByteWriter(Protocol):
+    """Where frames go: ``write`` takes all of ``data`` or raises :class:`OSError` or :class:`ValueError`."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class FrameStream:
     """Sends and receives frames on a pair of binary streams. ``send`` may be called from any thread."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: ByteReader, writer: ByteWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._lock = threading.Lock()
@@ -33,8 +48,11 @@ class FrameStream:
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
     def send(self, message: Message, body: bytes | memoryview = b"") -> None:
-        """Write one frame and flush it. Raises :class:`AgentDied` when the other end is gone."""
+        """Write one frame and flush it. Raises :class:`AgentDied` when the other end is gone, and
+        :class:`ProtocolViolation` before a byte is sent when the frame is larger than the other end accepts."""
         header = self._encoder.encode(message)
+        if len(header) > MAX_HEADER or len(body) > MAX_BODY:
+            raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes is too large to send")
         try:
             with self._lock:
                 self._writer.write(_LENGTHS.pack(len(header), len(body)) + header)
@@ -61,7 +79,7 @@ class FrameStream:
         missing = size
         while missing:
             try:
-                part = self._reader.read(missing)
+                part = self._reader.read(min(missing, _PIECE))
             except (OSError, ValueError) as gone:
                 raise AgentDied(f"the connection ended while receiving: {gone}") from gone
             if not part:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from drbackup.fleet.ssh import SshAddress
+from tests.services.capability import require
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
 READY_SECONDS = 20.0
@@ -130,10 +131,7 @@ def _answers(port: int) -> bool:
 @pytest.fixture
 def sshd_factory(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     """Start as many servers as a test needs; all are stopped at its end."""
-    if not SSHD:
-        if "sshd" in os.environ.get("DRBACKUP_MUST_RUN", ""):
-            pytest.fail("OpenSSH's sshd is not installed, and this test must run")
-        pytest.skip("OpenSSH's sshd is not installed")
+    require("sshd", bool(SSHD), "OpenSSH's sshd is not installed")
     servers: list[Sshd] = []
 
     def start(*settings: str) -> Sshd:

@@ -1,0 +1,56 @@
+"""Who this agent is: version, file, host, and the folder where it keeps what it may lose."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from drbackup import __version__
+from drbackup.wire.messages import PROTOCOL, Hello
+
+
+def hello(clock: Callable[[], int] = time.time_ns) -> Hello:
+    """This agent's first message. ``clock``: UTC nanoseconds; read last, so that the skew is not our own slowness."""
+    bundle = bundle_sha256()
+    machine = f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}"
+    return Hello(
+        protocol=PROTOCOL,
+        version=__version__,
+        hostname=socket.gethostname(),
+        python=platform.python_version(),
+        platform=machine,
+        bundle=bundle,
+        clock_ns=clock(),
+    )
+
+
+@functools.cache
+def bundle_sha256() -> str:
+    """Hex SHA-256 of the file this agent was started from; empty when it was not started from a bundle."""
+    started = os.environ.get("DRBACKUP_AGENT_BUNDLE", "")
+    if not started:
+        return ""
+    with open(started, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_folder(named: str = "") -> Path:
+    """``named``, else $DRBACKUP_AGENT_STATE, else /var/lib/drbackup-agent for root, else the XDG state folder's."""
+    chosen = named or os.environ.get("DRBACKUP_AGENT_STATE", "")
+    if chosen:
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/drbackup-agent")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drbackup-agent"
+
+
+def described() -> str:
+    """One line for ``drbackup-agent version``."""
+    return f"drbackup-agent {__version__} protocol {PROTOCOL} python {platform.python_version()} ({sys.executable})"

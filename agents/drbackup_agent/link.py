@@ -1,0 +1,148 @@
+"""The agent's end of the conversation: asks, waits for the answer with its number, tells, learns of a cancellation.
+
+Invariant: nobody waits for ever. When the connection ends, the controller cancels or the process is told to stop, every
+waiting :meth:`Link.ask` raises at once and every later one too.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation, from_fields
+from drbackup.wire.framing import FrameStream
+from drbackup.wire.messages import (
+    Answer,
+    Cancel,
+    Fetched,
+    GetHttp,
+    Located,
+    Message,
+    Note,
+    Proceed,
+    Progress,
+    PutHttp,
+    PutRelay,
+    Question,
+    Refused,
+    Stored,
+)
+
+_HEARTBEAT_SECONDS = 5.0
+_TOO_SOON_SECONDS = 0.25
+
+_Reply = tuple[Answer, bytes] | DrbackupError
+
+
+class Link:
+    """One session's link. :meth:`listen` runs in a thread of its own; everything else is safe from any thread."""
+
+    def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
+        self._number = 0
+        self._ended: DrbackupError | None = None
+        self._told_at = float("-inf")
+        self._told: Progress | None = None
+        self.cancelled = threading.Event()
+        """Set when the work should stop, for whatever reason; :meth:`check` raises the reason."""
+
+    def ask(self, question: Question, body: bytes | memoryview = b"") -> tuple[Answer, bytes]:
+        """The controller's answer to ``question`` (whose ``ask`` number is given here) and the answer's body.
+
+        Raises what the controller refused with, :class:`AgentDied` when the connection ended, :class:`Interrupted`
+        when the work was cancelled.
+        """
+        reply: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            self._number += 1
+            number = self._number
+            self._waiting[number] = reply
+        try:
+            self._stream.send(msgspec.structs.replace(question, ask=number), body)
+            answer = reply.get()  # always comes: an answer, or the reason why none will (end)
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if isinstance(answer, DrbackupError):
+            raise answer
+        if isinstance(answer[0], Refused):
+            raise from_fields(answer[0].code, answer[0].fields)
+        return answer
+
+    def tell(self, message: Message) -> None:
+        """Send something that has no answer. Progress that comes too fast is left out."""
+        if isinstance(message, Progress) and not self._worth_telling(message):
+            return
+        self._stream.send(message)
+
+    def note(self, text: str, level: str = "info") -> None:
+        """A line for the controller's log."""
+        self.tell(Note(level, text))
+
+    def check(self) -> None:
+        """Raises why the work should stop, if it should; long loops call this now and then."""
+        if self._ended is not None:
+            raise self._ended
+
+    def heartbeat(self) -> None:
+        """Repeat the last progress every few seconds until the work stops: keeps firewalls from forgetting us."""
+        while not self.cancelled.wait(_HEARTBEAT_SECONDS):
+            with self._lock:
+                news = self._told
+                due = self._clock() - self._told_at >= _HEARTBEAT_SECONDS
+            if news is not None and due:
+                try:
+                    self._stream.send(news)
+                except AgentDied as died:
+                    self.end(died)
+
+    def listen(self) -> None:
+        """Hand out answers until the connection ends or the work is cancelled. Raises nothing: it ends the link."""
+        try:
+            while not self.cancelled.is_set():
+                message, body = self._stream.receive()
+                self._hand_out(message, body)
+        except DrbackupError as failure:
+            self.end(failure)
+
+    def end(self, reason: DrbackupError) -> None:
+        """No answer will come any more, because of ``reason``; the first reason stays. Not for signal handlers."""
+        with self._lock:
+            if self._ended is None:
+                self._ended = reason
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        self.cancelled.set()
+        for reply in waiting:
+            reply.put(reason)
+
+    def _hand_out(self, message: Message, body: bytes) -> None:
+        match message:
+            case Cancel():
+                self.end(Interrupted(f"cancelled by the controller: {message.reason}"))
+            case Located() | PutHttp() | PutRelay() | Stored() | GetHttp() | Fetched() | Proceed() | Refused():
+                with self._lock:
+                    reply = self._waiting.pop(message.ask, None)
+                if reply is None:
+                    raise ProtocolViolation(f"an answer to question {message.ask}, which nobody asked")
+                reply.put((message, body))
+            case _:
+                raise ProtocolViolation(f"a controller may not send {type(message).__name__} now")
+
+    def _worth_telling(self, news: Progress) -> bool:
+        now = self._clock()
+        with self._lock:
+            new_phase = self._told is None or self._told.phase != news.phase
+            if not new_phase and now - self._told_at < _TOO_SOON_SECONDS:
+                return False
+            self._told, self._told_at = news, now
+        return True

@@ -1,0 +1,206 @@
+"""The agent's main program: one session on stdin and stdout, then the end.
+
+Invariants: stdout carries frames and nothing else, whatever a library prints; stdin's end, SIGTERM, SIGHUP or a
+cancellation stop the job; when this process ends, so do the tools it started in its process group.
+
+Order at the start: the streams are moved to private descriptors before anything else can touch 0 and 1, the greeting
+and Hello go out before the job's code is imported (the clock's skew is measured on a fast answer), the job runs in the
+main thread (some sources need signals and thread-local database handles there).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.wire.framing import GREETING, FrameStream
+from drbackup.wire.messages import (
+    PROTOCOL,
+    Failed,
+    Finished,
+    Job,
+    PreflightJob,
+    PreflightResult,
+    Result,
+    Start,
+    Welcome,
+)
+from drbackup_agent.forced import ALLOWED, chosen_verb
+from drbackup_agent.identity import described, hello, state_folder
+from drbackup_agent.link import Link
+
+RunJob = Callable[[Job, Link, Path, int], Result]
+"""(job, link, state folder, skew in nanoseconds) → result; raises :class:`DrbackupError`."""
+
+STOP_GRACE_SECONDS = 20.0
+_REFUSED_STATUS = 126
+
+log = logging.getLogger("drbackup_agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The session's own ends, out of reach of ``print`` and of child processes."""
+
+    reader: BinaryIO
+    writer: BinaryIO
+
+
+def take_streams() -> Streams:
+    """Move stdin and stdout to private, non-inherited descriptors; 0 becomes /dev/null and 1 becomes stderr."""
+    sys.stdout.flush()
+    reader = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
+    writer = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return Streams(reader, writer)
+
+
+def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], int] = time.time_ns) -> int:
+    """One session. Returns the exit status: 0 when the job finished, 1 when it failed."""
+    stream = FrameStream(streams.reader, streams.writer)
+    try:
+        streams.writer.write(GREETING)
+        stream.send(hello(clock))
+        welcome, job = _read_start(stream)
+    except (AgentDied, BrokenPipeError):
+        log.info("the controller hung up before it gave a job")
+        return 1
+    skew_ns = clock() - welcome.clock_ns
+    link = Link(stream)
+    _stop_on_signals(link)
+    for work in (link.listen, link.heartbeat, lambda: _insist(link)):
+        threading.Thread(target=work, daemon=True).start()
+    log.info("session %s: %s", welcome.session or "-", type(job).__name__)
+    try:
+        result = run_job(job, link, state, skew_ns)
+        stream.send(Finished(result))
+    except DrbackupError as failure:
+        log.error("%s: %s", failure.code, failure.message)
+        _say_failed(stream, failure.code, failure)
+        return 1
+    except Exception as bug:
+        _say_failed(stream, DrbackupError.__name__, DrbackupError(f"the agent broke: {type(bug).__name__}: {bug}"))
+        raise
+    return 0
+
+
+def _read_start(stream: FrameStream) -> tuple[Welcome, Job]:
+    welcome, _ = stream.receive()
+    if not isinstance(welcome, Welcome) or welcome.protocol != PROTOCOL:
+        raise ProtocolViolation("the controller did not begin with a Welcome of our protocol")
+    start, _ = stream.receive()
+    if not isinstance(start, Start):
+        raise ProtocolViolation(f"the controller sent {type(start).__name__} instead of a job")
+    return welcome, start.job
+
+
+def _say_failed(stream: FrameStream, code: str, error: DrbackupError) -> None:
+    fields = {"message": error.message, "where": error.where, "safe": error.safe, "hint": error.hint}
+    try:
+        stream.send(Failed(code, fields))
+    except AgentDied:
+        log.warning("nobody is left to be told")
+
+
+def _stop_on_signals(link: Link) -> None:
+    def stop(number: int, _frame: object) -> None:
+        reason = Interrupted(f"the agent was told to stop ({signal.Signals(number).name})")
+        # In a thread: the interrupted code may hold the very locks that ending the link takes.
+        threading.Thread(target=link.end, args=(reason,), daemon=True).start()
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _insist(link: Link) -> None:
+    """A job that does not stop within the grace (stuck in a tool or on a dead disk) is ended with everything in it."""
+    link.cancelled.wait()
+    time.sleep(STOP_GRACE_SECONDS)
+    log.error("the job did not stop within %g s: ending the process", STOP_GRACE_SECONDS)
+    end_process_group()
+    os._exit(1)
+
+
+def own_process_group() -> None:
+    """Be the leader of a process group, so that our children can be ended as one."""
+    if os.getpgrp() != os.getpid():
+        try:
+            os.setpgid(0, 0)
+        except PermissionError:
+            log.debug("the session's leader keeps its group")
+
+
+def end_process_group() -> None:
+    """SIGTERM to every process of our own group but ourselves; nothing when the group is not ours."""
+    if os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
+def _serve_here(state: Path) -> int:
+    streams = take_streams()
+    own_process_group()
+    try:
+        return serve(_run_job, state, streams)
+    finally:
+        end_process_group()
+
+
+def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
+    from drbackup_agent.jobs import run_job
+
+    return run_job(job, link, state, skew_ns)
+
+
+def _preflight_here(state: Path) -> int:
+    """The host's own checks, for its administrator: no controller needed."""
+    nowhere = FrameStream(open(os.devnull, "rb"), open(os.devnull, "wb"))  # noqa: SIM115 — for the process's life
+    result = _run_job(PreflightJob(), Link(nowhere), state, 0)
+    assert isinstance(result, PreflightResult)
+    for name, line in result.lines.items():
+        sys.stdout.write(f"{name}: {line}\n")
+    return 1 if any(line.startswith("failed") for line in result.lines.values()) else 0
+
+
+def _show_version() -> int:
+    """Also imports all of the agent, so that a bundle that can't work is found when it is deployed, not at night."""
+    from drbackup_agent import jobs
+
+    sys.stdout.write(f"{described()} jobs {jobs.__name__}\n")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``drbackup-agent serve|version|preflight|forced [--state FOLDER]``. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="drbackup-agent", description="drbackup's agent on a department's server.")
+    parser.add_argument("verb", choices=(*ALLOWED, "forced"))
+    parser.add_argument("--state", default="", metavar="FOLDER", help="where the agent keeps its cache")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    verb: str | None = chosen.verb
+    if verb == "forced":
+        verb = chosen_verb(os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+        if verb is None:
+            sys.stderr.write("drbackup-agent: this key may only ask for: " + ", ".join(ALLOWED) + "\n")
+            return _REFUSED_STATUS
+    state = state_folder(chosen.state)
+    match verb:
+        case "version":
+            return _show_version()
+        case "preflight":
+            return _preflight_here(state)
+        case _:
+            return _serve_here(state)

@@ -1,0 +1,171 @@
+"""The agent's questions, answered at the backup centre.
+
+The agent may be in an enemy's hands, so every number it sends is checked here before the desk sees it: names are 32
+bytes, bodies are what was announced, a pack is reported only after it was granted. What the desk refuses becomes
+:class:`~drbackup.wire.messages.Refused`; what the protocol does not allow ends the session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Literal, Protocol
+
+from drbackup.errors import DrbackupError, ObjectCorrupt, ProtocolViolation
+from drbackup.stores.base import SignedPut
+from drbackup.wire.framing import MAX_BODY
+from drbackup.wire.messages import (
+    Answer,
+    Fetch,
+    Fetched,
+    GetHttp,
+    Locate,
+    Located,
+    Note,
+    Pinned,
+    Place,
+    Proceed,
+    Progress,
+    PutHttp,
+    PutRelay,
+    Question,
+    Refused,
+    Stored,
+    Upload,
+    Uploaded,
+)
+
+NAME_BYTES = 32
+URL_SECONDS = 240  # how long an agent may use one signed read; stores sign for longer
+_KINDS = ("p", "t", "i")
+
+
+class Desk(Protocol):
+    """Who answers one session's agent. Called from several threads at once; raises only
+    :class:`~drbackup.errors.DrbackupError`, which the agent is told."""
+
+    def locate(self, ids: bytes) -> tuple[Place, ...]:
+        """Places of those chunks (32-byte ids, joined) that the domain has."""
+        ...
+
+    def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
+        """How a pack gets into the store: by a signed upload, not at all since it is there, or (None) through here."""
+        ...
+
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+        """The pack is in the store (``body`` None), or is to be put there (``body``, whose SHA-256 is ``pack``).
+        Returns when the pack is durable and its places are remembered."""
+        ...
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
+        """Those bytes, or a URL that reads the pack. Must refuse what the job's points do not need."""
+        ...
+
+    def pinned(self, pinned_ns: int, position: str) -> None:
+        """Write the instant down; for a group, wait here until every member is pinned."""
+        ...
+
+    def progress(self, news: Progress) -> None:
+        """Quick: no I/O that can block."""
+        ...
+
+    def note(self, note: Note) -> None:
+        """Quick: no I/O that can block."""
+        ...
+
+
+class Answerer:
+    """Answers questions one by one; remembers which uploads were granted. Safe from any thread."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._granted: dict[tuple[str, bytes], str] = {}  # (kind, pack) → "http" or "relay"
+
+    def answer(self, question: Question, body: bytes) -> tuple[Answer, bytes]:
+        """The answer and its body. Raises :class:`ProtocolViolation` for what no honest agent asks."""
+        try:
+            return self._decide(question, body)
+        except ProtocolViolation:
+            raise
+        except DrbackupError as refusal:
+            return refused(question.ask, refusal), b""
+
+    def _decide(self, question: Question, body: bytes) -> tuple[Answer, bytes]:
+        if not isinstance(question, Uploaded) and body:
+            raise ProtocolViolation(f"{type(question).__name__} came with a body of {len(body)} bytes")
+        match question:
+            case Locate():
+                _require(len(question.ids) % NAME_BYTES == 0, "chunk ids are not whole")
+                return Located(question.ask, self._desk.locate(question.ids)), b""
+            case Upload():
+                return self._grant(question), b""
+            case Uploaded():
+                return self._take(question, body), b""
+            case Fetch():
+                return self._hand_out(question)
+            case Pinned():
+                self._desk.pinned(question.pinned_ns, question.position)
+                return Proceed(question.ask), b""
+
+    def _grant(self, question: Upload) -> Answer:
+        _require_pack(question.kind, question.pack)
+        _require(0 < question.size <= MAX_BODY, f"a pack of {question.size} bytes")
+        put = self._desk.upload(question.kind, question.pack, question.size)
+        if put == "stored":
+            return Stored(question.ask)
+        with self._lock:
+            self._granted[question.kind, question.pack] = "relay" if put is None else "http"
+        return PutRelay(question.ask) if put is None else PutHttp(question.ask, put.url, dict(put.headers))
+
+    def _take(self, question: Uploaded, body: bytes) -> Answer:
+        _require_pack(question.kind, question.pack)
+        with self._lock:
+            way = self._granted.get((question.kind, question.pack))
+        _require(way is not None, "a pack was reported that was never granted")
+        _require(bool(body) == (way == "relay"), f"a pack granted by {way} came the other way")
+        if way == "relay":
+            _require(len(body) == question.size, f"a pack of {question.size} bytes came as {len(body)}")
+            # Index deltas are named by session and number; data and tree packs by what they hold.
+            if question.kind != "i" and hashlib.sha256(body).digest() != question.pack:
+                raise ObjectCorrupt("a relayed pack does not hash to its name", where=question.pack.hex())
+        self._desk.uploaded(
+            question.kind, question.pack, question.size, question.places, body if way == "relay" else None
+        )
+        with self._lock:  # only now: a refused pack may be sent again under the same grant
+            self._granted.pop((question.kind, question.pack), None)
+        return Stored(question.ask)
+
+    def _hand_out(self, question: Fetch) -> tuple[Answer, bytes]:
+        _require_pack(question.kind, question.pack)
+        _require(question.offset >= 0 and 0 < question.length <= MAX_BODY, "an impossible range")
+        found = self._desk.fetch(question.kind, question.domain, question.pack, question.offset, question.length)
+        if isinstance(found, str):
+            return GetHttp(question.ask, found, URL_SECONDS), b""
+        return Fetched(question.ask), found
+
+
+def refused(ask: int, error: DrbackupError) -> Refused:
+    """``error`` as the agent is told."""
+    return Refused(ask, error.code, error_fields(error))
+
+
+def error_fields(error: DrbackupError) -> dict[str, str]:
+    """What :func:`drbackup.errors.from_fields` takes."""
+    return {
+        "message": error.message,
+        "host": error.host,
+        "where": error.where,
+        "safe": error.safe,
+        "hint": error.hint,
+    }
+
+
+def _require_pack(kind: str, pack: bytes) -> None:
+    _require(kind in _KINDS, f"no such kind of pack: {kind[:20]!r}")
+    _require(len(pack) == NAME_BYTES, f"a pack name of {len(pack)} bytes")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ProtocolViolation(otherwise)

@@ -1,0 +1,118 @@
+"""The first words of a session: is that our agent, the right one, and does its clock agree?
+
+Nothing is sent to the host before all of it was judged, so a wrong agent never sees a job or a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from drbackup.errors import AgentDied, AgentMissing, AgentVersionMismatch, ClockSkewed, ProtocolViolation
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.masking import masked
+from drbackup.wire.framing import GREETING, ByteReader, FrameStream
+from drbackup.wire.messages import PROTOCOL, Hello
+
+_FAMILY = b"DRBACKUP-AGENT/"
+_NOISE_SHOWN = 200  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The agent that must answer. ``bundle``: hex SHA-256 of the deployed file; empty: not deployed by us."""
+
+    version: str
+    bundle: str = ""
+
+
+def read_greeting(reader: ByteReader) -> None:
+    """Take the greeting off the stream.
+
+    Raises :class:`AgentVersionMismatch` for another version's greeting, :class:`ProtocolViolation` quoting what came
+    instead, :class:`AgentDied` when the stream ended first.
+    """
+    got = b""
+    while len(got) < len(GREETING):
+        part = _read(reader, len(GREETING) - len(got))
+        if not part and not got:
+            raise AgentDied("the agent ended before it said anything")
+        got += part
+        if not part or not GREETING.startswith(got):
+            break
+    if got == GREETING:
+        return
+    if got.startswith(_FAMILY):
+        spoken = masked(got[len(_FAMILY) :].split(b"\n")[0].decode("ascii", "replace"))
+        raise AgentVersionMismatch(f"the agent on the host speaks stream version {spoken}, we speak 1")
+    while len(got) < _NOISE_SHOWN and b"\n" not in got:
+        part = _read(reader, _NOISE_SHOWN - len(got))
+        if not part:
+            break
+        got += part
+    noise = masked(got.decode("utf-8", "replace"))[:_NOISE_SHOWN]
+    raise ProtocolViolation(
+        f"something printed to stdout before the agent spoke: {noise!r}",
+        hint="a shell profile or login script on the host prints text: silence it for non-interactive logins",
+    )
+
+
+def _read(reader: ByteReader, size: int) -> bytes:
+    try:
+        return reader.read(size)
+    except (OSError, ValueError) as gone:
+        raise AgentDied(f"the connection ended before the agent spoke: {gone}") from gone
+
+
+def read_hello(reader: ByteReader, stream: FrameStream) -> Hello:
+    """Greeting, then the agent's :class:`Hello`, whose protocol is ours."""
+    read_greeting(reader)
+    hello, body = stream.receive()
+    if not isinstance(hello, Hello) or body:
+        raise ProtocolViolation(f"the agent began with {type(hello).__name__} instead of Hello")
+    if hello.protocol != PROTOCOL:
+        raise AgentVersionMismatch(
+            f"the agent on the host (version {masked(hello.version)[:40]}) speaks protocol {hello.protocol}, "
+            f"we speak {PROTOCOL}"
+        )
+    return hello
+
+
+def judge_version(hello: Hello, expected: Expected) -> None:
+    """Raises :class:`AgentVersionMismatch` unless it is the deployed agent, to the byte."""
+    if hello.version != expected.version:
+        raise AgentVersionMismatch(
+            f"the agent on the host is version {masked(hello.version)[:40]}, expected {expected.version}"
+        )
+    if expected.bundle and hello.bundle != expected.bundle:
+        raise AgentVersionMismatch(
+            f"the agent's file is not the deployed one: SHA-256 {hello.bundle[:12] or 'not given'}…, "
+            f"expected {expected.bundle[:12]}…",
+            hint="if nobody deployed by hand, the host may be compromised; else run: drbackup agents deploy HOST",
+        )
+
+
+def judge_clock(hello: Hello, now_ns: int, limit: timedelta) -> int:
+    """The agent's clock minus ours in nanoseconds. Raises :class:`ClockSkewed` beyond ``limit``."""
+    skew_ns = hello.clock_ns - now_ns
+    if abs(skew_ns) > limit.total_seconds() * 1e9:
+        ahead = "ahead of" if skew_ns > 0 else "behind"
+        raise ClockSkewed(
+            f"the host's clock is {timedelta(seconds=round(abs(skew_ns) / 1e9))} {ahead} ours (limit {limit})"
+        )
+    return skew_ns
+
+
+def why_it_ended(channel: Channel, died: AgentDied, *, spoke: bool) -> AgentDied | AgentMissing:
+    """``died`` with the exit status and the tail of the agent's stderr; :class:`AgentMissing` if it never started."""
+    status = channel.exit_status(wait=2.0)
+    tail = channel.stderr_tail()
+    parts = [died.message]
+    if status is not None:
+        parts.append(f"exit status {status}" if status >= 0 else f"killed by signal {-status}")
+    if tail:
+        parts.append(f"its last words: {tail}")
+    message = "; ".join(parts)
+    if not spoke and status is not None and status > 0:
+        return AgentMissing(f"the agent does not start: {message}", host=channel.host)
+    return AgentDied(message, host=channel.host)

@@ -1,0 +1,177 @@
+"""The local transport: the agent is a child process of the controller.
+
+The child gets its own session and process group, so that a terminal's Ctrl-C reaches the controller alone (which then
+cancels cleanly) and so that ending the group also ends the tools the agent has started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from drbackup.errors import AgentMissing
+from drbackup.fleet.channel import StderrTail
+
+_PIPE_BYTES = 1 << 20
+_POLL_SECONDS = 0.5
+
+
+class _PipeReader:
+    """Reads a pipe without ever blocking past :meth:`shut`.
+
+    A plain file object can't be closed while another thread is reading it, and a pipe stays open as long as any
+    forgotten grandchild holds its other end. After :meth:`shut` the descriptor is never touched again, so its number
+    may be given to another file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+        self._shut = threading.Event()
+        self._using = threading.Lock()
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            with self._using:
+                if self._shut.is_set():
+                    return b""
+                if self._poll.poll(_POLL_SECONDS * 1000):
+                    return os.read(self._descriptor, size)
+
+    def shut(self) -> None:
+        self._shut.set()
+        with self._using:
+            """Whoever was reading has left."""
+
+
+class _PipeWriter:
+    """Writes a pipe whole; the child's death turns into :class:`BrokenPipeError`, and so does :meth:`shut`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._using = threading.Lock()
+        self._open = True
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        view = memoryview(data)
+        done = 0
+        with self._using:
+            while done < len(view):
+                if not self._open:
+                    raise BrokenPipeError("the channel is closed")
+                done += os.write(self._descriptor, view[done:])
+        return done
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def shut(self) -> None:
+        """Call only when the child is dead: a writer on a full pipe wakes up by nothing else."""
+        self._open = False
+        with self._using:
+            """Whoever was writing has left."""
+
+
+class LocalChannel:
+    """One agent as a child process."""
+
+    def __init__(self, host: str, process: subprocess.Popen[bytes]) -> None:
+        self.host = host
+        self._process = process
+        self._stdin, self._stdout, self._stderr = _pipes(process)
+        self.reader = _PipeReader(self._stdout.fileno())
+        self.writer = _PipeWriter(self._stdin.fileno())
+        self._tail = StderrTail()
+        self._errors = _PipeReader(self._stderr.fileno())
+        self._drain = threading.Thread(target=self._keep_stderr, name=f"stderr {host}", daemon=True)
+        self._drain.start()
+        self._closing = threading.Lock()
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stderr_tail(self) -> str:
+        if self._process.poll() is not None:
+            self._drain.join(timeout=1.0)
+        return self._tail.text()
+
+    def exit_status(self, wait: float = 0.0) -> int | None:
+        try:
+            return self._process.wait(timeout=wait)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self, grace: float = 5.0) -> None:
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._end(grace)
+            self.reader.shut()
+            self.writer.shut()
+            self._drain.join(timeout=1.0)
+            self._errors.shut()
+            self._drain.join()
+            for pipe in (self._stdin, self._stdout, self._stderr):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _end(self, grace: float) -> None:
+        """Ask by end-of-input, then SIGTERM, then SIGKILL; always to the whole group, so no tool is left behind."""
+        self._hang_up()
+        for name in (None, signal.SIGTERM, signal.SIGKILL):
+            if name is not None:
+                self._signal_group(name)
+            if self.exit_status(wait=grace if name != signal.SIGKILL else 30.0) is not None:
+                break
+        self._signal_group(signal.SIGKILL)
+
+    def _hang_up(self) -> None:
+        """End of input for the child, while our own descriptor stays valid for a thread that is writing just now."""
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, self._stdin.fileno(), inheritable=False)
+        os.close(nowhere)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _keep_stderr(self) -> None:
+        while data := self._errors.read(65536):
+            self._tail.add(data)
+
+
+def open_channel(host: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> LocalChannel:
+    """Start ``command`` (an argv list) with ``environment`` added to our own. Raises :class:`AgentMissing`."""
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+    except OSError as failure:
+        raise AgentMissing(f"the agent can't be started as {command[0]!r}: {failure.strerror}", host=host) from failure
+    for pipe in _pipes(process)[:2]:
+        with contextlib.suppress(OSError):  # beyond the kernel's per-user limit the default size still works
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return LocalChannel(host, process)
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return process.stdin, process.stdout, process.stderr

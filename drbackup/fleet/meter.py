@@ -1,0 +1,90 @@
+"""Tells a working agent from a stuck one by the bytes that move.
+
+Time is monotonic. A heartbeat is not movement: a stuck agent can send those for ever, so small traffic counts only
+once it has added up, while a finished question counts at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from drbackup.wire.framing import ByteReader, ByteWriter
+
+COUNTS_AS_MOVEMENT = 16 << 10  # bytes; far more than the heartbeats of one stall timeout add up to
+
+
+class Movement:
+    """When did something last move? Safe from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = clock()
+        self._uncounted = 0
+        self._busy = 0
+
+    def mark(self) -> None:
+        """Something moved just now."""
+        with self._lock:
+            self._last = self._clock()
+            self._uncounted = 0
+
+    def count(self, size: int) -> None:
+        """``size`` bytes went over the channel."""
+        with self._lock:
+            self._uncounted += size
+            if self._uncounted >= COUNTS_AS_MOVEMENT:
+                self._last = self._clock()
+                self._uncounted = 0
+
+    def __enter__(self) -> Movement:
+        """While inside, the controller itself is working (a slow store, a group's barrier): the agent is not blamed."""
+        with self._lock:
+            self._busy += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._busy -= 1
+            self._last = self._clock()
+
+    def still_for(self) -> float:
+        """Seconds without movement; 0 while the controller owes the agent an answer."""
+        with self._lock:
+            return 0.0 if self._busy else self._clock() - self._last
+
+
+class MeteredReader:
+    """A reader whose bytes are counted as they come, so that a large frame on a slow line is seen to move."""
+
+    def __init__(self, reader: ByteReader, movement: Movement) -> None:
+        self._reader = reader
+        self._movement = movement
+
+    def read(self, size: int, /) -> bytes:
+        data = self._reader.read(size)
+        self._movement.count(len(data))
+        return data
+
+
+class MeteredWriter:
+    """A writer whose bytes are counted as they go, in pieces small enough to see a slow line move."""
+
+    PIECE = 256 << 10
+
+    def __init__(self, writer: ByteWriter, movement: Movement) -> None:
+        self._writer = writer
+        self._movement = movement
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        view = memoryview(data)
+        for start in range(0, len(view), self.PIECE):
+            piece = view[start : start + self.PIECE]
+            self._writer.write(piece)
+            self._movement.count(len(piece))
+        return len(view)
+
+    def flush(self) -> None:
+        self._writer.flush()

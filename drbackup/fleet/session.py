@@ -1,0 +1,247 @@
+"""One session with one agent: greet, judge, give it its one job, answer its questions, take its result.
+
+Invariants: nothing is sent before the agent was judged; at most :data:`ANSWERERS` questions are worked on and one more
+held in memory, so a flood of packs waits in the agent's own pipe; no desk method is running any more when
+:func:`run_session` returns or raises; the channel is always closed and its process reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from drbackup import __version__
+from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, from_fields
+from drbackup.fleet.answers import Answerer, Desk
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.greeting import Expected, judge_clock, judge_version, read_hello, why_it_ended
+from drbackup.fleet.masking import masked
+from drbackup.fleet.meter import MeteredReader, MeteredWriter, Movement
+from drbackup.wire.framing import FrameStream
+from drbackup.wire.messages import (
+    PROTOCOL,
+    BackupJob,
+    BackupResult,
+    Cancel,
+    DrillJob,
+    DrillResult,
+    Failed,
+    Fetch,
+    Finished,
+    Hello,
+    Job,
+    Locate,
+    Note,
+    Pinned,
+    PreflightJob,
+    PreflightResult,
+    Progress,
+    Question,
+    RestoreJob,
+    RestoreResult,
+    Result,
+    Start,
+    Upload,
+    Uploaded,
+    Welcome,
+)
+
+ANSWERERS = 4
+_LOOK_SECONDS = 0.25  # how often the supervising thread looks up; results are taken at once
+_RESULT_OF: dict[type, type] = {
+    BackupJob: BackupResult,
+    RestoreJob: RestoreResult,
+    PreflightJob: PreflightResult,
+    DrillJob: DrillResult,
+}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one session. Seconds, but for the skew."""
+
+    hello: float = 30.0  # from the start of the process to its Hello
+    stall: float = 300.0  # without any movement while we owe the agent nothing
+    cancel: float = 15.0  # for a cancelled agent to end cleanly
+    clock_skew: timedelta = timedelta(seconds=30)
+
+
+def run_session(
+    channel: Channel,
+    job: Job,
+    desk: Desk,
+    timeouts: Timeouts,
+    *,
+    expected: Expected | None = None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Run ``job`` on the agent behind ``channel`` and return its result, whose type fits the job's.
+
+    ``expected`` None: an agent of our own version, any file. ``stop``: when it is set, the agent is cancelled and
+    :class:`Interrupted` raised, as on Ctrl-C. Raises what the agent failed with (its own error class), and
+    :class:`AgentMissing`, :class:`AgentDied`, :class:`AgentStalled`, :class:`AgentVersionMismatch`,
+    :class:`ClockSkewed`, :class:`ProtocolViolation`; the error's ``host`` is the channel's.
+    """
+    session = Session(channel, timeouts, stop=stop)
+    try:
+        session.greet()
+        session.judge(expected or Expected(__version__))
+        return session.work(job, desk)
+    except DrbackupError as failure:
+        failure.on(channel.host)
+        raise
+    finally:
+        session.close()
+
+
+class Session:
+    """The steps of :func:`run_session` one by one; ``agents check`` needs them apart. Not for two threads."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        timeouts: Timeouts,
+        *,
+        stop: threading.Event | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._channel = channel
+        self._timeouts = timeouts
+        self._stop = stop or threading.Event()
+        self._clock = clock
+        self._movement = Movement()
+        self._reader = MeteredReader(channel.reader, self._movement)
+        self._stream = FrameStream(self._reader, MeteredWriter(channel.writer, self._movement))
+        self._listener = ThreadPoolExecutor(1, thread_name_prefix=f"listen {channel.host}")
+        self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix=f"answer {channel.host}")
+        self._slots = threading.Semaphore(ANSWERERS)
+        self._broken: Future[None] | None = None
+        self._last_news: Progress | None = None
+        self._hello: Hello | None = None
+        self._heard_ns = 0
+
+    def greet(self) -> Hello:
+        """The agent's Hello, its protocol checked, nothing else."""
+        future = self._listener.submit(read_hello, self._reader, self._stream)
+        try:
+            self._hello = self._supervise(future, self._timeouts.hello)
+        except AgentDied as died:
+            raise why_it_ended(self._channel, died, spoke=False) from died
+        except AgentStalled as silent:
+            tail = self._channel.stderr_tail()
+            raise AgentStalled(
+                f"the agent did not say hello within {self._timeouts.hello:g} s"
+                + (f"; it says: {tail}" if tail else ""),
+                host=self._channel.host,
+            ) from silent
+        self._heard_ns = self._clock()
+        return self._hello
+
+    def judge(self, expected: Expected) -> int:
+        """Version, file and clock. Returns the clock's skew (agent minus us) in nanoseconds."""
+        assert self._hello is not None
+        judge_version(self._hello, expected)
+        return judge_clock(self._hello, self._heard_ns, self._timeouts.clock_skew)
+
+    def work(self, job: Job, desk: Desk, name: str = "") -> Result:
+        """Hand over ``job``, answer until its result comes. ``name``: the session's, for the agent's log."""
+        future = self._listener.submit(self._converse, job, desk, name)
+        try:
+            return self._supervise(future, self._timeouts.stall)
+        except AgentDied as died:
+            raise why_it_ended(self._channel, died, spoke=True) from died
+        except AgentStalled as stalled:
+            tail = self._channel.stderr_tail()
+            raise AgentStalled(stalled.message + (f"; it says: {tail}" if tail else "")) from stalled
+        except (KeyboardInterrupt, Interrupted):
+            self._cancel(future)
+            raise
+
+    def close(self) -> None:
+        """End the agent and every thread of this session; desk calls that are under way are waited for."""
+        self._channel.close()
+        self._slots.release(ANSWERERS)  # a listener waiting for a slot sees the closed channel next
+        self._listener.shutdown(wait=True)
+        self._answerers.shutdown(wait=True)
+
+    # --- the supervising (caller's) thread
+
+    def _supervise(self, future: Future[_T], stall: float) -> _T:
+        while not wait([future], timeout=_LOOK_SECONDS).done:
+            if self._broken is not None:
+                self._broken.result()
+            if self._stop.is_set():
+                raise Interrupted("the work was stopped while an agent was at it", host=self._channel.host)
+            if self._movement.still_for() > stall:
+                raise AgentStalled(f"the agent moved nothing for {stall:g} s", host=self._channel.host)
+        if self._broken is not None:
+            self._broken.result()
+        return future.result()
+
+    def _cancel(self, future: Future[Result]) -> None:
+        """Ask the agent to stop and wait a little. In a thread of its own: a stuck agent does not read."""
+        asking = threading.Thread(target=self._say_cancel, name="cancel", daemon=True)
+        asking.start()
+        wait([future], timeout=self._timeouts.cancel)
+
+    def _say_cancel(self) -> None:
+        with contextlib.suppress(AgentDied):  # gone already: then there is nothing to cancel
+            self._stream.send(Cancel("the controller was interrupted"))
+
+    # --- the listening thread
+
+    def _converse(self, job: Job, desk: Desk, name: str) -> Result:
+        self._stream.send(Welcome(PROTOCOL, name, self._clock()))
+        self._stream.send(Start(job))
+        answerer = Answerer(desk)
+        while True:
+            message, body = self._stream.receive()
+            match message:
+                case Locate() | Upload() | Uploaded() | Fetch() | Pinned():
+                    self._movement.mark()
+                    self._slots.acquire()
+                    task = self._answerers.submit(self._answer, answerer, message, body)
+                    task.add_done_callback(self._answered)
+                case Progress():
+                    self._hear_progress(desk, message)
+                case Note():
+                    desk.note(message)
+                case Finished():
+                    return _fitting(job, message.result)
+                case Failed():
+                    fields = {key: masked(value) for key, value in message.fields.items()}
+                    raise from_fields(message.code, fields).on(self._channel.host)
+                case _:
+                    raise ProtocolViolation(f"an agent may not send {type(message).__name__}")
+
+    def _hear_progress(self, desk: Desk, news: Progress) -> None:
+        if news != self._last_news:  # the same figures again are a heartbeat, not movement
+            self._movement.mark()
+            self._last_news = news
+        desk.progress(news)
+
+    # --- the answering threads
+
+    def _answer(self, answerer: Answerer, question: Question, body: bytes) -> None:
+        with self._movement:
+            answer, answer_body = answerer.answer(question, body)
+        with contextlib.suppress(AgentDied):  # the listener says why it died
+            self._stream.send(answer, answer_body)
+
+    def _answered(self, task: Future[None]) -> None:
+        self._slots.release()
+        if task.exception() is not None:  # a protocol violation, or our own bug: the supervisor raises it
+            self._broken = task
+
+
+def _fitting(job: Job, result: Result) -> Result:
+    if not isinstance(result, _RESULT_OF[type(job)]):
+        raise ProtocolViolation(f"a {type(job).__name__} ended with a {type(result).__name__}")
+    return result

@@ -1,0 +1,349 @@
+"""The ssh transport: one agent behind one SSH connection.
+
+Host keys are pinned, never learned: a host without a pinned key is not even connected to, and a host that shows
+another key is left before a login is offered to it. That holds for a jump host as well. Every way to fail has its own
+error class and names the host.
+
+Paramiko is used one level below its ``SSHClient``, whose policies are about learning keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import shlex
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from paramiko.pkey import UnknownKeyType
+
+from drbackup.errors import AgentMissing, AuthenticationRefused, HostKeyChanged, HostKeyUnknown, HostUnreachable
+from drbackup.fleet.channel import StderrTail
+from drbackup.fleet.masking import masked
+
+# Measured over loopback (docs/adr/0003). OpenSSH and cryptography both run AES-GCM on
+# the processor's AES instructions, and it needs no separate MAC pass in Python.
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+_WINDOW_BYTES = 16 << 20  # a line of 100 ms still carries 160 MB/s
+_PACKET_BYTES = 512 << 10  # small packets make paramiko shuffle its buffer: a fifth of the throughput
+_SLICE_BYTES = 32 << 10  # OpenSSH's own packet size, so one slice is one packet
+_KEEPALIVE_SECONDS = 15
+_DEAD_PEER_MS = 60_000  # unacknowledged bytes for this long: the connection is gone, not slow
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """Where and as whom. ``host_keys``: pinned lines ``ssh-ed25519 AAAA…``. ``timeout``: seconds for each of connect,
+    banner, key exchange and login."""
+
+    name: str
+    host: str
+    user: str
+    host_keys: tuple[str, ...]
+    port: int = 22
+    key_file: str = ""
+    ssh_agent: bool = False
+    timeout: float = 20.0
+    jump: SshAddress | None = None
+
+    @property
+    def shown(self) -> str:
+        """For messages: the inventory's name and the address behind it."""
+        return f"{self.name} ({self.user}@{self.host}:{self.port})"
+
+
+class Connection:
+    """One authenticated connection, with the jump host's below it."""
+
+    def __init__(self, address: SshAddress, transport: paramiko.Transport, below: Connection | None) -> None:
+        self.address = address
+        self.transport = transport
+        self._below = below
+
+    def start(self, command: str) -> paramiko.Channel:
+        """Start ``command`` there; with a forced command the host runs that one instead."""
+        with _failing_as_unreachable(self.address, "opening a channel"):
+            channel = self.transport.open_session(
+                window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self.address.timeout
+            )
+        try:
+            channel.settimeout(self.address.timeout)
+            channel.exec_command(command)
+            channel.settimeout(None)
+        except (paramiko.SSHException, EOFError, OSError) as refused:
+            channel.close()
+            raise AgentMissing(
+                f"the host refuses to start a command: {_words(refused)}", host=self.address.name
+            ) from refused
+        return channel
+
+    def close(self) -> None:
+        self.transport.close()
+        if self._below is not None:
+            self._below.close()
+
+
+class _ChannelReader:
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def read(self, size: int, /) -> bytes:
+        return self._channel.recv(size)
+
+
+class _ChannelWriter:
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        view = memoryview(data)
+        done = 0
+        while done < len(view):
+            # Bounded slices: paramiko copies what it is given before it cuts one packet off.
+            sent = self._channel.send(bytes(view[done : done + _SLICE_BYTES]))
+            if sent == 0:
+                raise BrokenPipeError("the channel is closed")
+            done += sent
+        return done
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class SshChannel:
+    """One agent at the other end of one connection."""
+
+    def __init__(self, connection: Connection, command: str) -> None:
+        self.host = connection.address.name
+        self._connection = connection
+        self._channel = connection.start(command)
+        self.reader = _ChannelReader(self._channel)
+        self.writer = _ChannelWriter(self._channel)
+        self._tail = StderrTail()
+        self._drain = threading.Thread(target=self._keep_stderr, name=f"stderr {self.host}", daemon=True)
+        self._drain.start()
+
+    def stderr_tail(self) -> str:
+        if self._channel.exit_status_ready():
+            self._drain.join(timeout=1.0)
+        return self._tail.text()
+
+    def exit_status(self, wait: float = 0.0) -> int | None:
+        """-1 from paramiko means that a signal, or nobody, ended it: reported as None."""
+        self._channel.status_event.wait(wait)
+        if not self._channel.exit_status_ready():
+            return None
+        return self._channel.exit_status if self._channel.exit_status >= 0 else None
+
+    def close(self, grace: float = 5.0) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()  # end of input: the agent ends by itself
+        self._channel.status_event.wait(grace)
+        self._channel.close()
+        self._connection.close()
+        self._drain.join(timeout=5.0)
+
+    def _keep_stderr(self) -> None:
+        while data := self._channel.recv_stderr(65536):
+            self._tail.add(data)
+
+
+def open_channel(address: SshAddress, command: Sequence[str]) -> SshChannel:
+    """Connect, check the host key, log in, start ``command`` (an argv list).
+
+    Raises :class:`HostKeyUnknown`, :class:`HostKeyChanged`, :class:`HostUnreachable`, :class:`AuthenticationRefused`,
+    :class:`AgentMissing`.
+    """
+    connection = connect(address)
+    try:
+        return SshChannel(connection, shlex.join(command))
+    except BaseException:
+        connection.close()
+        raise
+
+
+def connect(address: SshAddress) -> Connection:
+    """An authenticated connection to a host whose key is the pinned one."""
+    if not address.host_keys:  # before anything is sent: not even its address is tested
+        raise HostKeyUnknown(f"no host key is pinned for {address.shown}", host=address.name)
+    below = connect(address.jump) if address.jump is not None else None
+    try:
+        transport = _negotiate(address, below)
+    except BaseException:
+        if below is not None:
+            below.close()
+        raise
+    connection = Connection(address, transport, below)
+    try:
+        _check_host_key(address, transport)
+        _log_in(address, transport)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def fingerprint(key_blob: bytes) -> str:
+    """As ``ssh-keygen -l`` shows it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key_blob).digest()).decode().rstrip("=")
+
+
+# --- connecting
+
+
+def _negotiate(address: SshAddress, below: Connection | None) -> paramiko.Transport:
+    sock = _dial(address) if below is None else _dial_through(address, below)
+    # The handshake starts at the constructor, so what it must not choose is said there.
+    transport = paramiko.Transport(sock, default_window_size=_WINDOW_BYTES, default_max_packet_size=_PACKET_BYTES)
+    transport.daemon = True
+    transport.banner_timeout = transport.handshake_timeout = address.timeout
+    transport.auth_timeout = transport.channel_timeout = address.timeout
+    options = transport.get_security_options()
+    options.ciphers = _CIPHERS
+    options.digests = _MACS
+    options.key_types = _pinned_kinds_first(address, options.key_types)
+    try:
+        with _failing_as_unreachable(address, "the SSH handshake"):
+            transport.start_client(timeout=address.timeout)
+            if not transport.initial_kex_done:
+                raise paramiko.SSHException(f"no key exchange within {address.timeout:g} s")
+    except BaseException:
+        transport.close()
+        raise
+    transport.set_keepalive(_KEEPALIVE_SECONDS)
+    return transport
+
+
+def _dial(address: SshAddress) -> socket.socket:
+    try:
+        sock = socket.create_connection((address.host, address.port), timeout=address.timeout)
+    except socket.gaierror as unknown:
+        raise HostUnreachable(
+            f"the name of {address.shown} can't be resolved: {unknown.strerror}", host=address.name
+        ) from unknown
+    except TimeoutError as late:
+        raise HostUnreachable(
+            f"no answer from {address.shown} within {address.timeout:g} s", host=address.name
+        ) from late
+    except OSError as failure:
+        raise HostUnreachable(f"no connection to {address.shown}: {failure.strerror}", host=address.name) from failure
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
+    return sock
+
+
+def _dial_through(address: SshAddress, below: Connection) -> paramiko.Channel:
+    try:
+        return below.transport.open_channel(
+            "direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=address.timeout
+        )
+    except (paramiko.SSHException, EOFError, OSError) as failure:
+        raise HostUnreachable(
+            f"the jump host {below.address.shown} does not lead to {address.shown}: {_words(failure)}",
+            host=address.name,
+            hint='on the jump host the key needs port-forwarding,permitopen="HOST:PORT" (agents/install/README.md)',
+        ) from failure
+
+
+@contextlib.contextmanager
+def _failing_as_unreachable(address: SshAddress, step: str) -> Iterator[None]:
+    try:
+        yield
+    except (paramiko.SSHException, EOFError, OSError) as failure:
+        raise HostUnreachable(f"{step} with {address.shown} failed: {_words(failure)}", host=address.name) from failure
+
+
+def _words(failure: BaseException) -> str:
+    return masked(str(failure)) or type(failure).__name__
+
+
+# --- who is that
+
+
+def _pinned_kinds_first(address: SshAddress, offered: Sequence[str]) -> tuple[str, ...]:
+    """Ask for the pinned kinds of key first. The others stay, so that a reinstalled host is seen as changed and shown
+    with its new fingerprint rather than as an unexplained broken handshake."""
+    pinned = {line.split()[0] for line in address.host_keys}
+    if "ssh-rsa" in pinned:  # one key, three signature schemes; SHA-1 is not among ours
+        pinned |= {"rsa-sha2-512", "rsa-sha2-256"}
+    return tuple(sorted(offered, key=lambda kind: kind not in pinned))
+
+
+def _check_host_key(address: SshAddress, transport: paramiko.Transport) -> None:
+    shown = transport.get_remote_server_key().asbytes()
+    pinned = [base64.b64decode(line.split()[1]) for line in address.host_keys]
+    if shown not in pinned:
+        raise HostKeyChanged(
+            f"{address.shown} shows the key {fingerprint(shown)}, pinned: {', '.join(map(fingerprint, pinned))}",
+            host=address.name,
+        )
+
+
+# --- who are we
+
+
+def _log_in(address: SshAddress, transport: paramiko.Transport) -> None:
+    """Offer the key file, then the ssh-agent's keys; never a password, never the operator's own ~/.ssh keys."""
+    refusals: list[str] = []
+    for label, key in _keys(address):
+        refusal = _offer(transport, address, key)
+        if refusal is None:
+            return
+        refusals.append(f"{label}: {refusal}")
+    raise AuthenticationRefused(
+        f"{address.shown} refused the login: " + ("; ".join(refusals) or "there is no key to offer"),
+        host=address.name,
+    )
+
+
+def _keys(address: SshAddress) -> Iterator[tuple[str, paramiko.PKey]]:
+    if address.key_file:
+        yield address.key_file, _load_key(address)
+    if address.ssh_agent:
+        agent = paramiko.Agent()
+        try:
+            for number, key in enumerate(agent.get_keys(), 1):
+                yield f"ssh-agent key {number}", key
+        finally:
+            agent.close()
+
+
+def _load_key(address: SshAddress) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_path(Path(address.key_file))
+    except (TypeError, paramiko.PasswordRequiredException) as locked:
+        raise AuthenticationRefused(
+            f"the key file {address.key_file} has a passphrase",
+            host=address.name,
+            where=address.key_file,
+            hint="load it into an ssh-agent and set ssh_agent: true in the inventory",
+        ) from locked
+    except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as unreadable:
+        raise AuthenticationRefused(
+            f"the key file {address.key_file} can't be used: {_words(unreadable)}",
+            host=address.name,
+            where=address.key_file,
+        ) from unreadable
+
+
+def _offer(transport: paramiko.Transport, address: SshAddress, key: paramiko.PKey) -> str | None:
+    """None when the key opened the door, else why not."""
+    try:
+        missing = transport.auth_publickey(address.user, key)
+    except paramiko.AuthenticationException as refused:
+        if not transport.is_active():
+            raise AuthenticationRefused(
+                f"{address.shown} refused the login and hung up: {_words(refused)}", host=address.name
+            ) from refused
+        return _words(refused)
+    except (paramiko.SSHException, EOFError, OSError) as failure:
+        raise HostUnreachable(
+            f"the connection to {address.shown} broke during the login: {_words(failure)}", host=address.name
+        ) from failure
+    return f"the host also wants {', '.join(missing)}" if missing else None
