@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -190,7 +191,7 @@ def test_sigkill_of_a_working_agent_ends_the_session_and_reaps_it() -> None:
     with pytest.raises(AgentDied, match="signal 9"):
         run_session(channel, PreflightJob(), desk, LIMITS)
     helper.join()
-    assert not os.path.exists(f"/proc/{channel.pid}")
+    assert not Path(f"/proc/{channel.pid}").exists()
 
 
 @pytest.mark.parametrize(
