@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drbackup.errors import SourceEmpty, SourceShrunk
 from drbackup.model.inventory import AgentEntry
 from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy, SourcePolicy
@@ -40,6 +41,23 @@ def plausibility(source: SourcePolicy, previous: Point | None, *, accept_shrink:
         max_shrink=source.max_shrink,
         allow_empty=source.allow_empty,
     )
+
+
+def judge_size(size: int, plausible: Plausibility, what: str) -> None:
+    """Is a copy of ``size`` bytes big enough to be true? The agent judges, too; its word alone is not taken.
+
+    Raises :class:`SourceEmpty` or :class:`SourceShrunk`, naming ``what``.
+    """
+    if size == 0 and plausible.allow_empty:
+        return
+    if size < max(plausible.min_bytes, 1):
+        raise SourceEmpty(f"{what}: {size} bytes were copied, at least {max(plausible.min_bytes, 1)} are expected")
+    if size < plausible.previous * (1 - plausible.max_shrink):
+        share = 1 - size / plausible.previous
+        raise SourceShrunk(
+            f"{what}: {size} bytes, {share:.0%} less than the {plausible.previous} of the last point; "
+            f"at most {plausible.max_shrink:.0%} may vanish"
+        )
 
 
 def limits(agent: AgentEntry) -> Limits:

@@ -66,6 +66,31 @@ class Packs:
             )
             return connection.execute(query).first() is not None
 
+    def sizes(self, domain: str, wanted_packs: Sequence[bytes]) -> dict[bytes, int]:
+        """Known sizes of these packs (kind letter + name each), bytes; unknown ones are left out."""
+        found: dict[bytes, int] = {}
+        with self._database.read() as connection:
+            number = _domain(connection, domain)
+            query = select(packs.c.kind, packs.c.name, packs.c.size).where(packs.c.domain == number)
+            for begin in range(0, len(wanted_packs), _BATCH):
+                some = packs.c.name.in_([each[1:] for each in wanted_packs[begin : begin + _BATCH]])
+                for kind, name, size in connection.execute(query.where(some)):
+                    found[kind.encode() + name] = size
+        return found
+
+    def add_copies(self, domain: str, store: str, wanted_packs: Sequence[bytes], *, now: datetime) -> None:
+        """``store`` holds these packs (kind letter + name each), too. Unknown packs are passed over."""
+        with self._database.write() as connection:
+            number = _domain(connection, domain)
+            for begin in range(0, len(wanted_packs), _BATCH):
+                names = [each[1:] for each in wanted_packs[begin : begin + _BATCH]]
+                ids = select(packs.c.id).where(packs.c.domain == number, packs.c.name.in_(names))
+                here = select(pack_copies.c.pack).where(pack_copies.c.store == store)
+                new = connection.execute(ids.where(packs.c.id.not_in(here))).scalars().all()
+                rows = [{"pack": pack, "store": store, "stored_ns": to_ns(now)} for pack in new]
+                if rows:
+                    connection.execute(insert(pack_copies), rows)
+
     def add(self, pack: Pack, store: str, places: Iterable[Place], *, now: datetime) -> None:
         """Remember a pack that is durable in ``store``, and its chunks, in one transaction. Idempotent."""
         with self._database.write() as connection:

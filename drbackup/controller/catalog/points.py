@@ -93,6 +93,12 @@ class Points:
         newest = self.newest(system, source)
         return newest.id if newest else ""
 
+    def lacking(self, system: str, source: str, store: str, limit: int = 50) -> Sequence[Point]:
+        """Points without a copy in ``store``, oldest first: the order in which a store's chain grows without a gap."""
+        there = select(point_copies.c.point).where(point_copies.c.store == store)
+        query = select(points).where(points.c.system == system, points.c.source == source, points.c.id.not_in(there))
+        return self._read(query.order_by(points.c.committed_ns).limit(limit))
+
     def known(self) -> frozenset[str]:
         """Every known point's record name."""
         with self._database.read() as connection:

@@ -45,6 +45,7 @@ class RunState(enum.StrEnum):
 
 
 FINAL = frozenset({RunState.COMMITTED, RunState.FAILED, RunState.MISSED})
+SETTLED = "settled"  # a step, no state: the store was asked whether a failed commit had happened
 ACTIVE = frozenset(RunState) - FINAL - {RunState.DUE}
 
 
@@ -92,6 +93,25 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseWish:
+    """Who wants a run, and until when its lease shall hold if nothing is heard of the holder."""
+
+    holder: str
+    now: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """How far a run is. Bytes."""
+
+    phase: str
+    content_bytes: int
+    stored_bytes: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to work on one run."""
 
@@ -117,42 +137,60 @@ class Runs:
         with self._database.write() as connection:
             return insert_run(connection, (kind, system, source), due=due, now=now)
 
-    def claim(self, run: str, holder: str, *, now: datetime, lease_until: datetime) -> Claim:
+    def start(self, kind: RunKind, system: str, source: str, *, lease: LeaseWish, due: datetime | None = None) -> Claim:
+        """A new run, claimed at once. Raises :class:`RunActive`, and then leaves no row behind."""
+        with self._database.write() as connection:
+            run = insert_run(connection, (kind, system, source), due=due or lease.now, now=lease.now)
+            return self._claim(connection, run, lease)
+
+    def claim(self, run: str, lease: LeaseWish) -> Claim:
         """Take a due run. A run of the same source whose holder is dead is marked failed first, honestly.
 
         Raises :class:`RunActive` while another run of the source is alive, :class:`UsageError` when the run is not due.
         """
         with self._database.write() as connection:
-            row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
-            if row is None or row["state"] != RunState.DUE:
-                raise UsageError(f"run {run} is {row['state'] if row else 'unknown'}, not due")
-            same = _same_source(row)
-            for other in connection.execute(select(runs).where(*same, runs.c.state.in_(ACTIVE))).mappings():
-                if not self._abandoned(other, now):
-                    raise RunActive(
-                        f"{other['system']}/{other['source']}: run {other['id']} is {other['state']}",
-                        where=str(other["holder"]),
-                    )
-                _mark_died(connection, other, now)
-            highest = connection.execute(select(func.max(runs.c.fence)).where(*same)).scalar() or 0
-            claim = Claim(run, RunKind(row["kind"]), row["system"], row["source"], holder, highest + 1)
-            connection.execute(
-                update(runs)
-                .where(runs.c.id == run)
-                .values(
-                    state=RunState.CLAIMED,
-                    holder=holder,
-                    lease_ns=to_ns(lease_until),
-                    fence=claim.fence,
-                    started_ns=to_ns(now),
-                )
-            )
-            _add_step(connection, run, RunState.CLAIMED, now, holder)
-            return claim
+            return self._claim(connection, run, lease)
 
-    def renew(self, claim: Claim, *, lease_until: datetime) -> None:
-        """Hold the lease longer. Raises :class:`RunLost`."""
-        self._change(claim, {"lease_ns": to_ns(lease_until)})
+    def _claim(self, connection: Connection, run: str, lease: LeaseWish) -> Claim:
+        now = lease.now
+        row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
+        if row is None or row["state"] != RunState.DUE:
+            raise UsageError(f"run {run} is {row['state'] if row else 'unknown'}, not due")
+        same = _same_source(row)
+        for other in connection.execute(select(runs).where(*same, runs.c.state.in_(ACTIVE))).mappings():
+            if not self._abandoned(other, now):
+                raise RunActive(
+                    f"{other['system']}/{other['source']}: run {other['id']} is {other['state']}",
+                    where=str(other["holder"]),
+                )
+            _mark_died(connection, other, now)
+        highest = connection.execute(select(func.max(runs.c.fence)).where(*same)).scalar() or 0
+        claim = Claim(run, RunKind(row["kind"]), row["system"], row["source"], lease.holder, highest + 1)
+        connection.execute(
+            update(runs)
+            .where(runs.c.id == run)
+            .values(
+                state=RunState.CLAIMED,
+                holder=lease.holder,
+                lease_ns=to_ns(lease.until),
+                fence=claim.fence,
+                started_ns=to_ns(now),
+            )
+        )
+        _add_step(connection, run, RunState.CLAIMED, now, lease.holder)
+        return claim
+
+    def renew(self, claim: Claim, *, until: datetime, counters: Counters | None = None) -> None:
+        """Hold the lease longer and write the latest counters. Raises :class:`RunLost`."""
+        columns: dict[str, Any] = {"lease_ns": to_ns(until)}
+        if counters is not None:
+            columns |= {
+                "phase": counters.phase,
+                "content_bytes": counters.content_bytes,
+                "stored_bytes": counters.stored_bytes,
+                "entries": counters.entries,
+            }
+        self._change(claim, columns)
 
     # --- steps ---
 
@@ -170,13 +208,6 @@ class Runs:
         """Write an error beside a run that goes on or is committed (done in part). Raises :class:`RunLost`."""
         self._change(claim, _error_columns(error), active_only=False)
 
-    def progress(self, claim: Claim, phase: str, content_bytes: int, stored_bytes: int, entries: int) -> None:
-        """The latest counters, for status screens. Raises :class:`RunLost`."""
-        self._change(
-            claim,
-            {"phase": phase, "content_bytes": content_bytes, "stored_bytes": stored_bytes, "entries": entries},
-        )
-
     def mark_dead(self, *, now: datetime) -> list[Run]:
         """Mark every active run whose holder is gone as failed; what they were. Called when a daemon starts."""
         with self._database.write() as connection:
@@ -185,6 +216,36 @@ class Runs:
             for row in gone:
                 _mark_died(connection, row, now)
         return [_run(row) for row in gone]
+
+    def unsettled(self, system: str, source: str = "") -> list[Run]:
+        """Failed backups that were committing and of which nobody looked yet whether their record was written."""
+        began = select(run_steps.c.run).where(run_steps.c.step == RunState.COMMITTING)
+        looked = select(run_steps.c.run).where(run_steps.c.step == SETTLED)
+        query = select(runs).where(
+            runs.c.state == RunState.FAILED, runs.c.system == system, runs.c.id.in_(began), runs.c.id.not_in(looked)
+        )
+        if source:
+            query = query.where(runs.c.source == source)
+        with self._database.read() as connection:
+            return [_run(row) for row in connection.execute(query).mappings()]
+
+    def settle(self, run: str, point: str, *, now: datetime) -> None:
+        """Somebody looked into the store: with ``point`` the run had committed after all, empty: it had not."""
+        with self._database.write() as connection:
+            if point:
+                connection.execute(
+                    update(runs)
+                    .where(runs.c.id == run)
+                    .values(
+                        state=RunState.COMMITTED,
+                        point=point,
+                        error_code="",
+                        error_message="",
+                        error_where="",
+                        error_hint="",
+                    )
+                )
+            _add_step(connection, run, SETTLED, now, point or "no record in the store")
 
     # --- reading ---
 

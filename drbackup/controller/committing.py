@@ -1,0 +1,123 @@
+"""The last step of a backup: the second copies' packs, the signed record in every store, the catalog's row.
+
+The record's arrival in the first copy's store is the commit: before it the point does not exist, afterwards nothing
+takes it back. A second store that can't follow makes the run a partial one, never a failed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import msgspec
+
+from drbackup.controller.adopting import point_of
+from drbackup.controller.catalog.instants import to_ns
+from drbackup.controller.copying import Copier
+from drbackup.controller.installation import Installation
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ProtocolViolation
+from drbackup.model.point import Point, SourceFacts, Totals
+from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
+from drbackup.wire.messages import BackupResult
+
+
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """Commits one result. ``lagging``: store → why it has no copy; filled as the steps go."""
+
+    installation: Installation
+    policy: Policy
+    source: SourcePolicy
+    session: str
+    now: Callable[[], datetime]
+    lagging: dict[str, DrbackupError] = field(default_factory=dict)
+
+    def copy_packs(self, result: BackupResult) -> None:
+        """Bring the packs to the other copies' stores.
+
+        Raises :class:`ObjectCorrupt` when the first store gives back other bytes than were sent: then there is nothing
+        to commit, and the pack is forgotten so that the next run sends it again.
+        """
+        first = self.installation.store(self.policy.copies[0])
+        for name in self.policy.copies[1:]:
+            try:
+                copier = self._copier(name)
+                copier.packs(first, self.source.agent, result.packs)
+            except ObjectCorrupt as corrupt:
+                kind, digest = corrupt.where.split("/")[-2:]
+                forget = [(kind, bytes.fromhex(digest))]
+                self.installation.catalog.packs.forget(self.source.agent, first.name, forget)
+                raise
+            except DrbackupError as unready:
+                self.lagging[name] = unready
+
+    def commit(self, result: BackupResult) -> Point:
+        """Write the record everywhere, then the catalog's row. A crash in between is found by
+        :func:`drbackup.controller.adopting.settle`."""
+        record, sealed = self._record(result)
+        identity, name, data = encode_record(record, self.installation.signer)
+        first, *others = self.policy.copies
+        self.installation.store(first).put(name, data)
+        held = [first]
+        for other in others:
+            if other in self.lagging:
+                continue
+            try:
+                self.installation.store(other).put(name, data)
+                held.append(other)
+            except DrbackupError as failed:
+                self.lagging[other] = failed
+        point = point_of(record, sealed, (identity, name), tuple(held))
+        self.installation.catalog.points.add(point, session=self.session, previous=record.previous)
+        return point
+
+    def shortfall(self, point: Point) -> DoneInPart | None:
+        """What to raise when a copy is lacking."""
+        if not self.lagging:
+            return None
+        reasons = "; ".join(f"not in {store}: {error.message}" for store, error in self.lagging.items())
+        return DoneInPart(
+            f"{point.system}/{point.source}: point {point.short} is committed in {', '.join(point.copies)}; {reasons}",
+            where=point.id,
+            hint="the next run copies what is lacking; check the store named (drbackup store probe)",
+        )
+
+    def _copier(self, name: str) -> Copier:
+        """A copier into a store that has first been given whatever earlier points it lacks, oldest first, so that no
+        chain there has a gap."""
+        self.installation.vault(name)  # ours, or nothing is written there
+        copier = Copier(self.installation, self.installation.store(name), self.now)
+        for point in self.installation.catalog.points.lacking(self.policy.system, self.source.name, name):
+            try:
+                copier.point(point)
+            except ObjectCorrupt as corrupt:  # an old point's damage is scrub's business, not this run's failure
+                raise DrbackupError(f"earlier point {point.short}: {corrupt.message}", where=corrupt.where) from corrupt
+        return copier
+
+    def _record(self, result: BackupResult) -> tuple[Record, Sealed]:
+        try:
+            facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
+        except msgspec.DecodeError as bad:
+            raise ProtocolViolation(f"the agent's facts can't be read: {bad}", host=self.source.agent) from bad
+        totals = Totals(
+            entries=result.entries,
+            files=result.files,
+            rows=result.rows,
+            bytes=result.content_bytes,
+            new_bytes=result.new_bytes,
+            stored_bytes=result.stored_bytes,
+        )
+        sealed = Sealed(result.root, replace(facts, kind=str(self.source.kind)), totals)
+        commit = Commit(
+            system=self.policy.system,
+            source=self.source.name,
+            domain=self.source.agent,
+            session=self.session,
+            committed_ns=to_ns(self.now()),
+            previous=self.installation.catalog.points.previous(self.policy.system, self.source.name),
+            packs=result.packs,
+            content=sealed,
+        )
+        return make_record(commit, self.installation.vault(self.policy.copies[0]).recipients), sealed

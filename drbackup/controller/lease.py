@@ -1,0 +1,83 @@
+"""Holding a run while it works: a thread that renews the lease and writes the latest counters.
+
+When the lease is lost, or can't be renewed until it ran out, the run's stop event is set: the session is cancelled and
+nothing more is committed. A killed controller simply stops renewing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from drbackup.controller.catalog.holder import this_process
+from drbackup.controller.catalog.runs import Claim, Counters, LeaseWish, Runs
+from drbackup.errors import CatalogUnusable, DrbackupError, RunLost
+from drbackup.wire.messages import Progress
+
+LEASE = timedelta(seconds=90)
+BEAT_SECONDS = 2.0
+
+
+def wish(now: datetime) -> LeaseWish:
+    """This process's claim from ``now`` on."""
+    return LeaseWish(this_process(), now, now + LEASE)
+
+
+class Lease:
+    """Renews one claim while the block runs. ``stop`` is set when it is lost."""
+
+    def __init__(self, runs: Runs, claim: Claim, now: Callable[[], datetime], stop: threading.Event) -> None:
+        self._runs = runs
+        self._claim = claim
+        self._now = now
+        self._stop = stop
+        self._until = now() + LEASE
+        self._over = threading.Event()
+        self._latest: Progress | None = None
+        self._lost: DrbackupError | None = None
+        self._thread = threading.Thread(target=self._beat, name=f"lease {claim.run}", daemon=True)
+
+    def hear(self, news: Progress) -> None:
+        """Remember the latest counters; they are written with the next beat. Never blocks."""
+        self._latest = news
+
+    def require(self) -> None:
+        """Raise what ended the lease, if it ended."""
+        if self._lost is not None:
+            raise self._lost
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            until = self._now() + LEASE
+            try:
+                self._runs.renew(self._claim, until=until, counters=self._counters())
+                self._until = until
+            except RunLost as lost:
+                self._give_up(lost)
+                return
+            except CatalogUnusable as trouble:
+                # A full disk may have room again before the lease is over; only then is the run somebody else's.
+                if self._now() >= self._until:
+                    self._give_up(trouble)
+                    return
+
+    def _give_up(self, why: DrbackupError) -> None:
+        self._lost = why
+        self._stop.set()
+
+    def _counters(self) -> Counters | None:
+        news = self._latest
+        return None if news is None else Counters(news.phase, news.done, news.stored, news.entries)
