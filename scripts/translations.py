@@ -1,0 +1,88 @@
+"""Keep the translations current: ``python scripts/translations.py`` merges new strings and compiles; ``--check`` only
+looks. Strings are those in ``_()`` and ``ngettext()`` of the ``drbackup`` package.
+"""
+
+from __future__ import annotations
+
+import string
+import sys
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po, write_po
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "drbackup"
+FOLDER = PACKAGE / "locale" / "zh_CN" / "LC_MESSAGES"
+KEYWORDS = {"_": None, "ngettext": (1, 2)}
+
+
+def extracted() -> Catalog:
+    """Every string of the source, with the files it stands in."""
+    catalog = Catalog(project="drbackup", charset="utf-8")
+    found = extract_from_dir(str(PACKAGE), [("**.py", "python")], keywords=KEYWORDS)
+    for file, _line, message, comments, context in sorted(found, key=lambda row: (row[0], row[1])):
+        # no line numbers: they would change the file with every edit of the source
+        catalog.add(message, None, [(f"drbackup/{file}", 0)], auto_comments=comments, context=context)
+    return catalog
+
+
+def translated() -> Catalog:
+    """The translations as committed."""
+    with (FOLDER / "drbackup.po").open("rb") as file:
+        return read_po(file, locale="zh_CN")
+
+
+def problems() -> list[str]:
+    """What is not current; empty when all is."""
+    wanted = {_frozen(message.id) for message in extracted() if message.id}
+    have = {_frozen(message.id): message for message in translated() if message.id}
+    found = [f"not translated: {text!r}" for text in wanted if text not in have or not _complete(have[text].string)]
+    found += [f"no longer used: {text!r}" for text in have if text not in wanted]
+    found += [f"marked fuzzy: {text!r}" for text, message in have.items() if message.fuzzy]
+    found += [f"placeholders differ: {text!r}" for text in have if text in wanted and not _same_fields(have[text])]
+    with (FOLDER / "drbackup.mo").open("rb") as file:
+        compiled = {_frozen(message.id): _frozen(message.string) for message in read_mo(file) if message.id}
+    if compiled != {text: _frozen(message.string) for text, message in have.items() if _complete(message.string)}:
+        found.append("drbackup.mo is not compiled from drbackup.po")
+    return sorted(found)
+
+
+def _frozen(text: object) -> object:
+    """A plural's forms as a tuple, whatever they came as."""
+    return tuple(text) if isinstance(text, list | tuple) else text
+
+
+def _complete(text: object) -> bool:
+    return all(text) if isinstance(text, tuple | list) else bool(text)
+
+
+def _same_fields(message: object) -> bool:
+    def fields(texts: object) -> set[str | None]:
+        parts = texts if isinstance(texts, tuple | list) else (texts,)
+        return {name for text in parts for _t, name, _s, _c in string.Formatter().parse(str(text)) if name}
+
+    return fields(message.id) == fields(message.string)  # type: ignore[attr-defined]
+
+
+def update() -> None:
+    """Merge new strings, drop unused ones, compile."""
+    catalog = translated() if (FOLDER / "drbackup.po").exists() else Catalog(locale="zh_CN", charset="utf-8")
+    catalog.update(extracted(), no_fuzzy_matching=True)
+    catalog.obsolete.clear()
+    text, compiled = BytesIO(), BytesIO()
+    write_po(text, catalog, omit_header=False, include_lineno=False, width=120, sort_by_file=True)
+    write_mo(compiled, catalog)
+    (FOLDER / "drbackup.po").write_bytes(text.getvalue())
+    (FOLDER / "drbackup.mo").write_bytes(compiled.getvalue())
+
+
+if __name__ == "__main__":
+    if "--check" not in sys.argv:
+        update()
+    found = problems()
+    sys.stdout.write("\n".join(found) + ("\n" if found else ""))
+    sys.exit(1 if found else 0)
