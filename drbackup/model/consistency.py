@@ -167,7 +167,8 @@ def _misfit(check: CheckPolicy, kind: SourceKind, *, second: bool) -> str:
     if check.kind in ("sql", "across"):
         return "" if kind in _DATABASES else "only a database can be asked by sql"
     if check.kind == "files":
-        return "" if kind == SourceKind.FILES else "files: match compares trees; for a database use counts: match"
+        fits = kind not in _DATABASES  # a command's output is a tree of one file
+        return "" if fits else "files: match compares trees; for a database use counts: match"
     return "" if kind in _DATABASES else "counts: match counts rows; for files use files: match"
 
 

@@ -15,7 +15,7 @@ from drbackup.model.levels import LevelTable
 from drbackup.model.plan import recovery_plan
 from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration as words
-from drbackup.model.schedule import worst_gap
+from drbackup.model.schedule import pause_around, worst_gap
 from drbackup.model.window import DateSpan
 
 
@@ -53,10 +53,10 @@ def _schedule(document: Document, policy: Policy) -> Iterator[Finding]:
             severity="warning",
         )
     for number, span in enumerate(schedule.blackout):
-        if isinstance(span, DateSpan) and (length := timedelta(days=(span.last - span.first).days + 1)) > rpo:
+        if isinstance(span, DateSpan) and (pause := pause_around(schedule, policy.system, span)) > rpo:
             path = ("schedule", "blackout", number)
-            message = f"the promised RPO of {words(rpo)} cannot hold in this blackout of {words(length)}"
-            yield document.finding(path, message, severity="warning")
+            message = f"the promised RPO of {words(rpo)} cannot hold: {words(pause)} pass around {span} without a copy"
+            yield document.finding(path, message, "announce it, or shorten the blackout", severity="warning")
 
 
 def _locks(document: Document, policy: Policy, file: InventoryFile) -> Iterator[Finding]:

@@ -96,6 +96,21 @@ def worst_gap(schedule: SchedulePolicy, system: str) -> timedelta | None:
     return longest
 
 
+def pause_around(schedule: SchedulePolicy, system: str, span: DateSpan) -> timedelta:
+    """Time without a due around a blackout by date; zero if the schedule never comes or does not begin before it."""
+    zone = zoneinfo.ZoneInfo(schedule.time_zone)
+    begin = _instant(span.first, 0, zone)
+    usual = worst_gap(schedule, system)
+    if usual is None:
+        return timedelta(0)
+    previous = None
+    for due in dues(schedule, system, begin - usual - _DAY):
+        if due >= begin:
+            return due - previous if previous is not None else timedelta(0)
+        previous = due
+    return timedelta(0)
+
+
 def spread_offset(system: str, span: timedelta) -> timedelta:
     """A fixed share of ``span``, whole seconds, less than ``span``: systems with one interval do not start together."""
     share = int.from_bytes(hashlib.sha256(system.encode()).digest()[:8])
