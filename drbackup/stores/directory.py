@@ -29,7 +29,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DirectoryStore:
-    """A store below ``path``. The folder itself is made by the first :meth:`put` if its parent exists."""
+    """A store below ``path``. The folder itself is made by the first :meth:`put` if its parent exists; where not even
+    the parent is there (an unmounted disk), everything raises StoreUnavailable."""
 
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self.name = name
@@ -179,7 +180,7 @@ class DirectoryStore:
         try:
             yield
         except FileNotFoundError:
-            if not self.path.is_dir():
+            if not self.path.is_dir() and not self.path.parent.is_dir():
                 raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?") from None
             raise
         except OSError as fault:

@@ -48,6 +48,7 @@ class S3Server:
     credentials: Credentials
     ca_file: Path
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _shared: dict[bool, str] = field(default_factory=dict, repr=False)
 
     @property
     def endpoint(self) -> str:
@@ -77,6 +78,13 @@ class S3Server:
         client = S3Store("admin", self.config(bucket)).client
         client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=lock)
         return bucket
+
+    def shared_bucket(self, *, lock: bool = True) -> str:
+        """One bucket of that kind for the whole session (a new bucket costs the server a second or more): give every
+        test its own prefix in it."""
+        if lock not in self._shared:
+            self._shared[lock] = self.make_bucket(lock=lock)
+        return self._shared[lock]
 
     def start(self) -> None:
         log = (self.folder / "weed.log").open("ab")
