@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from drbackup.cli.context import JsonObject
-from drbackup.errors import DrbackupError
+from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.reports.words import _
 
 
@@ -21,6 +23,21 @@ def explain(failure: DrbackupError) -> list[Text]:
     if failure.hint:
         lines.append(Text(_("next: "), style="bold") + Text(failure.hint))
     return lines
+
+
+def joined(failures: Sequence[DrbackupError], good: Sequence[str], *, partly: bool) -> DrbackupError:
+    """What a command with several parts raises: the error itself when there was one part, :class:`DoneInPart` when some
+    succeeded, and an error of the common kind when all failed alike."""
+    if len(failures) == 1 and not good:
+        return failures[0]
+    words = "; ".join(dict.fromkeys(failure.message for failure in failures))  # each reason once
+    words = _("{n} failed: {reasons}").format(n=len(failures), reasons=words)
+    if good or partly:
+        done = _("done: {names}").format(names=", ".join(good)) if good else ""
+        return DoneInPart(f"{words}. {done}".strip(), hint=failures[0].hint)
+    alike = {type(failure) for failure in failures}
+    kind = alike.pop() if len(alike) == 1 else DrbackupError
+    return kind(words, hint=failures[0].hint)
 
 
 def document_of(failure: DrbackupError) -> JsonObject:

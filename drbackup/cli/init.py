@@ -5,7 +5,6 @@ The shares are shown on stdout or written to a folder, one file a custodian, and
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from pathlib import Path
@@ -81,8 +80,6 @@ def write_shares(folder: Path, founding: Founding, when: str) -> list[Path]:
 
 
 def _paper(founding: Founding, number: int, share: str, when: str) -> str:
-    code = io.StringIO()
-    segno.make_qr(share, error="l").terminal(out=code, compact=True, border=2)
     words = share.split()
     lines = [" ".join(words[start : start + 5]) for start in range(0, len(words), 5)]
     head = (
@@ -91,13 +88,17 @@ def _paper(founding: Founding, number: int, share: str, when: str) -> str:
         f"# vault {founding.vault.vault_id}, {when}\n"
         "# Keep it on paper, apart from the other shares and from every computer, then destroy this file.\n\n"
     )
-    return head + "\n".join(lines) + "\n\n" + _drawn(code.getvalue())
+    return head + "\n".join(lines) + "\n\n" + _drawn(share)
 
 
-def _drawn(code: str) -> str:
-    """The QR code as comment lines, without terminal colours, so that the file can be read back as it is."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", code)
-    return "".join(f"# {line}\n" for line in plain.splitlines())
+def _drawn(share: str) -> str:
+    """A QR code of the words as comment lines. Dark modules are ink, so that it is right on paper."""
+    rows = [list(row) for row in segno.make_qr(share, error="l").matrix_iter(border=2)]
+    rows += [[0] * len(rows[0])] * (len(rows) % 2)
+    ink = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    lines = ["".join(ink[(int(a), int(b))] for a, b in zip(upper, lower, strict=True)) for upper, lower in pairs]
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _lines(context: CliContext, founding: Founding, files: list[Path]) -> list[RenderableType]:

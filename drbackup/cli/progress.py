@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from drbackup.cli.context import CliContext
 from drbackup.reports.figures import size, span
@@ -78,12 +79,20 @@ class Bars:
         self._begun[what] = datetime.now(UTC)
         self.update(what, "…", 0, 0, 0)
 
+    def note(self, what: str, text: str, *, warning: bool) -> None:
+        """A line a person should see now; only warnings when nobody watches."""
+        if self._context.json or (self._quiet and not warning):
+            return
+        console = self._context.err if self._quiet else self._bars.console
+        console.print(Text("  ! " if warning else "    ", style="yellow") + Text(f"{what}: {text}"), soft_wrap=True)
+
     def end(self, what: str, result: str, *, good: bool) -> None:
         """It ended: its line stays on the screen."""
         if what in self._tasks:
             self._bars.remove_task(self._tasks.pop(what))
         took = span(datetime.now(UTC) - self._begun[what]) if what in self._begun else ""
         if not self._context.json:
-            mark = "[bold green]✓[/]" if good else "[bold red]✗[/]"
             console = self._context.err if self._quiet else self._bars.console
-            console.print(mark, f"[bold]{what}[/]", result.replace("[", "\\["), f"[dim]{took}[/]", soft_wrap=True)
+            line = Text("✓ " if good else "✗ ", style="bold green" if good else "bold red")
+            line.append(what, style="bold").append(f"  {result}", style="none").append(f"  {took}", style="dim")
+            console.print(line, soft_wrap=True)

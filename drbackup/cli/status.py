@@ -22,6 +22,7 @@ def status(context: CliContext) -> None:
     policies = list(installation.policies.policies.values())
     memory = recall(installation.catalog, policies)
     estate = judge(installation.policies.inventory.title, policies, memory, context.now())
-    context.show(document(estate), render(estate, context.zone(), context.console.width))
+    height = context.console.height if context.console.is_terminal else 0
+    context.show(document(estate), render(estate, context.zone(), context.console.width, height))
     if estate.breached:
         raise ObjectiveBreached(_("promise broken: {systems}").format(systems=", ".join(estate.breached)))

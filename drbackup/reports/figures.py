@@ -29,7 +29,7 @@ def span(length: timedelta) -> str:
     if seconds < 120:
         return _("{n} s").format(n=int(seconds))
     minutes = int(seconds // 60)
-    if minutes < 120:
+    if minutes < 120 and minutes != 60:
         return _("{n} min").format(n=minutes)
     hours, minutes = divmod(minutes, 60)
     if hours < 48:

@@ -19,7 +19,8 @@ from drbackup.reports.figures import age, iso, local, span
 from drbackup.reports.words import _, ngettext
 
 _WIDE = 110  # columns from which times stand beside ages
-_MOST_NEEDS = 8  # on the screen; --json has them all
+_OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
+_LEAST_NEEDS = 4  # however small the terminal; --json has them all
 
 RUNG_STYLES = {
     Rung.WRITTEN: "yellow",
@@ -67,11 +68,13 @@ def drill_word(standing: DrillStanding) -> str:
     }[standing]
 
 
-def render(estate: Estate, zone: tzinfo, width: int) -> RenderableType:
-    """The screen for a terminal ``width`` columns wide."""
+def render(estate: Estate, zone: tzinfo, width: int, height: int) -> RenderableType:
+    """The screen for a terminal of ``width`` columns and ``height`` lines (0: endless paper)."""
+    rows = sum(len(system.sources) for system in estate.systems)
+    room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else len(estate.needs)
     head = Text(estate.title, style="bold")
     head.append(f"  {local(estate.now, zone)} {estate.now.astimezone(zone).tzname() or ''}", style="dim")
-    return Group(head, _table(estate, zone, wide=width >= _WIDE), _verdict(estate), *_needs(estate))
+    return Group(head, _table(estate, zone, wide=width >= _WIDE), _verdict(estate), *_needs(estate, room))
 
 
 def _table(estate: Estate, zone: tzinfo, *, wide: bool) -> Table:
@@ -145,14 +148,13 @@ def _verdict(estate: Estate) -> Text:
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")
 
 
-def _needs(estate: Estate) -> list[RenderableType]:
+def _needs(estate: Estate, room: int) -> list[RenderableType]:
     if not estate.needs:
         return []
     lines: list[RenderableType] = [Text(_("Needs a person:"), style="bold")]
-    for need in estate.needs[:_MOST_NEEDS]:
-        lines.append(_need(need))
-    if len(estate.needs) > _MOST_NEEDS:
-        more = len(estate.needs) - _MOST_NEEDS
+    lines += [_need(need) for need in estate.needs[:room]]
+    if len(estate.needs) > room:
+        more = len(estate.needs) - room
         lines.append(Text("  " + _("… and {n} more (--json shows all)").format(n=more), style="dim"))
     return lines
 

@@ -139,7 +139,7 @@ def test_the_screen_fits_the_terminal_and_names_the_system(width: int, language:
     try:
         console = Console(width=width, record=True, color_system=None)
         with console.capture() as captured:
-            console.print(render(standing(Memory({PLACE: a_point(timedelta(hours=3))})), UTC, width))
+            console.print(render(standing(Memory({PLACE: a_point(timedelta(hours=3))})), UTC, width, 24))
     finally:
         words.speak("en")
     from rich.cells import cell_len

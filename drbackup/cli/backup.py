@@ -1,0 +1,140 @@
+"""``drbackup backup``: back sources up now, several at once, and say of each how it went."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import timedelta
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.failures import document_of, joined
+from drbackup.cli.places import chosen_sources
+from drbackup.cli.progress import Bars
+from drbackup.controller.runner import run_backup
+from drbackup.errors import DoneInPart, DrbackupError
+from drbackup.model.point import Point
+from drbackup.reports.figures import size, span
+from drbackup.reports.tables import plain_table, point_document, right
+from drbackup.reports.words import _
+from drbackup.wire.messages import Note, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one source's backup went: a point, or an error; both when a copy is lacking."""
+
+    place: str
+    took: timedelta
+    point: Point | None
+    error: DrbackupError | None
+
+
+@click.command()
+@click.argument("places", metavar="[SYSTEM[/SOURCE]]…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every source of every system.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="So many sources at once.")
+@click.option("--accept-shrink", is_flag=True, help="The data was removed on purpose: a much smaller copy is right.")
+@pass_cli
+def backup(context: CliContext, places: tuple[str, ...], everything: bool, jobs: int, accept_shrink: bool) -> None:
+    """Back up systems or single sources now.
+
+    Exit code 3 when some were backed up and some were not; the error's own code when all failed alike.
+    """
+    names = [f"{policy.system}/{source}" for policy, source in chosen_sources(context, places, everything=everything)]
+    outcomes = _run_all(context, names, jobs, accept_shrink=accept_shrink)
+    context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes))
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failures:
+        good = [outcome.place for outcome in outcomes if outcome.error is None]
+        raise joined(failures, good, partly=any(outcome.point for outcome in outcomes))
+
+
+def _run_all(context: CliContext, names: list[str], jobs: int, *, accept_shrink: bool) -> list[Outcome]:
+    """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
+    stop = threading.Event()
+    with Bars(context) as bars, ThreadPoolExecutor(jobs) as pool:
+        work: list[Future[Outcome]] = []
+        try:
+            for name in names:
+                work.append(pool.submit(_run_one, context, name, bars, stop, accept_shrink))
+            wait(work)
+        except BaseException:
+            stop.set()
+            for each in work:
+                each.cancel()
+            raise
+        return [each.result() for each in work]
+
+
+def _run_one(context: CliContext, name: str, bars: Bars, stop: threading.Event, accept_shrink: bool) -> Outcome:
+    system, _slash, source = name.partition("/")
+    begun = context.now()
+    bars.begin(name)
+
+    def progress(news: Progress) -> None:
+        bars.update(name, news.phase, news.done, news.total, news.stored)
+
+    def note(line: Note) -> None:
+        bars.note(name, line.text, warning=line.level == "warning")
+
+    point: Point | None = None
+    error: DrbackupError | None = None
+    try:
+        point = run_backup(
+            context.installation(),
+            system,
+            source,
+            on_progress=progress,
+            on_note=note,
+            stop=stop,
+            accept_shrink=accept_shrink,
+        )
+    except DoneInPart as partial:  # committed, but not everywhere: the point is good and is shown
+        error = partial
+        point = context.installation().catalog.points.newest(system, source)
+    except DrbackupError as failure:  # one source's failure must not end the others' backups; raised at the end
+        error = failure
+    took = context.now() - begun
+    said = (
+        error.message if error else f"{size(point.totals.bytes)} → {size(point.totals.stored_bytes)}" if point else ""
+    )
+    bars.end(name, said, good=error is None)
+    return Outcome(name, took, point, error)
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    titles = ("", _("Source"), _("Point"), _("Size"), _("New"), _("Stored"), _("Rows"), _("Time"), _("Speed"))
+    table = right(plain_table(*titles), 3, 4, 5, 6, 7, 8)
+    for each in outcomes:
+        mark = Text("✓", style="bold green") if each.error is None else Text("✗", style="bold red")
+        if each.point is None:
+            table.add_row(mark, each.place, Text(each.error.code if each.error else "", style="red"))
+            continue
+        totals = each.point.totals
+        seconds = max(each.took.total_seconds(), 0.001)
+        table.add_row(
+            mark,
+            each.place,
+            Text(each.point.short, style="bold"),
+            size(totals.bytes),
+            size(totals.new_bytes),
+            size(totals.stored_bytes),
+            str(totals.rows) if totals.rows > 0 else "",
+            span(each.took),
+            f"{size(int(totals.bytes / seconds))}/s",
+        )
+    return table
+
+
+def _document(outcome: Outcome) -> dict[str, object]:
+    return {
+        "place": outcome.place,
+        "seconds": round(outcome.took.total_seconds(), 3),
+        "point": point_document(outcome.point) if outcome.point else None,
+        "error": document_of(outcome.error) if outcome.error else None,
+    }
