@@ -1,0 +1,231 @@
+"""Builds the agent's bundle: one executable file with everything the agent imports, made offline.
+
+The parts are taken from the distributions installed beside drbackup itself, so no index and no compiler is needed and
+the agent runs the very versions that were tested here. Only what the agent imports goes in: the modules of
+``drbackup`` are found by following imports from ``drbackup_agent``, and :data:`FORBIDDEN` may not be among them. The
+same inputs give the same bytes, so a bundle's SHA-256 names it on every controller.
+
+The controller never imports the agent (it reads its source files), and knows it otherwise only by messages.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from shiv.bootstrap.environment import Environment  # type: ignore[import-untyped]
+from shiv.builder import create_archive  # type: ignore[import-untyped]
+
+from drbackup import __version__
+from drbackup.errors import HostUnsuitable
+
+BUNDLED = ("blake3", "cryptography", "msgspec", "pyfastcdc", "urllib3", "zstandard")
+"""The agent's dependencies; what they require in turn comes along."""
+
+FORBIDDEN = ("paramiko", "boto3", "botocore", "sqlalchemy", "pydantic", "click", "alembic")
+_OURS = ("drbackup_agent", "drbackup")
+_LEFT_OUT = ("zstandard/_cffi", "zstandard/backend_cffi")  # a second backend, half of the whole size, never chosen
+_MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_")
+_DATE = (1980, 1, 1, 0, 0, 0)
+_BUILT_AT = "1980-01-01 00:00:00"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A built agent file. ``sha256``: hex; ``python``: ``3.11``; ``machine``: ``x86_64``; ``glibc``: the oldest that
+    its native parts run with, ``2.28``; ``unpacked``: bytes it takes on the host beside the file itself."""
+
+    path: Path
+    sha256: str
+    version: str
+    python: str
+    machine: str
+    glibc: str
+    unpacked: int
+
+    @property
+    def folder_name(self) -> str:
+        """``<version>-<sha12>``: the folder of this version on a host."""
+        return f"{self.version}-{self.sha256[:12]}"
+
+
+def build(folder: Path) -> Bundle:
+    """Build ``folder/drbackup-agent``. Raises :class:`HostUnsuitable` when a part is not installed here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "drbackup-agent"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as work:
+        staging, made = Path(work) / "site-packages", Path(work) / "drbackup-agent"
+        for name in sorted(_distributions()):
+            _stage_distribution(name, staging)
+        for module, file in sorted(our_modules().items()):
+            _stage(file, staging / _place(module, file))
+        create_archive(
+            [staging],
+            target=made,
+            interpreter=f"/usr/bin/env python{python}",
+            main="drbackup_start:main",
+            env=Environment(
+                built_at=_BUILT_AT,
+                shiv_version=importlib.metadata.version("shiv"),
+                entry_point="drbackup_agent.serve:main",
+                compile_pyc=True,
+                reproducible=True,
+            ),
+        )
+        _add_start(made, python)
+        made.chmod(0o755)
+        made.replace(target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    with zipfile.ZipFile(target) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    return Bundle(target, digest, __version__, python, platform.machine(), _oldest_glibc(), unpacked)
+
+
+def our_modules() -> dict[str, Path]:
+    """Every module of the agent, and of ``drbackup`` as far as the agent imports it: name → source file."""
+    agent = _source("drbackup_agent")
+    if agent is None:
+        raise HostUnsuitable("the agent's source is not installed beside drbackup")
+    found: dict[str, Path] = {}
+    pending = [
+        ".".join(("drbackup_agent", *file.relative_to(agent.parent).with_suffix("").parts)).removesuffix(".__init__")
+        for file in agent.parent.rglob("*.py")
+    ]
+    while pending:
+        name = pending.pop()
+        file = None if name in found else _source(name)
+        if file is None:
+            continue
+        found[name] = file
+        pending += [name.rpartition(".")[0], *_imports(file)]
+    return found
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Names of ours that ``file`` imports anywhere, also inside functions; not those for type checkers only."""
+    for node in _runtime_nodes(ast.parse(file.read_bytes())):
+        match node:
+            case ast.Import():
+                names = [alias.name for alias in node.names]
+            case ast.ImportFrom(module=str(module)):
+                names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            case _:
+                continue
+        yield from (name for name in names if name.split(".")[0] in _OURS)
+
+
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        yield from _runtime_nodes(node)
+
+
+def _source(module: str) -> Path | None:
+    """The module's file, found without importing it; None when ``module`` is a name inside a module."""
+    top, _, rest = module.partition(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    base = Path(spec.origin).parent.joinpath(*rest.split(".")) if rest else Path(spec.origin).parent
+    for file in (base / "__init__.py", base.with_suffix(".py") if rest else base / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _place(module: str, file: Path) -> Path:
+    path = Path(*module.split("."))
+    return path / "__init__.py" if file.name == "__init__.py" else path.with_suffix(".py")
+
+
+def _distributions() -> set[str]:
+    """:data:`BUNDLED` and what they require on this Python, by name."""
+    found: set[str] = set()
+    pending = list(BUNDLED)
+    while pending:
+        name = pending.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        found.add(name)
+        for line in _distribution(name).requires or ():
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                pending.append(need.name)
+    unwanted = found.intersection(FORBIDDEN)
+    if unwanted:
+        raise HostUnsuitable(f"the agent's dependencies drag in {', '.join(sorted(unwanted))}")
+    return found
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as missing:
+        raise HostUnsuitable(
+            f"the agent needs {name}, which is not installed beside drbackup",
+            hint="install drbackup with its dependencies in one environment, then deploy again",
+        ) from missing
+
+
+def _oldest_glibc() -> str:
+    """The glibc that every native part runs with, from the wheels' tags; a part built here needs the one from here."""
+    needed = (0, 0)
+    for name in _distributions():
+        wheel = _distribution(name).read_text("WHEEL") or ""
+        platforms = [line.rpartition("-")[2] for line in wheel.splitlines() if line.startswith("Tag: ")]
+        if any(one.startswith("linux_") for one in platforms):
+            platforms = ["manylinux_{}_{}_".format(*platform.libc_ver()[1].split(".")[:2])]
+        found = [_MANYLINUX.search(one) for one in platforms]
+        versions = [(int(one[1]), int(one[2])) for one in found if one]
+        needed = max(needed, min(versions, default=(0, 0)))
+    return f"{needed[0]}.{needed[1]}"
+
+
+def _stage_distribution(name: str, staging: Path) -> None:
+    for entry in _distribution(name).files or ():
+        # No scripts (they lie outside: ../../bin), no compiled leftovers, no second copy of a library.
+        if ".." in entry.parts or entry.suffix == ".pyc" or str(entry).startswith(_LEFT_OUT):
+            continue
+        if entry.name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):  # written by the installer
+            continue
+        source = Path(str(entry.locate()))
+        if source.is_file():
+            _stage(source, staging / Path(*entry.parts))
+
+
+def _stage(source: Path, target: Path) -> None:
+    """Copied with a mode that depends on nothing here, so that the bundle's bytes do not either."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if source.suffix == ".so" else 0o644)
+
+
+def _add_start(archive_file: Path, python: str) -> None:
+    """Our own start module, and what the bundle was made for, beside shiv's bootstrap."""
+    made_for = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": python,
+        "glibc": _oldest_glibc(),
+        "version": __version__,
+    }
+    start = Path(__file__).with_name("bundle_start.py").read_bytes()
+    with zipfile.ZipFile(archive_file, "a", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (("drbackup_start.py", start), ("made_for.json", json.dumps(made_for).encode())):
+            archive.writestr(zipfile.ZipInfo(name, date_time=_DATE), data, compress_type=zipfile.ZIP_DEFLATED)

@@ -1,0 +1,134 @@
+"""Looks at one agent the way a run would use it, one line a check; changes nothing.
+
+Later checks that need an earlier one are shown as not tried, so that the list is always the same length.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from drbackup import __version__
+from drbackup.errors import (
+    AgentVersionMismatch,
+    AuthenticationRefused,
+    ClockSkewed,
+    DrbackupError,
+    HostKeyChanged,
+    HostKeyUnknown,
+    HostUnreachable,
+)
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.connect import open_channel, session_timeouts
+from drbackup.fleet.deploy import expected as deployed_here
+from drbackup.fleet.greeting import Expected, judge_clock, judge_version
+from drbackup.fleet.quiet_desk import QuietDesk
+from drbackup.fleet.session import Session
+from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.wire.messages import Hello, PreflightJob, PreflightResult
+
+STEPS = ("reachable", "host key", "login", "agent", "version", "clock")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One check. ``ok`` None: not tried, because an earlier one failed."""
+
+    name: str
+    ok: bool | None
+    detail: str = ""
+
+
+def check_agent(
+    name: str,
+    inventory: Inventory,
+    home: Path,
+    *,
+    connect: Callable[[str, AgentEntry, Inventory], Channel] = open_channel,
+    clock: Callable[[], int] = time.time_ns,
+) -> tuple[CheckLine, ...]:
+    """All checks of the agent ``name``, in the order of a run. Raises nothing an agent or network can cause."""
+    entry = inventory.agents[name]
+    try:
+        channel = connect(name, entry, inventory)
+    except DrbackupError as failure:
+        return _stopped_at(_step_of(failure), failure)
+    session = Session(channel, session_timeouts(entry, inventory), clock=clock)
+    try:
+        try:
+            hello = session.greet()
+        except DrbackupError as failure:
+            return _stopped_at("version" if isinstance(failure, AgentVersionMismatch) else "agent", failure)
+        heard = clock()
+        wanted = deployed_here(home, name)
+        lines = [
+            *_passed(*STEPS[:3], local=entry.transport == "local"),
+            CheckLine("agent", True, f"{hello.hostname}, Python {hello.python}, {hello.platform}"),
+            _version(hello, wanted),
+            _clock(hello, heard, inventory.max_clock_skew),
+        ]
+        return (*lines, *_host_lines(session, sound=all(line.ok for line in lines)))
+    except DrbackupError as failure:
+        return _stopped_at("agent", failure)
+    finally:
+        session.close()
+
+
+def _step_of(failure: DrbackupError) -> str:
+    match failure:
+        case HostUnreachable():
+            return "reachable"
+        case HostKeyUnknown() | HostKeyChanged():
+            return "host key"
+        case AuthenticationRefused():
+            return "login"
+        case _:
+            return "agent"
+
+
+def _stopped_at(step: str, failure: DrbackupError) -> tuple[CheckLine, ...]:
+    at = STEPS.index(step)
+    # An unpinned host is refused before it is connected to.
+    reached: bool | None = None if isinstance(failure, HostKeyUnknown) else True
+    lines = [CheckLine(name, reached) for name in STEPS[:at]]
+    lines.append(CheckLine(step, False, f"{failure.message} — {failure.hint}"))
+    return (*lines, *(CheckLine(name, None) for name in STEPS[at + 1 :]), CheckLine("host", None))
+
+
+def _passed(*names: str, local: bool) -> list[CheckLine]:
+    return [CheckLine(name, True, "a local process" if local else "") for name in names]
+
+
+def _version(hello: Hello, wanted: Expected | None) -> CheckLine:
+    try:
+        judge_version(hello, wanted or Expected(__version__))
+    except AgentVersionMismatch as wrong:
+        return CheckLine("version", False, f"{wrong.message} — {wrong.hint}")
+    origin = f"SHA-256 {hello.bundle[:12]}… as deployed" if wanted else "not deployed from here"
+    return CheckLine("version", True, f"{hello.version}, {origin}")
+
+
+def _clock(hello: Hello, heard_ns: int, limit: timedelta) -> CheckLine:
+    try:
+        skew_ns = judge_clock(hello, heard_ns, limit)
+    except ClockSkewed as wrong:
+        return CheckLine("clock", False, f"{wrong.message} — {wrong.hint}")
+    return CheckLine("clock", True, f"{skew_ns / 1e9:+.1f} s")
+
+
+def _host_lines(session: Session, *, sound: bool) -> list[CheckLine]:
+    """The agent's own look at its host: space, state folder, tools. A wrong agent is given no job."""
+    if not sound:
+        return [CheckLine("host", None)]
+    try:
+        result = session.work(PreflightJob(), QuietDesk())
+    except DrbackupError as failure:
+        return [CheckLine("host", False, f"{failure.message} — {failure.hint}")]
+    assert isinstance(result, PreflightResult)
+    return [
+        CheckLine(f"host: {name}", not line.startswith("failed"), line.partition(": ")[2] or line)
+        for name, line in result.lines.items()
+    ]

@@ -1,0 +1,84 @@
+"""From an inventory entry to a channel: the explicit list of transports.
+
+A new transport is one file and one line in :func:`open_channel`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from drbackup.errors import PolicyError
+from drbackup.fleet import local, ssh
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.session import Timeouts
+from drbackup.fleet.ssh import SshAddress
+from drbackup.model.inventory import AgentEntry, Inventory
+
+AGENT_FILE = "drbackup-agent"
+_MAX_JUMPS = 4
+
+
+def open_channel(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
+    """Start the agent ``name`` the way its entry says. Raises the errors of :mod:`drbackup.fleet.ssh`."""
+    match entry.transport:
+        case "local":
+            return local.open_channel(name, agent_command(entry), _local_environment(entry))
+        case "ssh":
+            return ssh.open_channel(ssh_address(name, inventory), agent_command(entry))
+
+
+def agent_command(entry: AgentEntry) -> tuple[str, ...]:
+    """What the inventory says, else the agent of our own environment (local) or the deployed one (ssh)."""
+    if entry.command:
+        return entry.command
+    if entry.transport == "local":
+        return (sys.executable, "-m", "drbackup_agent", "serve")
+    return (f"{entry.install_folder.rstrip('/')}/current/{AGENT_FILE}", "serve")
+
+
+def ssh_address(name: str, inventory: Inventory, *, user: str = "", key_file: str = "") -> SshAddress:
+    """The agent's address with all its jump hosts. ``user``, ``key_file``: another login on the last host only.
+
+    Raises :class:`PolicyError` for a jump host that is missing, not an ssh agent, or part of a circle.
+    """
+    return _address(name, inventory, (), user=user, key_file=key_file)
+
+
+def session_timeouts(entry: AgentEntry, inventory: Inventory) -> Timeouts:
+    """The limits of a session with this agent."""
+    return Timeouts(
+        hello=entry.connect_timeout.total_seconds() + 10.0,  # a first start unpacks the agent's file
+        stall=entry.stall_timeout.total_seconds(),
+        clock_skew=inventory.max_clock_skew,
+    )
+
+
+def _address(
+    name: str, inventory: Inventory, before: tuple[str, ...], *, user: str = "", key_file: str = ""
+) -> SshAddress:
+    entry = inventory.agents.get(name)
+    path = " → ".join((*before, name))
+    if entry is None or entry.transport != "ssh":
+        raise PolicyError(f"agents: {path}: {name!r} is not an ssh agent of the inventory")
+    if name in before or len(before) >= _MAX_JUMPS:
+        raise PolicyError(f"agents: the jump hosts go in a circle or are too many: {path}")
+    return SshAddress(
+        name=name,
+        host=entry.host,
+        port=entry.port,
+        user=user or entry.user,
+        host_keys=entry.host_keys,
+        key_file=_home_path(key_file or entry.key_file),
+        ssh_agent=entry.ssh_agent or bool(user and not key_file),
+        timeout=entry.connect_timeout.total_seconds(),
+        jump=_address(entry.jump, inventory, (*before, name)) if entry.jump else None,
+    )
+
+
+def _local_environment(entry: AgentEntry) -> dict[str, str]:
+    return {"DRBACKUP_AGENT_STATE": entry.state_folder} if entry.state_folder else {}
+
+
+def _home_path(file: str) -> str:
+    return str(Path(file).expanduser()) if file else ""

@@ -1,0 +1,143 @@
+"""Runs on the host, as the administrator: takes the agent's file from stdin and puts it into service.
+
+Sent as text to the host's own Python (``python -I -c``), so: standard library only, no drbackup imports. A running
+agent's file is never touched: each version has a folder of its own, and ``current`` is a symlink that is switched by
+one rename. A crash at any point leaves either the old version or the new one in service, whole; what it can leave
+behind besides is a folder that the next deploy of that version takes over.
+
+Order: write, compare, fsync, try the new file, sync (its unpacked code too), switch, try it again the way ssh will
+start it, and only then report; the last try failing switches back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+AGENT_FILE = "drbackup-agent"
+_PIECE = 1 << 20
+_VERSION_SECONDS = 120
+
+
+class Refusal(Exception):
+    """Why the new version was not put into service."""
+
+
+def install(folder: Path, name: str, sha256: str, size: int) -> dict[str, str]:
+    """Put the file on stdin (``size`` bytes) into ``folder/name`` and into service. Raises :class:`Refusal`."""
+    os.umask(0o022)  # the agent's account, not only the administrator, must be able to read it
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".deploy.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal("another deploy is under way on this host") from None
+        current = folder / "current"
+        previous = str(current.readlink()) if current.is_symlink() else ""
+        version = folder / name
+        existed = version.is_dir()
+        try:
+            receive(version, sha256, size)
+            said = try_out(version / AGENT_FILE)
+        except Refusal:
+            if not existed:
+                shutil.rmtree(version, ignore_errors=True)
+            raise
+        os.sync()
+        switch(current, name)
+        try:
+            try_out(current / AGENT_FILE)
+        except Refusal:
+            roll_back(current, previous)
+            raise
+    return {"version": said, "previous": previous}
+
+
+def receive(version: Path, sha256: str, size: int) -> None:
+    """The file of this version, complete and durable, or :class:`Refusal` and no file."""
+    version.mkdir(mode=0o755, exist_ok=True)
+    part = version / (AGENT_FILE + ".part")
+    digest = hashlib.sha256()
+    missing = size
+    with open(part, "wb") as file:
+        while missing:
+            data = sys.stdin.buffer.read(min(_PIECE, missing))
+            if not data:
+                break
+            digest.update(data)
+            file.write(data)
+            missing -= len(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if missing or digest.hexdigest() != sha256:
+        part.unlink()
+        raise Refusal(f"the file arrived damaged ({size - missing} of {size} bytes, SHA-256 {digest.hexdigest()[:12]})")
+    part.chmod(0o755)
+    part.replace(version / AGENT_FILE)
+    sync_folder(version)
+
+
+def try_out(agent: Path) -> str:
+    """What the agent says about itself; :class:`Refusal` when it does not run."""
+    try:
+        ran = subprocess.run(
+            [str(agent), "version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        raise Refusal(f"{agent} version does not run: {failure}") from failure
+    if ran.returncode != 0:
+        last = (ran.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise Refusal(f"{agent} version failed with exit status {ran.returncode}: {last}")
+    return ran.stdout.strip()
+
+
+def switch(current: Path, name: str) -> None:
+    """Point ``current`` at ``name`` in one step."""
+    fresh = current.with_name(".current.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(name)
+    fresh.replace(current)
+    sync_folder(current.parent)
+
+
+def roll_back(current: Path, previous: str) -> None:
+    """The version that was in service before, or none."""
+    if previous:
+        switch(current, previous)
+    else:
+        current.unlink()
+        sync_folder(current.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def main(arguments: list[str]) -> int:
+    """``FOLDER NAME SHA256 SIZE``, the file on stdin. Prints one JSON line: ``done`` or ``refused``."""
+    folder, name, sha256, size = arguments
+    try:
+        answer = {"done": True, **install(Path(folder), name, sha256, int(size))}
+    except (Refusal, OSError) as failure:
+        answer = {"done": False, "refused": str(failure)}
+    sys.stdout.write("drbackup-installer " + json.dumps(answer) + "\n")
+    return 0 if answer["done"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

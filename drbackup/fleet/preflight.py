@@ -1,0 +1,123 @@
+"""Can this host run the agent? Asked and judged before anything on it is changed.
+
+The question is plain POSIX shell, since the host may have no Python at all. Every problem is named at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drbackup.errors import HostUnsuitable
+from drbackup.fleet.bundle import Bundle
+from drbackup.fleet.remote import Shell
+
+_OLDEST_PYTHON = (3, 11)
+_SPARE_BYTES = 32 << 20
+
+# $1: the install folder, $2: the bundle's interpreter (python3.11). Prints name=value lines, changes nothing.
+_QUESTION = r"""
+echo "marker=drbackup-preflight"
+echo "system=$(uname -s)"
+echo "machine=$(uname -m)"
+echo "libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)"
+echo "python3=$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+echo "wanted=$("$2" -I -c 'import sys, zipfile, zlib; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+d=$1
+while [ ! -e "$d" ]; do d=$(dirname "$d"); done
+echo "existing=$d"
+if [ -d "$d" ]; then echo "folder=yes"; fi
+if [ -w "$d" ]; then echo "writable=yes"; fi
+echo "free_kib=$(df -Pk "$d" 2>/dev/null | awk 'NR==2 {print $4}')"
+echo "account=$(id -un)"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the host said. Empty text: it could not say. ``free`` in bytes, -1 unknown."""
+
+    system: str
+    machine: str
+    libc: str
+    python3: str
+    wanted: str
+    existing: str
+    folder: bool
+    writable: bool
+    free: int
+    account: str
+
+
+def look(shell: Shell, bundle: Bundle, folder: str, sudo: Sequence[str] = ()) -> HostFacts:
+    """Ask the host. ``sudo``: words to put in front of every command. Raises :class:`HostUnsuitable` when it can't
+    even be asked."""
+    ran = shell.run([*sudo, "sh", "-c", _QUESTION, "preflight", folder, f"python{bundle.python}"], timeout=60.0)
+    said = dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)
+    if ran.status != 0 or said.get("marker") != "drbackup-preflight":
+        why = ran.stderr.strip() or f"exit status {ran.status}"
+        raise HostUnsuitable(f"the host does not run a shell command for this login: {why}", host=shell.host)
+    free = said.get("free_kib", "")
+    return HostFacts(
+        system=said.get("system", ""),
+        machine=said.get("machine", ""),
+        libc=said.get("libc", ""),
+        python3=said.get("python3", ""),
+        wanted=said.get("wanted", ""),
+        existing=said.get("existing", ""),
+        folder=said.get("folder") == "yes",
+        writable=said.get("writable") == "yes",
+        free=int(free) * 1024 if free.isdigit() else -1,
+        account=said.get("account", ""),
+    )
+
+
+def problems(facts: HostFacts, bundle: Bundle, folder: str) -> list[str]:
+    """Everything that keeps this bundle from running there, in words for the host's administrator."""
+    if facts.system != "Linux":
+        return [f"the host runs {facts.system or 'an unknown system'}, the agent needs Linux"]
+    found = []
+    if facts.machine != bundle.machine:
+        found.append(f"the host is a {facts.machine} machine, this bundle is for {bundle.machine}")
+    found += _python_problems(facts, bundle)
+    found += _libc_problems(facts, bundle)
+    if not facts.folder:
+        found.append(f"{facts.existing} is not a folder")
+    elif not facts.writable:
+        found.append(f"{facts.account} can't write to {facts.existing} (for {folder})")
+    needed = bundle.unpacked * 2 + bundle.path.stat().st_size + _SPARE_BYTES
+    if 0 <= facts.free < needed:
+        found.append(f"{facts.existing} has {facts.free >> 20} MiB free, the agent needs {needed >> 20} MiB")
+    return found
+
+
+def require_suitable(facts: HostFacts, bundle: Bundle, folder: str, host: str) -> None:
+    """Raises :class:`HostUnsuitable` naming every problem."""
+    found = problems(facts, bundle, folder)
+    if found:
+        raise HostUnsuitable("; ".join(found), host=host)
+
+
+def _python_problems(facts: HostFacts, bundle: Bundle) -> list[str]:
+    if facts.wanted.startswith(f"{bundle.python}."):
+        return []
+    oldest = ".".join(map(str, _OLDEST_PYTHON))
+    if not facts.python3:
+        return [f"the host has no Python: install python{bundle.python}"]
+    if tuple(map(int, facts.python3.split(".")[:2])) < _OLDEST_PYTHON:
+        return [f"the host's Python is {facts.python3}, too old (the agent needs {oldest} or newer)"]
+    mend = f"install python{bundle.python} there, or build the bundle with the host's Python"
+    return [f"the host's Python is {facts.python3}, this bundle is for {bundle.python}: {mend}"]
+
+
+def _libc_problems(facts: HostFacts, bundle: Bundle) -> list[str]:
+    name, _, version = facts.libc.partition(" ")
+    if name != "glibc":
+        return [f"the host's C library is not glibc ({facts.libc or 'unknown'})"]
+    if _numbers(version) < _numbers(bundle.glibc):
+        return [f"the host's glibc is {version}, this bundle needs {bundle.glibc}"]
+    return []
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

@@ -1,0 +1,105 @@
+"""Running single commands on a host, with somebody's full login: only ``agents deploy`` does that.
+
+The controller's everyday key can't (its login is a forced command); an administrator's key is used, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import paramiko
+
+from drbackup.errors import HostUnreachable
+from drbackup.fleet.masking import masked
+from drbackup.fleet.ssh import Connection, SshAddress, connect
+
+_KEPT = 1 << 20  # bytes of each output stream
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did. ``status`` None: ended by a signal."""
+
+    status: int | None
+    stdout: str
+    stderr: str
+
+
+class Shell(Protocol):
+    """Runs argv lists on one host. ``given`` goes to the command's stdin. Raises :class:`HostUnreachable`."""
+
+    host: str
+
+    def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran: ...
+
+
+class LocalShell:
+    """This very host."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran:
+        try:
+            done = subprocess.run(list(command), input=given, capture_output=True, timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            raise HostUnreachable(f"{command[0]} did not end within {timeout:g} s", host=self.host) from late
+        except OSError as failure:
+            return Ran(127, "", f"{command[0]}: {failure.strerror}")
+        status = done.returncode if done.returncode >= 0 else None
+        return Ran(status, _text(done.stdout), masked(_text(done.stderr)))
+
+
+class SshShell:
+    """A host behind an administrator's login."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.host = connection.address.name
+        self._connection = connection
+
+    def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran:
+        channel = self._connection.start(shlex.join(command))
+        try:
+            channel.settimeout(timeout)
+            with contextlib.suppress(OSError):  # it ended without reading all: its status says why
+                channel.sendall(given)
+                channel.shutdown_write()
+            stdout = _read_all(channel.recv)
+            stderr = _read_all(channel.recv_stderr)
+            channel.status_event.wait(timeout)
+            status = channel.exit_status if channel.exit_status_ready() and channel.exit_status >= 0 else None
+        except (OSError, EOFError, paramiko.SSHException) as failure:
+            raise HostUnreachable(
+                f"{command[0]} did not end within {timeout:g} s, or the connection broke: {failure}", host=self.host
+            ) from failure
+        finally:
+            channel.close()
+        return Ran(status, _text(stdout), masked(_text(stderr)))
+
+
+@contextlib.contextmanager
+def ssh_shell(address: SshAddress) -> Iterator[SshShell]:
+    """Connected for as long as the block lasts."""
+    connection = connect(address)
+    try:
+        yield SshShell(connection)
+    finally:
+        connection.close()
+
+
+def _read_all(receive: object) -> bytes:
+    assert callable(receive)
+    kept = bytearray()
+    while data := receive(65536):
+        if len(kept) < _KEPT:
+            kept += data
+    return bytes(kept)
+
+
+def _text(data: bytes) -> str:
+    return data[:_KEPT].decode("utf-8", "replace")
