@@ -33,6 +33,10 @@ class PolicyFile:
         name = values.get("system") if isinstance(values, dict) else None
         return name if isinstance(name, str) else ""
 
+    def names(self, *keys: str) -> list[tuple[Path, str]]:
+        """Every text below ``keys`` with its place, lists walked through, whatever else the file gets wrong."""
+        return list(_texts(self.document.values, keys, ()))
+
 
 @dataclass(frozen=True, slots=True)
 class InventoryFile:
@@ -48,17 +52,31 @@ class InventoryFile:
         return set(entries) if isinstance(entries, dict) else None
 
 
+def _texts(value: Any, keys: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, keys, (*path, number))
+    elif isinstance(value, dict):
+        if keys and keys[0] in value:
+            yield from _texts(value[keys[0]], keys[1:], (*path, keys[0]))
+    elif isinstance(value, str) and not keys:
+        yield path, value
+
+
 def check_references(files: Sequence[PolicyFile], inventory: InventoryFile) -> list[Finding]:
     """Every finding about names across ``files`` and ``inventory``."""
     found = [*_twice(files), *_jumps(inventory), *_cycles(files)]
     systems = {file.system for file in files if file.system}
     agents, stores = inventory.names("agents"), inventory.names("stores")
     for file in files:
+        found += _dependencies(file, systems)
+        found += _agents(file, agents)
+        found += _stores(file, stores)
+        found += _sources(file)
+        found += _checks(file)
         if file.policy is not None:
-            found += _dependencies(file.document, file.policy, systems)
-            found += _places(file.document, file.policy, agents, stores)
-            found += _sources(file.document, file.policy)
-            found += _checks(file.document, file.policy)
+            found += _checks_fit(file.document, file.policy)
+            found += _unproven(file.document, file.policy)
     return found
 
 
@@ -74,51 +92,80 @@ def _twice(files: Sequence[PolicyFile]) -> Iterator[Finding]:
             yield file.document.finding(("system",), f"the system '{file.system}' has a policy already", hint)
 
 
-def _dependencies(document: Document, policy: Policy, systems: Collection[str]) -> Iterator[Finding]:
+def _dependencies(file: PolicyFile, systems: Collection[str]) -> Iterator[Finding]:
     seen: set[str] = set()
-    for number, edge in enumerate(policy.depends_on):
-        path = ("depends_on", number, "system")
-        if edge.system == policy.system:
-            yield document.finding(path, f"'{policy.system}' depends on itself", "remove this entry")
-        elif edge.system not in systems:
-            others = set(systems) - {policy.system}
-            yield document.finding(path, f"no system '{edge.system}' has a policy here", nearest(edge.system, others))
-        elif edge.system in seen:
-            yield document.finding(path, f"'{edge.system}' is already in depends_on", "remove one of the two")
-        seen.add(edge.system)
+    named = {path[:2]: (path, name) for path, name in (*file.names("depends_on"), *file.names("depends_on", "system"))}
+    for path, name in named.values():
+        if name == file.system:
+            yield file.document.finding(path, f"'{name}' depends on itself", "remove this entry")
+        elif name not in systems:
+            hint = nearest(name, set(systems) - {file.system})
+            yield file.document.finding(path, f"no system '{name}' has a policy here", hint)
+        elif name in seen:
+            yield file.document.finding(path, f"'{name}' is already in depends_on", "remove one of the two")
+        seen.add(name)
 
 
-def _places(document: Document, policy: Policy, agents: set[str] | None, stores: set[str] | None) -> Iterator[Finding]:
-    if agents is not None:
-        for number, source in enumerate(policy.sources):
-            if source.agent not in agents:
-                hint = nearest(source.agent, agents)
-                yield document.finding(("sources", number, "agent"), _unknown("agent", source.agent), hint)
-        if policy.drill is not None and policy.drill.on not in agents:
-            yield document.finding(
-                ("drill", "on"), _unknown("agent", policy.drill.on), nearest(policy.drill.on, agents)
-            )
-    for number, store in enumerate(policy.copies):
-        if stores is not None and store not in stores:
-            yield document.finding(("copies", number), _unknown("store", store), nearest(store, stores))
-        elif store in policy.copies[:number]:
-            yield document.finding(("copies", number), f"the store '{store}' is named twice", "a copy is a copy once")
+def _agents(file: PolicyFile, agents: set[str] | None) -> Iterator[Finding]:
+    for path, name in (*file.names("sources", "agent"), *file.names("drill", "on")):
+        if agents is not None and name not in agents:
+            yield file.document.finding(path, f"inventory.yaml has no agent '{name}'", nearest(name, agents))
 
 
-def _unknown(what: str, name: str) -> str:
-    return f"inventory.yaml has no {what} '{name}'"
-
-
-def _sources(document: Document, policy: Policy) -> Iterator[Finding]:
+def _stores(file: PolicyFile, stores: set[str] | None) -> Iterator[Finding]:
     seen: set[str] = set()
+    for path, name in file.names("copies"):
+        if stores is not None and name not in stores:
+            yield file.document.finding(path, f"inventory.yaml has no store '{name}'", nearest(name, stores))
+        elif name in seen:
+            yield file.document.finding(path, f"the store '{name}' is named twice", "one copy there is one copy")
+        seen.add(name)
+
+
+def _sources(file: PolicyFile) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for path, name in file.names("sources", "name"):
+        if name in seen:
+            message = f"a source '{name}' is already in this policy"
+            yield file.document.finding(path, message, "their recovery points could not be told apart: rename one")
+        seen.add(name)
+
+
+def _checks(file: PolicyFile) -> Iterator[Finding]:
+    sources = {name for _, name in file.names("sources", "name")}
+    for path, name in (*file.names("drill", "checks", "source"), *file.names("drill", "checks", "across")):
+        if name not in sources:
+            yield file.document.finding(path, f"this policy has no source '{name}'", nearest(name, sources))
+
+
+def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
+    for number, check in enumerate(policy.drill.checks if policy.drill else ()):
+        for where, name in _named(check):
+            source = policy.source(name)
+            misfit = _misfit(check, source.kind, second=where == ("across", 1)) if source else ""
+            if source is not None and misfit:
+                path = ("drill", "checks", number, *where)
+                yield document.finding(path, f"'{name}' is a {source.kind} source: {misfit}")
+
+
+def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
+    """Warnings: what the policy allows, but a person should know about."""
+    if policy.drill is None:
+        yield document.finding(
+            ("system",),
+            f"'{policy.system}' has no drill: nobody will learn whether its copies are good",
+            "add a drill: section with at least one check",
+            severity="warning",
+        )
+    checked = {name for check in (policy.drill.checks if policy.drill else ()) for _, name in _named(check)}
     for number, source in enumerate(policy.sources):
-        if source.name in seen:
+        if policy.drill is not None and source.name not in checked:
             yield document.finding(
                 ("sources", number, "name"),
-                f"a source '{source.name}' is already in this policy",
-                "its recovery points could not be told apart: give it another name",
+                f"no check of the drill looks at '{source.name}'",
+                "a copy nobody looks at is not proven: add a check",
+                severity="warning",
             )
-        seen.add(source.name)
         if source.command is not None and not source.command.restore:
             yield document.finding(
                 ("sources", number, "command"),
@@ -126,32 +173,6 @@ def _sources(document: Document, policy: Policy) -> Iterator[Finding]:
                 "add restore: [program, argument, …], which reads the copy on stdin",
                 severity="warning",
             )
-
-
-def _checks(document: Document, policy: Policy) -> Iterator[Finding]:
-    if policy.drill is None:
-        yield document.finding(
-            ("system",), f"'{policy.system}' has no drill: nobody will learn whether its copies are good",
-            "add a drill: section with at least one check", severity="warning",
-        )  # fmt: skip
-        return
-    checked: set[str] = set()
-    for number, check in enumerate(policy.drill.checks):
-        path = ("drill", "checks", number)
-        for where, name in _named(check):
-            checked.add(name)
-            source = policy.source(name)
-            if source is None:
-                hint = nearest(name, {each.name for each in policy.sources})
-                yield document.finding((*path, *where), f"this policy has no source '{name}'", hint)
-            elif misfit := _misfit(check, source.kind, second=where == ("across", 1)):
-                yield document.finding((*path, *where), f"'{name}' is a {source.kind} source: {misfit}")
-    for number, source in enumerate(policy.sources):
-        if source.name not in checked:
-            yield document.finding(
-                ("sources", number, "name"), f"no check of the drill looks at '{source.name}'",
-                "a copy nobody looks at is not proven: add a check", severity="warning",
-            )  # fmt: skip
 
 
 def _named(check: CheckPolicy) -> list[tuple[Path, str]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from drbackup.model.policy import AbsolutePath, AgentName, Name, NonEmpty, Strict, _check_zone, _exactly_one
+from drbackup.model.policy import AbsolutePath, AgentName, Name, NonEmpty, Strict, known_zone, require_one
 from drbackup.model.quantities import Bandwidth, Duration, Whole, YesNo
 
 HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
@@ -47,7 +47,7 @@ class AgentEntry(Strict):
 
     transport: Literal["local", "ssh"] = Field(description="local: a child process of the controller.")
     host: str = Field(default="", description="Name or address (ssh).")
-    port: Whole = Field(default=22, ge=1, le=65535)
+    port: Whole = Field(default=22, ge=1, le=65535, description="TCP port (ssh).")
     user: str = Field(default="drbackup", description="Account on the host (ssh).")
     host_keys: tuple[HostKey, ...] = Field(default=(), description="Pinned public host keys; any one may answer.")
     key_file: str = Field(default="", description="The controller's private key for this host.")
@@ -59,14 +59,14 @@ class AgentEntry(Strict):
     route: Literal["direct", "tunnel"] = Field(
         default="direct", description="How packs reach the store: from the host, or through the ssh connection."
     )
-    workers: Whole = Field(default=2, ge=1, le=64)
+    workers: Whole = Field(default=2, ge=1, le=64, description="Packs made and sent at the same time.")
     bandwidth: Bandwidth = Field(default=0, description="Bytes per second, like 10MB/s; 0: no limit.")
     state_folder: str = Field(default="", description="Where the agent keeps its cache; empty: its own default.")
     sandbox: str = Field(
         default="", description="Folder for drills on this host; empty: below the agent's state folder."
     )
-    connect_timeout: Duration = timedelta(seconds=20)
-    stall_timeout: Duration = timedelta(minutes=5)
+    connect_timeout: Duration = Field(default=timedelta(seconds=20), description="To reach the host and log in.")
+    stall_timeout: Duration = Field(default=timedelta(minutes=5), description="Without a byte moved.")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -89,15 +89,17 @@ class AgentEntry(Strict):
 class DirectoryStore(Strict):
     """A folder on a disk of the backup centre, with the same create-once rules as a bucket."""
 
-    path: AbsolutePath
+    path: AbsolutePath = Field(description="Absolute path of the folder.")
 
 
 class S3Store(Strict):
     """A bucket of any S3-speaking store."""
 
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
+        description="The bucket's name."
+    )
     endpoint: str = Field(default="", description="https://… ; empty: the region's own.")
-    region: str = "us-east-1"
+    region: str = Field(default="us-east-1", description="Signed into every request.")
     credentials_file: str = Field(default="", description="An AWS-style credentials file; empty: the environment's.")
     lock_days: Whole = Field(default=0, ge=0, le=36600, description="Object lock of every object; 0: no lock.")
     path_style: YesNo = Field(default=True, description="endpoint/bucket instead of bucket.endpoint.")
@@ -120,15 +122,15 @@ def _prefix(value: object) -> object:
 class StoreEntry(Strict):
     """One place copies go to: exactly one kind, and the prefix of our vault inside it."""
 
-    directory: DirectoryStore | None = None
-    s3: S3Store | None = None
+    directory: DirectoryStore | None = Field(default=None, description="One of the two kinds.")
+    s3: S3Store | None = Field(default=None, description="One of the two kinds.")
     prefix: Annotated[
         str, BeforeValidator(_prefix), StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*$")
     ] = Field(default="", description="Folder inside the store, like city/; empty: the store's root.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        _exactly_one(self, ("directory", "s3"))
+        require_one(self, ("directory", "s3"))
         return self
 
     @property
@@ -141,12 +143,12 @@ class Inventory(Strict):
     """The city's agents and stores."""
 
     title: NonEmpty = Field(description="Whose backup centre this is; printed on every report.")
-    time_zone: Annotated[str, BeforeValidator(lambda v: _check_zone(v) if isinstance(v, str) else v)] = Field(
+    time_zone: Annotated[str, BeforeValidator(lambda v: known_zone(v) if isinstance(v, str) else v)] = Field(
         default="Asia/Shanghai", description="IANA name; the default of every schedule."
     )
     levels: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$")] = Field(
         default="gbt20988-2007", description="The level table in levels/, by its file's name."
     )
     max_clock_skew: Duration = Field(default=timedelta(seconds=30), description="A larger skew refuses the run.")
-    agents: dict[AgentName, AgentEntry] = Field(min_length=1)
-    stores: dict[Name, StoreEntry] = Field(min_length=1)
+    agents: dict[AgentName, AgentEntry] = Field(min_length=1, description="Agents by name.")
+    stores: dict[Name, StoreEntry] = Field(min_length=1, description="Stores by name.")

@@ -130,10 +130,10 @@ class SourcePolicy(Strict):
 
     name: Name = Field(description="Unique within the system.")
     agent: AgentName = Field(description="The agent that reads it; named in inventory.yaml.")
-    files: FilesPolicy | None = None
-    sqlite: SqlitePolicy | None = None
-    postgres: PostgresPolicy | None = None
-    command: CommandPolicy | None = None
+    files: FilesPolicy | None = Field(default=None, description="One of the four kinds.")
+    sqlite: SqlitePolicy | None = Field(default=None, description="One of the four kinds.")
+    postgres: PostgresPolicy | None = Field(default=None, description="One of the four kinds.")
+    command: CommandPolicy | None = Field(default=None, description="One of the four kinds.")
     canary: YesNo = Field(default=True, description="Write a time mark into the source before each copy.")
     min_bytes: ByteCount = Field(default=1, description="A smaller copy fails the run.")
     max_shrink: float = Field(default=0.5, ge=0, le=1, description="Share that may vanish between two points.")
@@ -141,7 +141,7 @@ class SourcePolicy(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        _exactly_one(self, tuple(SourceKind))
+        require_one(self, tuple(SourceKind))
         return self
 
     @property
@@ -149,7 +149,8 @@ class SourcePolicy(Strict):
         return next(kind for kind in SourceKind if getattr(self, kind) is not None)
 
 
-def _check_zone(value: str) -> str:
+def known_zone(value: str) -> str:
+    """``value`` itself if it is an IANA time zone; raises ``ValueError`` otherwise."""
     try:
         zoneinfo.ZoneInfo(value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -175,7 +176,7 @@ class SchedulePolicy(Strict):
         PlainSerializer(lambda cron: cron and str(cron), return_type=str | None, when_used="json"),
         WithJsonSchema({"type": "string", "examples": ["30 2 * * *"]}),
     ] = Field(default=None, description="Five cron fields in local time, instead of every.")
-    time_zone: Annotated[str, BeforeValidator(lambda v: _check_zone(v) if isinstance(v, str) else v)] = Field(
+    time_zone: Annotated[str, BeforeValidator(lambda v: known_zone(v) if isinstance(v, str) else v)] = Field(
         default="Asia/Shanghai", description="IANA name; left out: the inventory's."
     )
     window: DailyWindow | None = Field(default=None, description="Copies start only in this daily span (with every).")
@@ -194,7 +195,7 @@ class SchedulePolicy(Strict):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        _exactly_one(self, ("every", "cron"))
+        require_one(self, ("every", "cron"))
         if self.cron is not None and self.window is not None:
             raise ValueError("a cron line already says when: leave window out, or use every with window")
         if self.every is not None and self.every < timedelta(minutes=1):
@@ -211,11 +212,11 @@ class SchedulePolicy(Strict):
 class KeepPolicy(Strict):
     """How many hours, days, … keep one copy each, and how many app-checked points always stay."""
 
-    hourly: Whole = Field(default=0, ge=0, le=24 * 366)
-    daily: Whole = Field(default=0, ge=0, le=3660)
-    weekly: Whole = Field(default=0, ge=0, le=5300)
-    monthly: Whole = Field(default=0, ge=0, le=1200)
-    yearly: Whole = Field(default=0, ge=0, le=100)
+    hourly: Whole = Field(default=0, ge=0, le=24 * 366, description="Newest point of each of so many hours.")
+    daily: Whole = Field(default=0, ge=0, le=3660, description="Days, likewise.")
+    weekly: Whole = Field(default=0, ge=0, le=5300, description="ISO weeks, likewise.")
+    monthly: Whole = Field(default=0, ge=0, le=1200, description="Months, likewise.")
+    yearly: Whole = Field(default=0, ge=0, le=100, description="Years, likewise.")
     at_least_drilled: Whole = Field(default=1, ge=0, le=100, description="App-checked points kept whatever their age.")
 
     @model_validator(mode="after")
@@ -242,9 +243,9 @@ Scalar = str | int | float | bool | None
 class Expect(Strict):
     """What the first column of the first row must be."""
 
-    equals: Scalar = None
-    min: float | None = None
-    max: float | None = None
+    equals: Scalar = Field(default=None, description="Exactly this value; stands alone.")
+    min: float | None = Field(default=None, description="At least.")
+    max: float | None = Field(default=None, description="At most.")
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -261,15 +262,15 @@ CheckKind = Literal["sql", "counts", "files", "across"]
 
 
 class CheckPolicy(Strict):
-    """One check on the restored copy, in exactly one of four forms (see :attr:`kind`)."""
+    """One check on the restored copy: {source, sql, expect}, {source, counts}, {source, files} or {across, sql, each}."""
 
-    source: Name | None = None
-    sql: NonEmpty | None = None
-    expect: Expect | None = None
-    counts: Literal["match"] | None = None
-    files: Literal["match"] | None = None
+    source: Name | None = Field(default=None, description="The source it looks at.")
+    sql: NonEmpty | None = Field(default=None, description="A query on the restored database.")
+    expect: Expect | None = Field(default=None, description="What the query must answer.")
+    counts: Literal["match"] | None = Field(default=None, description="Rows and checksums as at the pinned instant.")
+    files: Literal["match"] | None = Field(default=None, description="Every file as at the pinned instant.")
     across: tuple[Name, Name] | None = Field(default=None, description="[database source, files source]")
-    each: Literal["exists_in_files"] | None = None
+    each: Literal["exists_in_files"] | None = Field(default=None, description="Each row's path must be restored.")
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -330,11 +331,11 @@ class Policy(Strict):
     level: Whole = Field(ge=1, le=6, description="Aimed-at level of GB/T 20988.")
     objectives: Objectives = Field(description="Left out, or in part: the level's numbers.")
     depends_on: tuple[Dependency, ...] = Field(default=(), description="Systems that must be back first.")
-    sources: tuple[SourcePolicy, ...] = Field(min_length=1)
-    schedule: SchedulePolicy
-    keep: KeepPolicy
+    sources: tuple[SourcePolicy, ...] = Field(min_length=1, description="What is copied.")
+    schedule: SchedulePolicy = Field(description="When copies are due.")
+    keep: KeepPolicy = Field(description="How long copies stay.")
     copies: tuple[Name, ...] = Field(min_length=1, description="Stores, the first is written first.")
-    drill: DrillPolicy | None = None
+    drill: DrillPolicy | None = Field(default=None, description="How the copies are proven.")
 
     @model_validator(mode="before")
     @classmethod
@@ -353,7 +354,8 @@ class Policy(Strict):
         return next((source for source in self.sources if source.name == name), None)
 
 
-def _exactly_one(model: BaseModel, keys: tuple[str, ...]) -> None:
+def require_one(model: BaseModel, keys: tuple[str, ...]) -> None:
+    """Raises ``ValueError`` unless exactly one of ``keys`` has a value."""
     given = [str(key) for key in keys if getattr(model, key) is not None]
     if len(given) != 1:
         wanted = ", ".join(map(str, keys))
