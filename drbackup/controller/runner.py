@@ -25,7 +25,7 @@ from drbackup.controller.presence import missing_packs, object_name, require_pac
 from drbackup.controller.specs import backup_job, judge_size, plausibility
 from drbackup.errors import DoneInPart, DrbackupError, Interrupted, PacksMissing, ProtocolViolation, RunLost, UsageError
 from drbackup.fleet.channel import Channel
-from drbackup.fleet.session import Timeouts, run_session
+from drbackup.fleet.session import run_session
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
@@ -159,9 +159,13 @@ class _BackupRun:
         self._catalog.sessions.open(opened)
         outcome = "crashed"
         try:
-            connect = self._options.get("connect") or _by_inventory
-            channel = connect(self._source.agent, self._agent, self._installation.inventory)
-            result = run_session(channel, job, desk, self._timeouts(), stop=self._stop)
+            # paramiko is slow to import, and a run that was refused needs none of it
+            from drbackup.fleet.connect import open_channel, session_timeouts
+
+            inventory = self._installation.inventory
+            connect = self._options.get("connect") or open_channel
+            channel = connect(self._source.agent, self._agent, inventory)
+            result = run_session(channel, job, desk, session_timeouts(self._agent, inventory), stop=self._stop)
             outcome = "ok"
         except DrbackupError as failure:
             outcome = failure.code
@@ -179,10 +183,6 @@ class _BackupRun:
         keys = self._installation.domain_keys(self._source.agent, store.name)
         job = backup_job(self._policy, self._source, self._agent, keys, plausible)
         return msgspec.structs.replace(job, use_cache=use_cache)
-
-    def _timeouts(self) -> Timeouts:
-        skew = self._installation.inventory.max_clock_skew
-        return Timeouts(stall=self._agent.stall_timeout.total_seconds(), clock_skew=skew)
 
     def _listeners(self, claim: Claim, lease: Lease) -> Listeners:
         told, noted = self._options.get("on_progress"), self._options.get("on_note")
@@ -203,9 +203,3 @@ class _BackupRun:
                 noted(line)
 
         return Listeners(pinned, progress, note)
-
-
-def _by_inventory(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
-    from drbackup.fleet.connect import open_channel  # paramiko is slow to import, and a refused run needs none of it
-
-    return open_channel(name, entry, inventory)

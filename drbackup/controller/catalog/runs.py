@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
-from drbackup.controller.catalog.tables import run_steps, runs
+from drbackup.controller.catalog.tables import run_steps, runs, sessions
 from drbackup.errors import DrbackupError, RunActive, RunLost, UsageError
 
 
@@ -348,6 +348,16 @@ def insert_run(
     return run
 
 
+def miss_due(connection: Connection, what: tuple[RunKind, str, str], reason: str, now: datetime) -> None:
+    """Rows of a source that are due and were never claimed become missed, inside the caller's transaction."""
+    kind, system, source = what
+    same = (runs.c.kind == kind, runs.c.system == system, runs.c.source == source, runs.c.state == RunState.DUE)
+    for run in connection.execute(select(runs.c.id).where(*same)).scalars().all():
+        values = {"state": RunState.MISSED, "ended_ns": to_ns(now), "error_code": "Missed", "error_message": reason}
+        connection.execute(update(runs).where(runs.c.id == run).values(**values))
+        _add_step(connection, run, RunState.MISSED, now, reason)
+
+
 def _same_source(row: RowMapping) -> list[Any]:
     return [runs.c.kind == row["kind"], runs.c.system == row["system"], runs.c.source == row["source"]]
 
@@ -367,6 +377,8 @@ def _mark_died(connection: Connection, row: RowMapping, now: datetime) -> None:
         )
     )
     _add_step(connection, row["id"], RunState.FAILED, now, message)
+    left_open = update(sessions).where(sessions.c.run == row["id"], sessions.c.closed_ns == 0)
+    connection.execute(left_open.values(closed_ns=to_ns(now), outcome="ControllerDied"))
 
 
 def _add_step(connection: Connection, run: str, step: str, now: datetime, detail: str) -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
-from drbackup.controller.catalog.runs import RunKind, RunState, insert_run
-from drbackup.controller.catalog.tables import runs, schedules
+from drbackup.controller.catalog.runs import RunKind, RunState, insert_run, miss_due
+from drbackup.controller.catalog.tables import schedules
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class Schedule:
     last_due: datetime | None
     next_due: datetime
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """One instant that nothing ran at, and why."""
+
+    due: datetime
+    reason: str
 
 
 class Schedules:
@@ -46,16 +54,18 @@ class Schedules:
             row = connection.execute(select(schedules).where(*_which(kind, system, source))).mappings().one_or_none()
         return _schedule(row) if row else None
 
-    def advance(
-        self, schedule: Schedule, *, due: datetime | None, missed: tuple[datetime, ...], reason: str, now: datetime
-    ) -> str:
+    def advance(self, schedule: Schedule, *, due: datetime | None, missed: tuple[Miss, ...], now: datetime) -> str:
         """In one transaction: a missed row for each of ``missed``, a due row for ``due`` (its id, else empty), and the
-        schedule's new instants. A crash leaves all of it or nothing, so no instant is counted twice or lost."""
+        schedule's new instants. An older row of the source that is still due becomes missed: one run serves for both.
+        A crash leaves all of it or nothing, so no instant is counted twice or lost."""
         what = (schedule.kind, schedule.system, schedule.source)
+        run = ""
         with self._database.write() as connection:
-            for instant in missed:
-                insert_run(connection, what, due=instant, now=now, state=RunState.MISSED, reason=reason)
-            run = insert_run(connection, what, due=due, now=now) if due else ""
+            for miss in missed:
+                insert_run(connection, what, due=miss.due, now=now, state=RunState.MISSED, reason=miss.reason)
+            if due is not None:
+                miss_due(connection, what, "a later run was due before this one could start", now)
+                run = insert_run(connection, what, due=due, now=now)
             columns = {
                 "last_due_ns": to_ns(schedule.last_due) if schedule.last_due else 0,
                 "next_due_ns": to_ns(schedule.next_due),
@@ -63,23 +73,14 @@ class Schedules:
             }
             changed = connection.execute(update(schedules).where(*_which(*what)).values(**columns)).rowcount
             if not changed:
-                row = insert(schedules).values(
-                    kind=schedule.kind, system=schedule.system, source=schedule.source, **columns
-                )
-                connection.execute(row)
+                key = {"kind": schedule.kind, "system": schedule.system, "source": schedule.source}
+                connection.execute(insert(schedules).values(**key, **columns))
         return run
 
-    def miss(self, run: str, reason: str, *, now: datetime) -> None:
-        """A due row that was never claimed becomes missed: first-class, kept for ever."""
+    def drop(self, kind: RunKind, system: str, source: str, *, now: datetime) -> None:
+        """The policies no longer name it: what was due is missed, what has run stays."""
         with self._database.write() as connection:
-            row = update(runs).where(runs.c.id == run, runs.c.state == RunState.DUE)
-            connection.execute(
-                row.values(state=RunState.MISSED, ended_ns=to_ns(now), error_code="Missed", error_message=reason)
-            )
-
-    def drop(self, kind: RunKind, system: str, source: str = "") -> None:
-        """The policy no longer names it. Its runs stay."""
-        with self._database.write() as connection:
+            miss_due(connection, (kind, system, source), "the policies no longer name it", now)
             connection.execute(delete(schedules).where(*_which(kind, system, source)))
 
 

@@ -1,0 +1,139 @@
+"""The daemon's hands: a bounded number of runs at once, at most one per agent.
+
+A run's errors are its own: they are in the catalog when it ends, and the daemon goes on. A fault in drbackup itself is
+logged with its trace and marked in the catalog, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.controller.installation import Installation
+from drbackup.controller.lease import Lease, wish
+from drbackup.controller.runner import run_backup
+from drbackup.errors import DrbackupError, RunActive, UsageError
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class _Task:
+    """One run under way."""
+
+    run: Run
+    agent: str
+    future: Future[None]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Workers:
+    """Starts due runs and waits for them. One thread calls it; each run has a thread of its own."""
+
+    def __init__(self, installation: Installation, count: int, now: Clock, per_agent: int = 1) -> None:
+        self._installation = installation
+        self._count = count
+        self._per_agent = per_agent
+        self._now = now
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="run")
+        self._tasks: dict[str, _Task] = {}
+        self._log = structlog.get_logger()
+        self.failed = 0  # runs that ended badly since the start
+
+    def start_due(self, ready: list[Run]) -> list[str]:
+        """Start what there is room for, the longest due first; their ids. What is left stays due in the catalog."""
+        self._reap()
+        started: list[str] = []
+        for run in ready:
+            if len(self._tasks) >= self._count:
+                break
+            agent = self._agent_of(run)
+            busy = sum(1 for task in self._tasks.values() if task.agent == agent)
+            if run.id in self._tasks or busy >= self._per_agent:
+                continue
+            stop = threading.Event()
+            future = self._pool.submit(self._work, run, stop)
+            self._tasks[run.id] = _Task(run, agent, future, stop)
+            started.append(run.id)
+        return started
+
+    @property
+    def active(self) -> int:
+        """Runs under way."""
+        self._reap()
+        return len(self._tasks)
+
+    def wait(self, seconds: float) -> None:
+        """Until one run ends, or that long."""
+        wait([task.future for task in self._tasks.values()], timeout=seconds, return_when="FIRST_COMPLETED")
+        self._reap()
+
+    def stop(self) -> None:
+        """Cancel every run cleanly and wait until each is marked in the catalog."""
+        for task in self._tasks.values():
+            task.stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._reap()
+
+    def _reap(self) -> None:
+        for name, task in list(self._tasks.items()):
+            if not task.future.done():
+                continue
+            del self._tasks[name]
+            fault = None if task.future.cancelled() else task.future.exception()
+            if fault is not None:
+                self.failed += 1
+                self._log.error("fault", run=name, system=task.run.system, source=task.run.source, exc_info=fault)
+
+    def _work(self, run: Run, stop: threading.Event) -> None:
+        log = self._log.bind(run=run.id, kind=str(run.kind), system=run.system, source=run.source)
+        log.info("run-started", due=run.due_at.isoformat())
+        try:
+            outcome = self._drill(run, stop) if run.kind == RunKind.DRILL else self._backup(run, stop)
+        except RunActive as busy:
+            log.debug("run-waits", reason=busy.message)  # still due: the next look tries again
+        except DrbackupError as failure:
+            self.failed += 1
+            log.error("run-failed", code=failure.code, error=failure.message, host=failure.host, hint=failure.hint)
+        else:
+            log.info("run-committed", outcome=outcome)
+
+    def _backup(self, run: Run, stop: threading.Event) -> str:
+        point = run_backup(self._installation, run.system, run.source, run=run.id, now=self._now, stop=stop)
+        return point.short
+
+    def _drill(self, run: Run, stop: threading.Event) -> str:
+        """A drill is a run, too: claimed, leased, and never silent."""
+        from drbackup.controller.drills import run_drill
+
+        runs = self._installation.catalog.runs
+        claim = runs.claim(run.id, wish(self._now()))
+        with Lease(runs, claim, self._now, stop) as lease:
+            try:
+                drill = run_drill(self._installation, run.system, due=run.due_at, now=self._now, on_progress=lease.hear)
+            except DrbackupError as failure:
+                lease.require()
+                runs.fail(claim, failure, now=self._now())
+                raise
+            except BaseException as crash:
+                bug = DrbackupError(f"a fault in drbackup itself: {type(crash).__name__}: {crash}")
+                runs.fail(claim, bug, now=self._now())
+                raise
+            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=str(drill))
+        return str(drill)
+
+    def _agent_of(self, run: Run) -> str:
+        try:
+            policy = self._installation.policy(run.system)
+        except UsageError:
+            return ""  # the run itself will fail with that error, in the catalog
+        if run.kind == RunKind.DRILL:
+            return policy.drill.on if policy.drill else ""
+        source = policy.source(run.source)
+        return source.agent if source else ""
