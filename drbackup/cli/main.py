@@ -17,7 +17,7 @@ from drbackup import __version__
 from drbackup.cli.commands import CommandList, shared_options
 from drbackup.cli.context import CliContext, print_document
 from drbackup.cli.failures import document_of, explain
-from drbackup.cli.logs import configure
+from drbackup.controller.logs import configure
 from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.reports.words import speak_by_environment
 
@@ -42,11 +42,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     state = CliContext()
     speak_by_environment()
     configure(state.log_level, state.log_format)
+    failure: DrbackupError | None = None
+    code: object = 0  # a command's own exit code: findings it has shown already
     try:
         code = cli.main(args=arguments, prog_name="drbackup", obj=state, standalone_mode=False)
-        failure: DrbackupError | None = None
-        if isinstance(code, int) and code:
-            return code  # click's own exits: help asked for in the wrong place
     except click.exceptions.NoArgsIsHelpError as problem:
         click.echo(problem.format_message(), err=True)
         return 2
@@ -63,10 +62,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         failure = problem
     except Exception as problem:  # noqa: BLE001 - the last fence: whatever comes here is our bug, and is said to be
         failure = _unexpected(problem)
-    return _finish(state, failure)
+    _finish(state, failure)
+    if failure is not None:
+        return failure.exit_code
+    return code if isinstance(code, int) else 0
 
 
-def _finish(state: CliContext, failure: DrbackupError | None) -> int:
+def _finish(state: CliContext, failure: DrbackupError | None) -> None:
+    """The error on stderr, the one document on stdout."""
     if failure is not None:
         for line in explain(failure):
             state.err.print(line, soft_wrap=True)
@@ -74,7 +77,6 @@ def _finish(state: CliContext, failure: DrbackupError | None) -> int:
             traceback.print_exception(failure.__cause__, file=sys.stderr)
     if state.json and (state.document is not None or failure is not None):
         print_document({**(state.document or {}), **({"error": document_of(failure)} if failure else {})})
-    return failure.exit_code if failure else 0
 
 
 def _usage(problem: click.ClickException) -> UsageError:

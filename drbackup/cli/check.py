@@ -1,0 +1,121 @@
+"""``drbackup check``: the whole installation, one line a check. Changes nothing and stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import click
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.controller.evidence import verify_folder
+from drbackup.controller.installation import Installation
+from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
+from drbackup.errors import DrbackupError
+from drbackup.fleet.check import check_agent
+from drbackup.reports.words import _
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One check. ``ok`` None: nothing is wrong, but a person should know."""
+
+    area: str
+    name: str
+    ok: bool | None
+    detail: str = ""
+
+
+@click.command()
+@click.option("--no-agents", is_flag=True, help="Leave out the agents: only what this machine can see by itself.")
+@pass_cli
+def check(context: CliContext, no_agents: bool) -> None:
+    """Check policies, keys, catalog, stores, evidence and agents, one line a check. Exit code 1 if any fails."""
+    installation = context.installation()
+    lines = [
+        *_policies(installation),
+        *_keys(installation),
+        *_stores(installation),
+        *_evidence(installation),
+        *([] if no_agents else _agents(installation)),
+    ]
+    failed = [line for line in lines if line.ok is False]
+    document = {
+        "ok": not failed,
+        "checks": [{"area": line.area, "name": line.name, "ok": line.ok, "detail": line.detail} for line in lines],
+    }
+    verdict = Text(_("{n} checks, {failed} failed").format(n=len(lines), failed=len(failed)), style="bold")
+    context.show(document, *_shown(lines), verdict)
+    if failed:
+        raise DrbackupError(
+            _("checks failed: {names}").format(names=", ".join(f"{line.area} {line.name}" for line in failed)),
+            hint=_("mend what the lines above name, then check again"),
+        )
+
+
+def _policies(installation: Installation) -> Iterator[Line]:
+    found = installation.policies
+    yield Line(_("policies"), str(found.folder), True, _("{n} systems").format(n=len(found.policies)))
+    for finding in found.findings:
+        yield Line(_("policies"), str(finding), None)
+
+
+def _keys(installation: Installation) -> Iterator[Line]:
+    for name in ALL_KEYS:
+        path = installation.keys_folder / name
+        if name == DRILL_KEY:
+            if path.exists():
+                detail = _("still here: move it to the drill host, then delete it here")
+                yield Line(_("keys"), name, None, detail)
+            else:
+                yield Line(_("keys"), name, True, _("not here, as it should be"))
+        elif not path.exists():
+            yield Line(_("keys"), name, None, _("not in the home: must come as a systemd credential"))
+        elif path.stat().st_mode & 0o077:
+            yield Line(_("keys"), name, False, _("others may read it: chmod 600 {path}").format(path=path))
+        else:
+            yield Line(_("keys"), name, True)
+
+
+def _stores(installation: Installation) -> Iterator[Line]:
+    for name in installation.inventory.stores:
+        try:
+            vault = installation.vault(name)
+        except DrbackupError as problem:  # a line of the check; the exit code says it again
+            yield Line(_("stores"), name, False, f"{problem.message}; {problem.hint}")
+        else:
+            yield Line(_("stores"), name, True, _("vault {id}").format(id=vault.vault_id))
+
+
+def _evidence(installation: Installation) -> Iterator[Line]:
+    report = verify_folder(installation.evidence_folder, installation.signer.public)
+    detail = _("{n} pieces in one chain").format(n=report.objects)
+    yield Line(_("evidence"), str(installation.evidence_folder), report.good, "; ".join(report.faults[:3]) or detail)
+
+
+def _agents(installation: Installation) -> Iterator[Line]:
+    """All agents, several at once: most of the time is waiting for them to start."""
+    names = sorted(installation.inventory.agents)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = list(pool.map(lambda name: check_agent(name, installation.inventory, installation.home), names))
+    for name, answer in zip(names, answers, strict=True):
+        bad = [line for line in answer if line.ok is False]
+        if not bad:
+            yield Line(_("agents"), name, True, _("{n} checks").format(n=len(answer)))
+        for line in bad:
+            yield Line(_("agents"), name, False, f"{line.name}: {line.detail}")
+
+
+def _shown(lines: list[Line]) -> Iterator[Text]:
+    area = ""
+    for line in lines:
+        if line.area != area:
+            area = line.area
+            yield Text(area, style="bold")
+        word, style = {True: ("OK", "green"), False: (_("FAILED"), "bold red"), None: (_("NOTE"), "yellow")}[line.ok]
+        text = Text(f"    {line.name}: ").append(word, style=style)
+        yield text.append(f" ({line.detail})") if line.detail else text
