@@ -109,7 +109,7 @@ class DirectoryStore:
         """Whether ``name`` holds exactly ``data`` already. Raises ObjectExists when it holds anything else."""
         try:
             with _opened(leaf, _FILE, folder) as file:
-                if same_bytes(file, data):
+                if stat.S_ISREG(os.fstat(file).st_mode) and same_bytes(file, data):
                     return True
         except FileNotFoundError:
             return False

@@ -13,7 +13,7 @@ from drbackup.errors import StoreRefused, StoreUnavailable
 from drbackup.stores.answers import error_for
 from drbackup.stores.patience import TryAgain
 
-_PIECE = 64 * 1024  # small enough that the deadline is looked at often on a slow line
+_PIECE = 32 * 1024  # small enough that the deadline is looked at often on a slow line
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def faults_as_ours(name: str) -> Iterator[None]:
         raise error_for(status, str(said.get("Code", "")), str(said.get("Message", "")), name) from refused
     except boto.SSLError as fault:
         raise tls_error(fault, name) from fault
-    except (boto.HTTPClientError, boto.IncompleteReadError) as fault:
+    except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as fault:
         raise TryAgain(StoreUnavailable(f"{name}: {fault}", where=name)) from fault
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as fault:
         raise StoreRefused(f"{name}: {fault}", where=name) from fault

@@ -150,7 +150,7 @@ def _ask(
 def _read(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
     pieces = []
     try:
-        while piece := answer.read(_PIECE if answer.status < 300 else 65_536):
+        while piece := answer.read1(_PIECE):  # whatever has come, so that a dripping store meets the deadline
             pieces.append(piece)
             if time.monotonic() > deadline:
                 answer.close()

@@ -41,6 +41,7 @@ class Fault:
     slow: float = 0.0
     alter: Callable[[bytes], bytes] | None = None
     alter_request: Callable[[bytes], bytes] | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # added to an answer that the proxy makes up itself
 
 
 @dataclass
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.delay:
             self.proxy.rest(fault.delay)
         if fault.status:
-            self._send(fault.status, [("Content-Type", "application/xml")], _document(fault), fault)
+            self._send(fault.status, [("Content-Type", "application/xml"), *fault.headers], _document(fault), fault)
             return
         if fault.alter_request is not None:
             body = fault.alter_request(body)
