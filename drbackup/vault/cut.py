@@ -34,7 +34,7 @@ class Cutter:
             avg_size=self.sizes.usual,
             min_size=self.sizes.least,
             max_size=self.sizes.most,
-            seed=int.from_bytes(cut_key[:8], "big"),
+            seed=int.from_bytes(cut_key[:8], "big") & 0x7FFF_FFFF_FFFF_FFFF,  # the library takes 63 bits
         )
 
     def cut(self, blocks: Iterable[Block]) -> Iterator[bytes]:
