@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.services.seaweedfs",
     "tests.services.faulty_proxy",
     "tests.services.sshd",
+    "tests.services.agent_bundle",
 ]

@@ -111,7 +111,7 @@ def our_modules() -> dict[str, Path]:
         if file is None:
             continue
         found[name] = file
-        pending += [name.rpartition(".")[0], *_imports(file)]
+        pending += [*filter(None, [name.rpartition(".")[0]]), *_imports(file)]
     return found
 
 
