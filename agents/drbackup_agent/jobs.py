@@ -1,0 +1,253 @@
+"""The jobs an agent does for a controller: back up, restore, look. Drills are :mod:`drbackup_agent.drill`.
+
+A backup's order is the promise: pin, let the controller write the instant down, copy, finish the vault's part, judge
+whether the copy can be true, and only then believe it ourselves (the cache).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey
+from drbackup.model.point import SourceFacts
+from drbackup.vault.keys import DRILL, Keyring, SealKey
+from drbackup.vault.reader import PointReader
+from drbackup.vault.writer import PointWriter, Written
+from drbackup.wire.messages import (
+    BackupJob,
+    BackupResult,
+    DrillJob,
+    Job,
+    Pinned,
+    PreflightJob,
+    PreflightResult,
+    Proceed,
+    Progress,
+    RestoreJob,
+    RestoreResult,
+    Result,
+)
+from drbackup.wire.specs import Limits, Plausibility
+from drbackup_agent.depot import WireDepot, WireFetch
+from drbackup_agent.link import Link
+from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch, open_source
+from drbackup_agent.sources.restore import RestoreRequest, restore_point
+from drbackup_agent.throttle import TokenBucket
+
+_TICK_SECONDS = 0.5
+_ROOM = 256 << 20  # bytes of the state folder that a run may need for its cache and a small database's copy
+
+
+def run_job(job: Job, link: Link, state_folder: Path, welcome_skew_ns: int) -> Result:
+    """Do one job. Raises classes of :mod:`drbackup.errors`; nothing is left half believed."""
+    match job:
+        case BackupJob():
+            return run_backup(job, link, state_folder, welcome_skew_ns)
+        case RestoreJob():
+            return run_restore(job, link, state_folder)
+        case PreflightJob():
+            return run_preflight(job, state_folder)
+        case DrillJob():
+            from drbackup_agent.drill import run_drill
+
+            return run_drill(job, link, state_folder, open_keyring(job.key.value, state_folder))
+
+
+# --- backup ----------------------------------------------------------------------------------------------------------
+
+
+def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0) -> BackupResult:
+    """Copy one source. Raises :class:`SourceEmpty` or :class:`SourceShrunk` when the copy can't be true."""
+    watch = Watch(link.cancelled.is_set)
+    source = open_source(job.spec, _context(job, state_folder))
+    depot = WireDepot(link, _bucket(job.limits, link))
+    try:
+        link.tell(Progress("pinning", 0))
+        pin = source.pin()
+        answer, _ = link.ask(Pinned(0, pin.pinned_ns, pin.position))
+        if not isinstance(answer, Proceed):
+            raise ProtocolViolation(f"a controller may not answer Pinned with {type(answer).__name__}")
+        with (
+            PointWriter(depot, job.keys, workers=job.limits.workers) as writer,
+            _progress(link, lambda: _sending(writer, job.plausible.previous)),
+        ):
+            facts = source.copy(writer, watch)
+            written = writer.finish()
+        require_plausible(source.substance(), written.content_bytes, job.plausible)
+        result = _backup_result(written, replace(facts, skew_ns=skew_ns, notes=watch.notes), watch)
+        _remember(source, watch)
+        return result
+    except DrbackupError as failed:
+        # What stopped everything is the cancellation, whatever it looked like where it struck.
+        link.check()
+        raise failed
+    finally:
+        source.close()
+
+
+def require_plausible(substance: Substance, size: int, plausible: Plausibility) -> None:
+    """Judge a finished copy of ``size`` bytes. Its packs are stored, but no record will name it if this raises."""
+    if plausible.allow_empty:
+        return
+    if substance.items == 0 or substance.bytes == 0:
+        raise SourceEmpty(f"the source yielded no {substance.what}")
+    if substance.bytes < plausible.min_bytes:
+        raise SourceEmpty(
+            f"the source yielded {substance.bytes} bytes, fewer than min_bytes: {plausible.min_bytes}",
+            hint="find out what is missing, or lower min_bytes in the policy",
+        )
+    if size < plausible.previous * (1 - plausible.max_shrink):
+        raise SourceShrunk(f"the source has {size} bytes; its last good point had {plausible.previous}")
+
+
+def _context(job: BackupJob, state_folder: Path) -> SourceContext:
+    return SourceContext(
+        state_folder=state_folder,
+        label=(job.keys.domain, job.system, job.source),
+        mark=blake3(job.keys.chunk_id_key.value, derive_key_context="drbackup agent cache mark 1").digest(length=16),
+        limits=job.limits,
+        use_cache=job.use_cache,
+    )
+
+
+def _backup_result(written: Written, facts: SourceFacts, watch: Watch) -> BackupResult:
+    return BackupResult(
+        root=written.root,
+        packs=written.packs,
+        facts=msgspec.msgpack.encode(facts),
+        entries=written.entries,
+        files=written.files,
+        rows=written.rows,
+        content_bytes=written.content_bytes,
+        new_bytes=written.new_bytes,
+        stored_bytes=written.stored_bytes,
+        retried=tuple(watch.retried),
+    )
+
+
+def _remember(source: Source, watch: Watch) -> None:
+    """A cache that can't be written costs the next run time; the point is whole without it."""
+    try:
+        source.remember()
+    except OSError as bad:
+        watch.note(f"the agent's cache could not be written: {bad.strerror}")
+
+
+# --- restore ---------------------------------------------------------------------------------------------------------
+
+
+def run_restore(job: RestoreJob, link: Link, state_folder: Path) -> RestoreResult:
+    """Write a point, or parts of it, to its target."""
+    watch = Watch(link.cancelled.is_set)
+    fetch = WireFetch(link, _bucket(job.limits, link))
+    keyring = open_keyring(job.key.value, state_folder)
+    reader = PointReader(fetch, keyring, job.point.domain, job.point.root)
+    link.tell(Progress("restoring", 0, reader.root.content_bytes))
+    request = RestoreRequest(
+        reader=reader,
+        point=job.point.point,
+        state_folder=state_folder,
+        paths=job.paths,
+        replace=job.replace,
+        limits=job.limits,
+    )
+    try:
+        with _progress(link, lambda: Progress("restoring", reader.fetched_bytes, reader.root.content_bytes)):
+            return restore_point(job.target, request, watch)
+    except DrbackupError as failed:
+        link.check()
+        raise failed
+
+
+def open_keyring(seed: bytes, state_folder: Path) -> Keyring:
+    """The key that opens points here: the job's own, else this host's key file. Raises :class:`WrongKey`.
+
+    A job's seed does not say whose it is; the role only names the key in messages.
+    """
+    if not seed:
+        seed = _key_file(state_folder)
+    if len(seed) != 32:
+        raise WrongKey("an unsealing key has 32 bytes")
+    return Keyring([SealKey.from_seed(DRILL, seed)])
+
+
+def _key_file(state_folder: Path) -> bytes:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    places = [
+        os.environ.get("DRBACKUP_AGENT_KEY"),
+        os.path.join(credentials, "drill.key") if credentials else None,
+        str(state_folder / "drill.key"),
+    ]
+    for place in places:
+        if place and Path(place).exists():
+            try:
+                return bytes.fromhex(Path(place).read_text(encoding="ascii").strip())
+            except (OSError, ValueError) as bad:
+                raise WrongKey(f"the key file {place} can't be read", where=place) from bad
+    raise WrongKey("this host has no key that opens backups, and the job brought none")
+
+
+# --- preflight -------------------------------------------------------------------------------------------------------
+
+
+def run_preflight(job: PreflightJob, state_folder: Path) -> PreflightResult:
+    """Can this host do it? Nothing of the source is changed."""
+    lines = {"state folder": _state_line(state_folder)}
+    if job.spec is not None:
+        source = open_source(job.spec, SourceContext(state_folder, ("preflight", "", "")))
+        try:
+            lines |= source.preflight()
+        finally:
+            source.close()
+    return PreflightResult(lines)
+
+
+def _state_line(folder: Path) -> str:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"failed: {folder} can't be written to"
+        free = shutil.disk_usage(folder).free
+    except OSError as bad:
+        return f"failed: {folder}: {bad.strerror}"
+    return (
+        f"ok: {folder}, {free >> 20} MiB free" if free > _ROOM else f"failed: {folder} has only {free >> 20} MiB free"
+    )
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def _bucket(limits: Limits, link: Link) -> TokenBucket:
+    return TokenBucket(limits.bytes_per_second, wait=link.cancelled.wait)
+
+
+def _sending(writer: PointWriter, expected: int) -> Progress:
+    return Progress("sending", writer.done_bytes, expected, writer.entries, writer.stored_bytes)
+
+
+@contextmanager
+def _progress(link: Link, news: Callable[[], Progress]) -> Iterator[None]:
+    """Tell the controller how far we are while the block runs."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(_TICK_SECONDS) and not link.cancelled.is_set():
+            link.tell(news())
+
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()

@@ -1,0 +1,1 @@
+"""What an agent can copy, and how each kind is brought back."""

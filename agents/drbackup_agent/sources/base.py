@@ -1,0 +1,144 @@
+"""What every source promises, and the list of them.
+
+A run calls :meth:`Source.pin` once, then :meth:`Source.copy` once, then :meth:`Source.close`, from one thread. A source
+never deletes or changes anything of what it copies, except for the canary it was asked to write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from drbackup.errors import Interrupted
+from drbackup.model.point import SourceFacts
+from drbackup.vault.writer import PointWriter
+from drbackup.wire.specs import CommandSpec, FilesSpec, Limits, PostgresSpec, SourceSpec, SqliteSpec
+
+MAX_NOTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The source's consistent instant. ``pinned_ns``: UTC nanoseconds, this host's clock, never later than the data."""
+
+    pinned_ns: int
+    position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Substance:
+    """What a copy really holds, without our own canary and wrapping. ``what`` names the items for a message."""
+
+    items: int
+    bytes: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a source needs to know of its host and its run.
+
+    ``state_folder`` is the agent's own; ``label`` names the source in it (domain, system, source); ``mark`` changes
+    when the vault's keys change, so that nothing remembered about another vault is believed.
+    """
+
+    state_folder: Path
+    label: tuple[str, str, str]
+    mark: bytes = b""
+    limits: Limits = field(default_factory=Limits)
+    use_cache: bool = True
+    clock_ns: Callable[[], int] = time.time_ns
+
+
+@dataclass(slots=True)
+class Watch:
+    """A run's ears and mouth: is it cancelled, and what should a person know afterwards."""
+
+    cancelled: Callable[[], bool] = lambda: False
+    retried: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _more: int = 0
+
+    def check(self) -> None:
+        """Raises :class:`Interrupted` when the run was cancelled. Called between blocks and between paths."""
+        if self.cancelled():
+            raise Interrupted("the run was cancelled")
+
+    def note(self, text: str) -> None:
+        """Remember a line for a person. Bounded: a million odd files must not become a million lines."""
+        if len(self._notes) < MAX_NOTES:
+            self._notes.append(text)
+        else:
+            self._more += 1
+
+    def retry(self, what: str) -> None:
+        """Remember that ``what`` had to be read again."""
+        if len(self.retried) < MAX_NOTES:
+            self.retried.append(what)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        more = (f"and {self._more} more notes",) if self._more else ()
+        return (*self._notes, *more)
+
+
+class Source(Protocol):
+    """One kind of source. Raises classes of :mod:`drbackup.errors` only.
+
+    Obligations, held by ``tests/contract/test_sources.py``: a part that can't be read fails the run and is named; a
+    part that changes while it is read is read again or fails the run; nothing is copied torn; the same data twice
+    gives the same contents, so that a second run adds next to nothing.
+    """
+
+    kind: str
+
+    def preflight(self) -> dict[str, str]:
+        """Check name → "ok: …" or "failed: …". Changes nothing and raises nothing expected."""
+        ...
+
+    def pin(self) -> Pin:
+        """Write the canary if asked to, then fix the instant. Nothing is copied yet."""
+        ...
+
+    def copy(self, writer: PointWriter, watch: Watch) -> SourceFacts:
+        """Copy what was pinned. The caller finishes the writer."""
+        ...
+
+    def substance(self) -> Substance:
+        """What the copy holds; valid after :meth:`copy`."""
+        ...
+
+    def remember(self) -> None:
+        """Called once the controller has everything: local caches may be replaced now."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; safe to call at any time and twice."""
+        ...
+
+
+def open_source(spec: SourceSpec, context: SourceContext) -> Source:
+    """The source of a specification: the whole list of kinds."""
+    from drbackup_agent.sources.command import CommandSource
+    from drbackup_agent.sources.files import FilesSource
+    from drbackup_agent.sources.postgres import PostgresSource
+    from drbackup_agent.sources.sqlite import SqliteSource
+
+    match spec:
+        case FilesSpec():
+            return FilesSource(spec, context)
+        case SqliteSpec():
+            return SqliteSource(spec, context)
+        case PostgresSpec():
+            return PostgresSource(spec, context)
+        case CommandSpec():
+            return CommandSource(spec, context)
+
+
+def shown(path: bytes) -> str:
+    """A path for a message: readable, and one line whatever bytes it has."""
+    text = path.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,46 @@
+"""The canary of a directory tree: a small file whose age in a restored copy is the measured RPO.
+
+It is the one thing we ever write to a source, and it only ever replaces itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+CANARY_NAME = b".drbackup-canary.json"
+CANARY_FIELD = "drbackup_canary_ns"
+_PARTIAL = ".drbackup-canary.json.partial"
+
+
+def write_canary(folder: str, now_ns: int) -> str:
+    """Put ``now_ns`` (UTC) into the folder's canary, atomically. Returns why there is none, empty when there is.
+
+    A folder we may not write to, or a file of that name that is not ours, is left alone: a missing canary costs a
+    measurement, not a backup.
+    """
+    if not os.path.isdir(folder):
+        return f"{folder} is no folder: no canary"
+    canary = os.path.join(folder, CANARY_NAME.decode())
+    if os.path.lexists(canary) and read_canary(canary) == 0:
+        return f"{canary} is not ours: no canary"
+    partial = os.path.join(folder, _PARTIAL)
+    try:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            json.dump({CANARY_FIELD: now_ns}, file)
+            file.write("\n")
+        os.rename(partial, canary)
+    except OSError as bad:
+        return f"{folder} can't be written to ({bad.strerror}): no canary"
+    return ""
+
+
+def read_canary(path: str) -> int:
+    """The UTC nanoseconds in a canary file; 0 when it is none."""
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read(4096))[CANARY_FIELD]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return value if isinstance(value, int) else 0

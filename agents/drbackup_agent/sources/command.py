@@ -1,0 +1,126 @@
+"""Any program's stdout, and the program that takes it back on stdin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from drbackup.errors import SourceUnreadable, UsageError
+from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.vault.reader import PointReader
+from drbackup.vault.tree import Entry, EntryKind
+from drbackup.vault.writer import PointWriter
+from drbackup.wire.specs import CommandSpec
+from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
+from drbackup_agent.sources.pipeline import feed, stream
+
+
+class CommandSource:
+    """Streams ``spec.backup`` (see :class:`~drbackup_agent.sources.base.Source`)."""
+
+    kind = SourceKind.COMMAND.value
+
+    def __init__(self, spec: CommandSpec, context: SourceContext) -> None:
+        if not spec.backup:
+            raise UsageError("a command source names no command")
+        if "/" in spec.name or spec.name in ("", ".", ".."):
+            raise UsageError(f"{spec.name!r} can't be a file name")
+        self._spec = spec
+        self._context = context
+        self._pin = Pin(0)
+        self._bytes = 0
+
+    def preflight(self) -> dict[str, str]:
+        program = self._spec.backup[0]
+        found = os.access(program, os.X_OK) if "/" in program else _on_path(program)
+        lines = {f"command {program}": "ok: found" if found else "failed: not found or not executable"}
+        if self._spec.environment_file:
+            readable = os.access(self._spec.environment_file, os.R_OK)
+            lines["environment_file"] = "ok: readable" if readable else "failed: can't be read"
+        return lines
+
+    def pin(self) -> Pin:
+        # What instant the output belongs to is the program's own affair; the start is never later than the data.
+        self._pin = Pin(self._context.clock_ns())
+        return self._pin
+
+    def copy(self, writer: PointWriter, watch: Watch) -> SourceFacts:
+        content = writer.stream(self._blocks(watch))
+        self._bytes = content.size
+        stamp = self._pin.pinned_ns
+        writer.add(Entry(self._spec.name.encode(), EntryKind.FILE, 0o600, mtime_ns=stamp, atime_ns=stamp), content)
+        return SourceFacts(self._pin.pinned_ns, self.kind, tool=os.path.basename(self._spec.backup[0]))
+
+    def substance(self) -> Substance:
+        return Substance(int(self._bytes > 0), self._bytes, "outputs with content")
+
+    def remember(self) -> None:
+        """Nothing is remembered between runs."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _blocks(self, watch: Watch) -> Iterator[bytes]:
+        blocks = stream(
+            self._spec.backup,
+            label=f"command {os.path.basename(self._spec.backup[0])}",
+            environment=command_environment(self._spec),
+            stall_seconds=self._context.limits.stall_seconds,
+        )
+        for block in blocks:
+            watch.check()
+            yield block
+
+
+def restore_command(reader: PointReader, spec: CommandSpec, *, stall_seconds: float, watch: Watch) -> Entry:
+    """Feed the point's one stream to ``spec.restore``. The program sees the end of its input only after every chunk
+    was authenticated; the last block is held back until the whole digest matched."""
+    if not spec.restore:
+        raise UsageError("this command source names no restore command", hint="restore to a folder instead")
+    entry = reader.find(spec.name.encode())
+    if entry is None:
+        raise UsageError(f"the point holds no stream named {spec.name!r}")
+
+    def blocks() -> Iterator[bytes | memoryview]:
+        held: bytes | memoryview = b""
+        for block in reader.content(entry):
+            watch.check()
+            yield held
+            held = block
+        yield held
+
+    feed(
+        spec.restore,
+        blocks(),
+        label=f"command {os.path.basename(spec.restore[0])}",
+        environment=command_environment(spec),
+        stall_seconds=stall_seconds,
+    )
+    return entry
+
+
+def command_environment(spec: CommandSpec) -> dict[str, str]:
+    """This process's environment and the lines NAME=value of ``environment_file``, which never leave this host."""
+    environment = dict(os.environ)
+    if not spec.environment_file:
+        return environment
+    try:
+        with open(spec.environment_file, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as bad:
+        raise SourceUnreadable(f"{spec.environment_file}: {bad}", where=spec.environment_file) from bad
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            where = f"{spec.environment_file}:{number}"
+            raise SourceUnreadable(f"{where}: not a line NAME=value", where=where)
+        environment[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return environment
+
+
+def _on_path(program: str) -> bool:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)

@@ -1,0 +1,209 @@
+"""Directory trees.
+
+Owns the order of work: walk, tell the kinds apart, read what changed, keep what did not. Everything a restore needs is
+in the entries: content, mode, owner, times, links, holes, extended attributes, ACLs, fifos and devices.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat as modes
+from functools import lru_cache
+
+from msgspec.structs import replace
+
+from drbackup.errors import DrbackupError, SourceUnreadable
+from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.vault.tree import Entry, EntryKind
+from drbackup.vault.writer import PointWriter
+from drbackup.wire.specs import FilesSpec
+from drbackup_agent.cache import FileCache
+from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
+from drbackup_agent.sources.canary_file import CANARY_NAME, write_canary
+from drbackup_agent.sources.files_read import Reading, Xattrs, read_file, read_xattrs
+from drbackup_agent.sources.files_walk import Excluded, Found, Walk, top_paths, unreadable
+
+_KINDS = {
+    modes.S_IFREG: EntryKind.FILE,
+    modes.S_IFDIR: EntryKind.DIR,
+    modes.S_IFLNK: EntryKind.SYMLINK,
+    modes.S_IFIFO: EntryKind.FIFO,
+    modes.S_IFCHR: EntryKind.CHAR,
+    modes.S_IFBLK: EntryKind.BLOCK,
+    modes.S_IFSOCK: EntryKind.SOCKET,
+}
+
+
+class FilesSource:
+    """Copies the trees at ``spec.paths`` (see :class:`~drbackup_agent.sources.base.Source`)."""
+
+    kind = SourceKind.FILES.value
+
+    def __init__(self, spec: FilesSpec, context: SourceContext) -> None:
+        self._spec = spec
+        self._context = context
+        self._tops: list[bytes] = []
+        self._pin = Pin(0)
+        self._canary_ns = 0
+        self._canary_note = ""
+        self._cache: FileCache | None = None
+        self._first_links: dict[tuple[int, int], bytes] = {}
+        self._files = self._bytes = 0
+
+    # --- the Source protocol -------------------------------------------------------------------------------------
+
+    def preflight(self) -> dict[str, str]:
+        lines = {}
+        for path in self._spec.paths:
+            try:
+                top_paths([path])
+                if os.path.isdir(path):
+                    os.listdir(path)
+                elif not os.access(path, os.R_OK):
+                    raise SourceUnreadable(f"{path}: can't be read")
+            except (DrbackupError, OSError) as bad:
+                lines[f"path {path}"] = f"failed: {bad}"
+            else:
+                lines[f"path {path}"] = "ok: readable"
+        if os.geteuid() != 0:
+            lines["account"] = "ok: not root, so every file must be readable to this account"
+        return lines
+
+    def pin(self) -> Pin:
+        self._tops = top_paths(self._spec.paths)
+        for top in self._tops:
+            try:
+                os.stat(b"/" + top, follow_symlinks=False)
+            except OSError as bad:
+                raise unreadable(top, bad) from bad
+        now = self._context.clock_ns()
+        if self._spec.canary:
+            self._canary_note = write_canary(self._spec.paths[0], now)
+            self._canary_ns = 0 if self._canary_note else now
+        self._pin = Pin(self._context.clock_ns())
+        return self._pin
+
+    def copy(self, writer: PointWriter, watch: Watch) -> SourceFacts:
+        if self._canary_note:
+            watch.note(self._canary_note)
+        context = self._context
+        self._cache = FileCache(context.state_folder, context.label, context.mark, begun_ns=self._pin.pinned_ns)
+        if context.use_cache:
+            self._cache.load()
+        excluded = Excluded(self._spec.exclude)
+        for found in Walk(self._tops, excluded or None, self._spec.one_filesystem, watch):
+            self._one(found, writer, watch)
+        return SourceFacts(
+            pinned_ns=self._pin.pinned_ns,
+            kind=self.kind,
+            tool="files",
+            canary_ns=self._canary_ns,
+            notes=watch.notes,
+        )
+
+    def substance(self) -> Substance:
+        return Substance(self._files, self._bytes, "files")
+
+    def remember(self) -> None:
+        if self._cache is not None:
+            self._cache.save()
+
+    def close(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+    # --- one path ------------------------------------------------------------------------------------------------
+
+    def _one(self, found: Found, writer: PointWriter, watch: Watch) -> None:
+        kind = _KINDS[modes.S_IFMT(found.stat.st_mode)]
+        try:
+            if kind == EntryKind.FILE:
+                self._file(found, writer, watch)
+            elif kind == EntryKind.DIR:
+                writer.add(entry_of(found.path, kind, found.stat, read_xattrs(found.handle)))
+            else:
+                self._special(found, kind, writer, watch)
+        except FileNotFoundError:
+            watch.note(f"{shown(found.path)}: vanished while the tree was walked")
+        except OSError as bad:
+            raise unreadable(found.path, bad) from bad
+
+    def _file(self, found: Found, writer: PointWriter, watch: Watch) -> None:
+        linked = found.stat.st_nlink > 1
+        if linked and self._add_link(found, writer):
+            return
+        cache = self._cache
+        assert cache is not None
+        row = cache.find(found.path, found.stat)
+        if row is not None:
+            size = sum(extent.length for extent in row.extents)
+            reading = Reading(found.stat, row.xattrs, writer.keep(row.extents, size, row.digest), row.holes)
+        else:
+            fresh = read_file(found, writer, watch, self._context.limits.read_retries)
+            if fresh is None:
+                watch.note(f"{shown(found.path)}: vanished or was replaced before it could be read")
+                return
+            reading = fresh
+        self._add_file(found, reading, writer)
+        cache.remember(found.path, reading.stat, reading.xattrs, reading.content, reading.holes)
+        if linked:
+            self._first_links[(reading.stat.st_dev, reading.stat.st_ino)] = found.path
+
+    def _add_file(self, found: Found, reading: Reading, writer: PointWriter) -> None:
+        entry = entry_of(found.path, EntryKind.FILE, reading.stat, reading.xattrs)
+        writer.add(replace(entry, size=reading.stat.st_size, holes=reading.holes), reading.content)
+        if not (self._canary_ns and found.name == CANARY_NAME):
+            self._files += 1
+            self._bytes += reading.stat.st_size
+
+    def _add_link(self, found: Found, writer: PointWriter) -> bool:
+        first = self._first_links.get((found.stat.st_dev, found.stat.st_ino))
+        if first is not None:
+            writer.add(replace(entry_of(found.path, EntryKind.HARDLINK, found.stat, ()), target=first))
+        return first is not None
+
+    def _special(self, found: Found, kind: EntryKind, writer: PointWriter, watch: Watch) -> None:
+        xattrs = read_xattrs(b"/proc/self/fd/%d/%s" % (found.parent, found.name))
+        entry = entry_of(found.path, kind, found.stat, xattrs)
+        if kind == EntryKind.SYMLINK:
+            entry = replace(entry, target=os.readlink(found.name, dir_fd=found.parent))
+        elif kind in (EntryKind.CHAR, EntryKind.BLOCK):
+            entry = replace(entry, device=(os.major(found.stat.st_rdev), os.minor(found.stat.st_rdev)))
+        elif kind == EntryKind.SOCKET:
+            watch.note(f"{shown(found.path)}: a socket; its name is kept, a program must make it again")
+        writer.add(entry)
+
+
+def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs) -> Entry:
+    """The entry of a path without what only its kind has."""
+    return Entry(
+        path=path,
+        kind=kind,
+        mode=modes.S_IMODE(stat.st_mode),
+        uid=stat.st_uid,
+        gid=stat.st_gid,
+        user=_user(stat.st_uid),
+        group=_group(stat.st_gid),
+        mtime_ns=stat.st_mtime_ns,
+        atime_ns=stat.st_atime_ns,
+        xattrs=xattrs,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""

@@ -1,0 +1,201 @@
+"""Walking directory trees safely: by directory handles, in the tree's order, on bytes.
+
+Every step is relative to an open directory and never follows a symbolic link, so nobody can lead the walk elsewhere by
+renaming things while it runs. Names are bytes from the kernel; nothing is decoded except to match an exclusion.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat as modes
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from drbackup.errors import SourceUnreadable
+from drbackup_agent.sources.base import Watch, shown
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Found:
+    """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on."""
+
+    path: bytes  # in the tree: absolute without the leading slash
+    parent: int
+    name: bytes
+    stat: os.stat_result
+    ancestor: bool = False  # a folder above the source's paths: only its own facts are copied
+    handle: int = -1  # a folder's own open handle
+
+
+class Excluded:
+    """Globs on a name, or, when they contain a slash, on the whole absolute path."""
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        plain = [each.rstrip("/") for each in globs]
+        self._names = _joined([each for each in plain if "/" not in each])
+        self._paths = _joined([each.removesuffix("/**") for each in plain if "/" in each])
+
+    def __call__(self, path: bytes, name: bytes) -> bool:
+        if self._names and self._names.match(os.fsdecode(name)):
+            return True
+        return bool(self._paths and self._paths.match("/" + os.fsdecode(path)))
+
+    def __bool__(self) -> bool:
+        return bool(self._names or self._paths)
+
+
+def _joined(globs: list[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(fnmatch.translate(each) for each in globs)) if globs else None
+
+
+def top_paths(paths: Sequence[str]) -> list[bytes]:
+    """The paths as tree paths, in tree order, without doubles and without those inside another.
+
+    Raises :class:`SourceUnreadable` when one is not absolute, is missing, or is reached over a symbolic link: copying
+    the link instead of what it leads to would be an empty backup that looks like a good one.
+    """
+    tops: list[bytes] = []
+    for given in paths:
+        plain = os.path.normpath(given)
+        if not os.path.isabs(plain):
+            raise SourceUnreadable(f"{given}: not an absolute path", where=given)
+        plain = "/" + plain.lstrip("/")
+        real = os.path.realpath(plain)
+        if real != plain:
+            raise SourceUnreadable(f"{given} leads over a symbolic link to {real}", where=given, hint=f"name {real}")
+        tops.append(os.fsencode(plain[1:]))
+    kept: list[bytes] = []
+    for top in sorted(set(tops), key=lambda each: each.replace(b"/", b"\0")):
+        if not any(above == b"" or top.startswith(above + b"/") for above in kept):
+            kept.append(top)
+    return kept
+
+
+class Walk:
+    """Yields every path below ``tops``, folders before what they contain. ``exclude`` never applies to the tops."""
+
+    def __init__(
+        self, tops: Sequence[bytes], exclude: Callable[[bytes, bytes], bool] | None, one_filesystem: bool, watch: Watch
+    ) -> None:
+        self._tops = tops
+        self._exclude = exclude
+        self._one_filesystem = one_filesystem
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[Found]:
+        shown_above: set[bytes] = set()
+        for top in self._tops:
+            yield from self._top(top, shown_above)
+
+    def _top(self, top: bytes, above: set[bytes]) -> Iterator[Found]:
+        handles = [os.open(b"/", _DIRECTORY)]
+        parts = top.split(b"/") if top else []
+        try:
+            for depth, part in enumerate(parts[:-1], 1):
+                path = b"/".join(parts[:depth])
+                found = _look(handles[-1], part, path)
+                handles.append(_open_folder(handles[-1], part, path))
+                if path not in above:
+                    above.add(path)
+                    found.ancestor, found.handle = True, handles[-1]
+                    yield found
+            if not parts:
+                yield from self._inside(os.dup(handles[0]), b"", os.fstat(handles[0]).st_dev)
+                return
+            found = _look(handles[-1], parts[-1], top)
+            if modes.S_ISDIR(found.stat.st_mode):
+                found.handle = _open_folder(handles[-1], parts[-1], top)
+                try:
+                    yield found
+                    inside = os.dup(found.handle)
+                finally:
+                    os.close(found.handle)
+                yield from self._inside(inside, top, found.stat.st_dev)
+            else:
+                yield found
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    def _inside(self, handle: int, path: bytes, device: int) -> Iterator[Found]:
+        """Everything below an open folder; takes the handle over."""
+        levels = [(handle, path, iter(_names(handle, path)))]
+        try:
+            while levels:
+                handle, path, names = levels[-1]
+                name = next(names, None)
+                if name is None:
+                    os.close(levels.pop()[0])
+                    continue
+                below = path + b"/" + name if path else name
+                if self._exclude and self._exclude(below, name):
+                    continue
+                found = self._visit(handle, name, below)
+                if found is None:
+                    continue
+                if found.handle < 0:
+                    yield found
+                    continue
+                levels.append((found.handle, below, iter(())))  # owned from here on, whatever happens
+                yield found
+                if self._one_filesystem and found.stat.st_dev != device:
+                    self._watch.note(f"{shown(below)}: another filesystem, not entered")
+                else:
+                    levels[-1] = (found.handle, below, iter(_names(found.handle, below)))
+        finally:
+            for handle, _, _ in levels:
+                os.close(handle)
+
+    def _visit(self, parent: int, name: bytes, path: bytes) -> Found | None:
+        """Look at one name; a folder is opened. None when it vanished."""
+        self._watch.check()
+        try:
+            found = _look(parent, name, path)
+            if modes.S_ISDIR(found.stat.st_mode):
+                found.handle = _open_folder(parent, name, path)
+                found.stat = os.fstat(found.handle)
+        except SourceUnreadable as bad:
+            if isinstance(bad.__cause__, FileNotFoundError):
+                self._watch.note(f"{shown(path)}: vanished while the tree was walked")
+                return None
+            raise
+        return found
+
+
+def _look(parent: int, name: bytes, path: bytes) -> Found:
+    try:
+        return Found(path, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+    except OSError as bad:
+        raise unreadable(path, bad) from bad
+
+
+def _open_folder(parent: int, name: bytes, path: bytes) -> int:
+    try:
+        return open_quietly(name, _DIRECTORY, parent)
+    except OSError as bad:
+        raise unreadable(path, bad) from bad
+
+
+def _names(handle: int, path: bytes) -> list[bytes]:
+    # Over /proc because only a bytes path makes listdir return bytes: a name need not be text in any encoding.
+    try:
+        return sorted(os.listdir(b"/proc/self/fd/%d" % handle))
+    except OSError as bad:
+        raise unreadable(path, bad) from bad
+
+
+def open_quietly(name: bytes, flags: int, parent: int) -> int:
+    """Open without touching the access time where the kernel lets us (owner or root)."""
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=parent)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=parent)
+
+
+def unreadable(path: bytes, bad: OSError) -> SourceUnreadable:
+    """The error for a path that must not be skipped."""
+    return SourceUnreadable(f"/{shown(path)}: {bad.strerror}", where="/" + shown(path))

@@ -1,0 +1,211 @@
+"""Running other programs and believing none of them.
+
+A program is an argv list, never a shell line. Its exit code is always looked at, its last words on stderr are kept and
+masked, and it is killed with its whole process group when it moves no bytes for the stall time or when we leave early.
+An output that ended is not a success: only exit code 0 after the end of the output is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from drbackup.errors import ToolFailed, ToolMissing
+
+BLOCK = 1 << 20
+TAIL = 8 << 10
+_KILL_AFTER = 3.0
+_PIPE_SIZE = 1 << 20
+_SECRET = re.compile(
+    r"(?i)(\b[\w-]*(?:password|passwd|pwd|secret|token|api[-_]?key)\b\s*[=:]\s*)('[^']*'|\"[^\"]*\"|\S+)"
+)
+_USERINFO = re.compile(r"(\w+://[^\s:/@]+):[^\s@]+@")
+
+
+def masked(text: str) -> str:
+    """``text`` with what looks like a password replaced by ``***``."""
+    return _USERINFO.sub(r"\1:***@", _SECRET.sub(r"\1***", text))
+
+
+class Child:
+    """One running program. Reads its stdout, writes its stdin; every wait is bounded by ``stall_seconds`` (0: none).
+
+    ``label`` stands in every message: what was being done, for whom. Leaving the ``with`` block kills what still runs.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        label: str,
+        environment: Mapping[str, str] | None = None,
+        stall_seconds: float = 0,
+        pipes: str = "out",
+    ) -> None:
+        """``pipes``: "out" (we read), "in" (we write, its stdout is dropped) or "both"."""
+        self.label = label
+        self._name = os.path.basename(argv[0])
+        self._stall = stall_seconds
+        self._tail = b""
+        self._ended = False
+        try:
+            self.process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE if pipes in ("in", "both") else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes in ("out", "both") else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=None if environment is None else dict(environment),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as missing:
+            raise ToolMissing(f"{label}: can't start {argv[0]}: {missing.strerror}", where=argv[0]) from missing
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                _widen(pipe.fileno())
+        self._listener = threading.Thread(target=self._listen, name=f"stderr-{self._name}", daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    def read(self, size: int = BLOCK) -> bytes:
+        """Up to ``size`` bytes of stdout, empty at its end. Raises :class:`ToolFailed` on a stall."""
+        assert self.process.stdout is not None
+        handle = self.process.stdout.fileno()
+        while True:
+            try:
+                return os.read(handle, size)
+            except BlockingIOError:
+                self._wait_for(handle, select.POLLIN)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """All of ``data`` to stdin. Raises :class:`ToolFailed` on a stall or when the program is gone."""
+        assert self.process.stdin is not None
+        handle = self.process.stdin.fileno()
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(handle, left) :]
+            except BlockingIOError:
+                self._wait_for(handle, select.POLLOUT)
+            except BrokenPipeError:
+                self.finish()  # raises with its own words if it failed
+                raise ToolFailed(f"{self.label}: {self._name} stopped reading before the end") from None
+
+    def close_input(self) -> None:
+        """No more stdin."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def finish(self) -> None:
+        """Wait for the end. Raises :class:`ToolFailed` unless the exit code is 0."""
+        try:
+            code = self.process.wait(self._stall or None)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ToolFailed(f"{self.label}: {self._name} ended its output but not itself; killed") from None
+        self._ended = True
+        self._listener.join(_KILL_AFTER)
+        if code:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            words = self.last_words or "it said nothing on stderr"
+            raise ToolFailed(f"{self.label}: {self._name} {how}: {words}", where=self.label)
+
+    def kill(self) -> None:
+        """End the program and all it started; safe at any time."""
+        if not self._ended:
+            self._ended = True
+            _end_group(self.process)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def last_words(self) -> str:
+        """The end of stderr, masked, one line."""
+        text = self._tail.decode("utf-8", "replace")
+        return masked(" | ".join(line.strip() for line in text.splitlines() if line.strip()))[-2000:]
+
+    def _wait_for(self, handle: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(handle, event)
+        if not poll.poll(self._stall * 1000 if self._stall else None):
+            words = self.last_words
+            self.kill()
+            raise ToolFailed(
+                f"{self.label}: {self._name} moved no bytes for {self._stall:g} s; killed. {words}".strip()
+            )
+
+    def _listen(self) -> None:
+        # Drained all the time: a program that fills its stderr pipe would stand still.
+        assert self.process.stderr is not None
+        with self.process.stderr as pipe:
+            while block := pipe.read(4096):
+                self._tail = (self._tail + block)[-TAIL:]
+
+
+def stream(
+    argv: Sequence[str], *, label: str, environment: Mapping[str, str] | None = None, stall_seconds: float = 0
+) -> Iterator[bytes]:
+    """A program's stdout in blocks. Raises :class:`ToolFailed` at the end unless it ended well."""
+    with Child(argv, label=label, environment=environment, stall_seconds=stall_seconds) as child:
+        while block := child.read():
+            yield block
+        child.finish()
+
+
+def output(
+    argv: Sequence[str], *, label: str, environment: Mapping[str, str] | None = None, stall_seconds: float = 60
+) -> bytes:
+    """A short program's whole stdout."""
+    return b"".join(stream(argv, label=label, environment=environment, stall_seconds=stall_seconds))
+
+
+def feed(
+    argv: Sequence[str],
+    blocks: Iterable[bytes | memoryview],
+    *,
+    label: str,
+    environment: Mapping[str, str] | None = None,
+    stall_seconds: float = 0,
+) -> None:
+    """Give ``blocks`` to a program's stdin. Returns when it has ended well."""
+    with Child(argv, label=label, environment=environment, stall_seconds=stall_seconds, pipes="in") as child:
+        for block in blocks:
+            child.write(block)
+        child.close_input()
+        child.finish()
+
+
+def _widen(handle: int) -> None:
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        return  # the user's pipe budget is used up; the usual 64 KiB work too
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            try:
+                os.killpg(process.pid, sign)
+            except ProcessLookupError:
+                break
+            until = time.monotonic() + _KILL_AFTER
+            while process.poll() is None and time.monotonic() < until:
+                time.sleep(0.01)
+    process.wait()

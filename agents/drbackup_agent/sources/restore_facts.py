@@ -1,0 +1,102 @@
+"""Owner, mode, extended attributes, ACLs and times of restored things.
+
+Order matters: a change of owner clears set-uid bits and capabilities, so owner goes first, then mode, then attributes
+(an ACL carries the group bits), then times, which all of the others would touch.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+from functools import lru_cache
+
+from drbackup.vault.tree import Entry, EntryKind
+from drbackup_agent.sources.base import Watch, shown
+
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_REFUSED = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
+Place = int | tuple[int, bytes]  # an open handle, or (handle of the directory, name) that is not followed
+
+
+def apply_facts(place: Place, entry: Entry, watch: Watch) -> None:
+    """Make a restored thing be what its entry says. What this account or filesystem can't do is noted, not hidden.
+
+    Raises ``OSError`` only for what must work.
+    """
+    owned = _give(place, entry)
+    if not owned:
+        watch.note("owners were not set: the agent does not run as root here")
+    if entry.kind != EntryKind.SYMLINK:
+        # Without the right owner a set-uid program would become a set-uid program of somebody else.
+        mode = entry.mode if owned else entry.mode & 0o1777
+        if isinstance(place, int):
+            os.fchmod(place, mode)
+        else:
+            os.chmod(place[1], mode, dir_fd=place[0])
+    _set_xattrs(place, entry, watch)
+    times = (entry.atime_ns, entry.mtime_ns)
+    if isinstance(place, int):
+        os.utime(place, ns=times)
+    else:
+        os.utime(place[1], ns=times, dir_fd=place[0], follow_symlinks=False)
+
+
+def _give(place: Place, entry: Entry) -> bool:
+    uid, gid = owner_here(entry)
+    if os.geteuid() != 0:
+        return (uid, gid) == (os.geteuid(), os.getegid())
+    if isinstance(place, int):
+        os.fchown(place, uid, gid)
+    else:
+        os.chown(place[1], uid, gid, dir_fd=place[0], follow_symlinks=False)
+    return True
+
+
+def owner_here(entry: Entry) -> tuple[int, int]:
+    """(uid, gid) on this host: by name where the name exists here, else by number."""
+    uid, gid = _uid(entry.user), _gid(entry.group)
+    return entry.uid if uid is None else uid, entry.gid if gid is None else gid
+
+
+def _set_xattrs(place: Place, entry: Entry, watch: Watch) -> None:
+    where: int | bytes = place if isinstance(place, int) else b"/proc/self/fd/%d/%s" % place
+    follow = isinstance(place, int)
+    wanted = {os.fsdecode(name) for name, _ in entry.xattrs}
+    if entry.kind != EntryKind.SYMLINK:
+        for name in _ACLS:
+            if name not in wanted:
+                _drop(where, name, follow)  # inherited from the target folder's default ACL
+    for raw, value in entry.xattrs:
+        name = os.fsdecode(raw)
+        try:
+            os.setxattr(where, name, value, follow_symlinks=follow)
+        except OSError as bad:
+            if bad.errno not in _REFUSED:
+                raise
+            watch.note(f"{shown(entry.path)}: the attribute {name} could not be set: {bad.strerror}")
+
+
+def _drop(where: int | bytes, name: str, follow: bool) -> None:
+    try:
+        os.removexattr(where, name, follow_symlinks=follow)
+    except OSError as bad:
+        if bad.errno not in (errno.ENODATA, *_REFUSED):
+            raise
+
+
+@lru_cache(maxsize=4096)
+def _uid(user: str) -> int | None:
+    try:
+        return pwd.getpwnam(user).pw_uid if user else None
+    except KeyError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _gid(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid if group else None
+    except KeyError:
+        return None
