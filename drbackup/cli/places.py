@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime
 
 from drbackup.cli.context import CliContext
+from drbackup.controller.restoring import choose_point, locate
 from drbackup.errors import DrbackupError, UsageError, VaultMissing
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
 from drbackup.vault.direct import StoreFetch
 from drbackup.vault.reader import PointReader
-from drbackup.vault.record import read_record, unseal
 
 
 def split_place(context: CliContext, place: str) -> tuple[str, str]:
@@ -62,19 +63,43 @@ def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bo
     return list(found.values())
 
 
+def find_point(context: CliContext, word: str, at: str = "") -> Point:
+    """The point an operator means: an id, the beginning of one, or SYSTEM/SOURCE for its newest or the one of ``at``.
+
+    ``at``: ``latest`` or an ISO time, read in the inventory's zone when it names none. Raises
+    :class:`~drbackup.errors.PointMissing` and :class:`UsageError`.
+    """
+    catalog = context.installation().catalog
+    if "/" not in word:
+        if at:
+            raise UsageError("--at goes with SYSTEM/SOURCE: a point's id says already which one it is")
+        return catalog.points.get(word)
+    system, source = split_place(context, word)
+    return choose_point(catalog, system, source, _moment(context, at) or "latest")
+
+
+def _moment(context: CliContext, at: str) -> str:
+    """``at`` with its zone said."""
+    if at in {"", "latest"}:
+        return at
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError as bad:
+        raise UsageError(f"not a time: {at!r}", hint="write it like 2026-11-23T14:00, or latest") from bad
+    return (when if when.tzinfo else when.replace(tzinfo=context.zone())).isoformat()
+
+
 def open_reader(context: CliContext, point: Point) -> PointReader:
     """A reader of ``point``'s tree with the catalog key, from the first of its stores that has a sound record.
 
     Raises the last store's error when none has, :class:`VaultMissing` when the point lies in no known store.
     """
     installation = context.installation()
-    failure: DrbackupError | None = None
+    failure: DrbackupError = VaultMissing(f"point {point.short} lies in no store of the inventory")
     for name in point.copies:
         try:
-            store = installation.store(name)
-            record = read_record(store, point.name, installation.vault(name).evidence_key)
-            sealed = unseal(record, installation.keyring)
-            return PointReader(StoreFetch(store), installation.keyring, point.domain, sealed.root)
+            found = locate(installation, point, name)
+            return PointReader(StoreFetch(found.store), installation.keyring, point.domain, found.sealed.root)
         except DrbackupError as problem:
             failure = problem  # the other copy may do; only when all fail is it said
-    raise failure or VaultMissing(f"point {point.short} lies in no store of the inventory")
+    raise failure

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.cli.places import open_reader, split_place
+from drbackup.cli.places import find_point, open_reader, split_place
 from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
@@ -123,15 +123,6 @@ def hold(context: CliContext, point: str, reason: str | None, release: bool) -> 
     context.installation().catalog.points.hold(found.id, reason or "")
     text = _("{point} is held: {reason}") if reason else _("{point} is released")
     context.show({"point": found.id, "held": reason or ""}, Text(text.format(point=found.short, reason=reason)))
-
-
-def find_point(context: CliContext, word: str) -> Point:
-    """The point an operator means: an id, the beginning of one, or SYSTEM/SOURCE for its newest."""
-    catalog = context.installation().catalog
-    if "/" in word:
-        system, source = split_place(context, word)
-        return catalog.points.get("latest", system=system, source=source)
-    return catalog.points.get(word)
 
 
 def entries_of(context: CliContext, point: Point, path: str) -> Iterator[Entry]:

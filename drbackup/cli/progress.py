@@ -5,6 +5,7 @@ Progress never touches stdout, and never decides anything.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -96,3 +97,17 @@ class Bars:
             line = Text("✓ " if good else "✗ ", style="bold green" if good else "bold red")
             line.append(what, style="bold").append(f"  {result}", style="none").append(f"  {took}", style="dim")
             console.print(line, soft_wrap=True)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that is set when an interrupt leaves the block: sessions then end cleanly; the interrupt goes on.
+
+    The work itself runs in the calling thread, which the interrupt has left already; the event is for its helpers.
+    """
+    stop = threading.Event()
+    try:
+        yield stop
+    except BaseException:
+        stop.set()
+        raise
