@@ -20,7 +20,7 @@ _PATTERNS = (
     # password=…, PGPASSWORD: '…', secret_key = …
     (
         re.compile(
-            r"([\w-]*(?:passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key)[\w-]*\s*[=:]\s*)"
+            r"([\w-]*(?:passw(?:or)?d|passphrase|secret|token|(?:api|access|private)[_-]?key)[\w-]*\s*[=:]\s*)"
             r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&]+)",
             re.IGNORECASE,
         ),
