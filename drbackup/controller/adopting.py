@@ -67,6 +67,7 @@ def point_of(record: Record, sealed: Sealed, name: tuple[str, str], copies: tupl
         pinned_at=_instant(record.pinned_ns),
         committed_at=_instant(record.committed_ns),
         totals=sealed.totals,
+        rung_at=_instant(record.committed_ns),
         group=record.group,
         copies=copies,
     )
