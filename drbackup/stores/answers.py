@@ -5,7 +5,9 @@ One table for both sides: the controller's :mod:`drbackup.stores.s3` and the age
 
 from __future__ import annotations
 
+import email.utils
 import re
+import time
 
 from drbackup.errors import (
     DrbackupError,
@@ -42,6 +44,7 @@ _PASSING_CODES = {
 _MANGLED_CODES = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 _CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
 _CLOCK_HINT = "this host's clock and the store's differ too much: set up NTP, then run again"
+_CLOCK_LIMIT = 300.0  # seconds: servers refuse signatures at 900
 _XML_FIELD = "<{0}>(.*?)</{0}>"
 
 
@@ -79,3 +82,23 @@ def error_for(status: int, code: str, message: str, name: str) -> DrbackupError 
     if status >= 500:
         return TryAgain(StoreUnavailable(f"{name}: the store answers {said}", where=name))
     return StoreRefused(f"{name}: {said}", where=name)
+
+
+def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupError | TryAgain:
+    """The same error, pointing at the clock if it is a refusal and the answer's ``Date`` is far from this host's time.
+
+    Needed because an answer to HEAD has no document that could name the reason.
+    """
+    if not isinstance(error, StoreRefused) or not date:
+        return error
+    try:
+        apart = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return error
+    if abs(apart) > _CLOCK_LIMIT:
+        return StoreRefused(
+            f"{error.message}; the store's clock is {apart:+.0f} s from this host's",
+            where=error.where,
+            hint=_CLOCK_HINT,
+        )
+    return error

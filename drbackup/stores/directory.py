@@ -29,12 +29,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DirectoryStore:
-    """A store below ``path``. The folder itself is made by the first :meth:`put` if its parent exists; where not even
-    the parent is there (an unmounted disk), everything raises StoreUnavailable."""
+    """A store below ``path``. The folder itself is made by the first :meth:`put`, but only below ``within`` (its parent
+    unless given): where that is not there, a disk is not mounted, and everything raises StoreUnavailable."""
 
-    def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
+    def __init__(self, name: str, path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> None:
         self.name = name
         self.path = Path(path)
+        self.within = self.path.parent if within is None else Path(within)
         self._durable: set[str] = set()  # folders whose entry in their parent this process has synced
 
     def put(self, name: str, data: bytes | memoryview) -> None:
@@ -150,13 +151,7 @@ class DirectoryStore:
     def _make_folder(self, parents: Sequence[str], name: str) -> Iterator[int]:
         """The same, making what is missing. Every folder's entry in its parent is synced once per process, because
         the folder may have been made a moment ago by a process that died before its own sync."""
-        if not self.path.is_dir():
-            if not self.path.parent.is_dir():
-                raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?")
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(0o750)
-            with _opened(self.path.parent, _FOLDER & ~os.O_NOFOLLOW, None) as parent:
-                os.fsync(parent)
+        self._make_root()
         with contextlib.ExitStack() as stack:
             current = stack.enter_context(_opened(self.path, _FOLDER & ~os.O_NOFOLLOW, None))
             reached = ""
@@ -174,14 +169,28 @@ class DirectoryStore:
                 current = stack.enter_context(_opened(part, _FOLDER, current))
             yield current
 
+    def _require_mounted(self) -> None:
+        if not self.path.is_dir() and not self.within.is_dir():
+            raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?")
+
+    def _make_root(self) -> None:
+        if self.path.is_dir():
+            return
+        self._require_mounted()
+        steps = [self.path, *self.path.parents]
+        for folder in reversed(steps[: steps.index(self.within)]):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(0o750)
+            with _opened(folder.parent, _FOLDER & ~os.O_NOFOLLOW, None) as parent:
+                os.fsync(parent)
+
     @contextlib.contextmanager
     def _faults(self, name: str) -> Iterator[None]:
         """The system's errors as ours; a missing file stays FileNotFoundError for the caller to judge."""
         try:
             yield
         except FileNotFoundError:
-            if not self.path.is_dir() and not self.path.parent.is_dir():
-                raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?") from None
+            self._require_mounted()
             raise
         except OSError as fault:
             raise store_error(fault, self.name, name) from fault

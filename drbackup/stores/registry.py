@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drbackup.errors import PolicyError
@@ -19,7 +19,8 @@ def open_store(name: str, entry: StoreEntry) -> Store:
     Raises PolicyError for an entry of no kind, StoreRefused when an S3 credential is missing.
     """
     if entry.directory is not None:
-        return DirectoryStore(name, os.path.join(str(entry.directory.path), entry.prefix or ""))
+        disk = Path(entry.directory.path)
+        return DirectoryStore(name, disk / entry.prefix, within=disk.parent)
     if entry.s3 is not None:
         return _s3(name, entry)
     raise PolicyError(f"store {name} is neither a directory nor s3")

@@ -10,7 +10,7 @@ from typing import Any
 from botocore import exceptions as boto
 
 from drbackup.errors import StoreRefused, StoreUnavailable
-from drbackup.stores.answers import error_for
+from drbackup.stores.answers import blame_clock, error_for
 from drbackup.stores.patience import TryAgain
 
 _PIECE = 32 * 1024  # small enough that the deadline is looked at often on a slow line
@@ -24,7 +24,9 @@ def faults_as_ours(name: str) -> Iterator[None]:
     except boto.ClientError as refused:
         status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         said = refused.response.get("Error", {})
-        raise error_for(status, str(said.get("Code", "")), str(said.get("Message", "")), name) from refused
+        error = error_for(status, str(said.get("Code", "")), str(said.get("Message", "")), name)
+        date = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        raise blame_clock(error, date) from refused
     except boto.SSLError as fault:
         raise tls_error(fault, name) from fault
     except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as fault:

@@ -20,7 +20,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable
-from drbackup.stores.answers import error_for, read_error
+from drbackup.stores.answers import blame_clock, error_for, read_error
 from drbackup.stores.base import past_the_end
 from drbackup.stores.patience import DEFAULT_PATIENCE, Patience, TryAgain
 
@@ -68,7 +68,7 @@ def put_signed(
         if reported != expected:
             raise ObjectExists(f"{_shown(url)}: the store reports another digest", where=_shown(url))
         if answer.status != 412 and not 200 <= answer.status < 300:
-            raise error_for(answer.status, *read_error(said), _shown(url))
+            raise _refusal(answer, said, url)
 
     patience.run(attempt, len(data))
 
@@ -98,7 +98,7 @@ def get_signed(
         if answer.status == 416 and short_ok:
             return b""
         if answer.status != (206 if asked else 200):
-            raise _refusal(answer.status, data, url)
+            raise _refusal(answer, data, url)
         return data
 
     data = patience.run(attempt, length or 0)
@@ -119,10 +119,10 @@ def send_once(
     return patience.run(attempt, len(data))
 
 
-def _refusal(status: int, body: bytes, url: str) -> Exception:
-    if 200 <= status < 300:
-        return StoreRefused(f"{_shown(url)}: the store does not serve ranges (status {status})", where=_shown(url))
-    return error_for(status, *read_error(body), _shown(url))
+def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Exception:
+    if 200 <= answer.status < 300:
+        return StoreRefused(f"{_shown(url)}: the store does not serve ranges ({answer.status})", where=_shown(url))
+    return blame_clock(error_for(answer.status, *read_error(body), _shown(url)), answer.headers.get("Date"))
 
 
 def _ask(

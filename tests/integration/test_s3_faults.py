@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import logging
 import socket
@@ -132,6 +133,15 @@ def test_a_wrong_clock_is_named(store: S3Store, proxy: FaultyProxy) -> None:
     with pytest.raises(StoreRefused, match="RequestTimeTooSkewed") as caught:
         store.put(NAME, BODY)
     assert "clock" in caught.value.hint
+
+
+def test_an_hour_off_is_named_even_where_the_server_gives_no_reason(store: S3Store, proxy: FaultyProxy) -> None:
+    hour_ago = email.utils.formatdate(time.time() - 3600, usegmt=True)
+    proxy.faults.append(Fault(times=10, status=403, headers=(("Date", hour_ago),)))
+    for ask in (lambda: store.stat("v1/x"), lambda: put_signed(*sign(store), BODY, patience=QUICK)):
+        with pytest.raises(StoreRefused, match=r"-3[56]\d\d s") as caught:
+            ask()
+        assert "clock" in caught.value.hint
 
 
 def test_a_wrong_credential_is_refused_by_the_real_server(s3_server: S3Server) -> None:
