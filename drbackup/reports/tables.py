@@ -20,7 +20,7 @@ from drbackup.reports.status import RUNG_STYLES, rung_word
 from drbackup.reports.words import _
 from drbackup.vault.tree import Entry, EntryKind
 
-_VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
+VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
 _LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, block device, socket
 
 
@@ -255,12 +255,28 @@ def drills_table(drills: Iterable[Drill], view: View) -> Table:
             drill.kind,
             local(drill.started_at, view.zone),
             age(drill.started_at, view.now),
-            Text(verdict_word(drill.verdict), style=_VERDICT_STYLES.get(drill.verdict, "cyan")),
+            Text(verdict_word(drill.verdict), style=VERDICT_STYLES.get(drill.verdict, "cyan")),
             _seconds(drill.rto_seconds),
             _seconds(drill.rpo_seconds),
             drill.host,
         )
     return table
+
+
+def drill_facts(drill: Drill, view: View) -> list[tuple[str, str]]:
+    """Everything the catalog knows of one drill, for reading."""
+    return [
+        (_("Drill"), drill.id),
+        (_("System"), drill.system),
+        (_("Kind"), drill.kind),
+        (_("Verdict"), verdict_word(drill.verdict)),
+        (_("Started"), f"{local(drill.started_at, view.zone)}, {age(drill.started_at, view.now)}"),
+        ("RTO", _seconds(drill.rto_seconds)),
+        ("RPO", _seconds(drill.rpo_seconds)),
+        (_("Host"), drill.host),
+        (_("Points"), ", ".join(point[:12] for point in drill.points)),
+        (_("Findings"), "\n".join(drill.findings) or "-"),
+    ]
 
 
 def _seconds(value: float | None) -> str:

@@ -1,0 +1,227 @@
+"""``drbackup drill``: prove that points can be restored; look at what was proven."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.places import did_you_mean, split_place
+from drbackup.cli.progress import Bars, stopping
+from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.drills import DrillOutcome, run_drill
+from drbackup.controller.evidence import find
+from drbackup.controller.statement import CheckOutcome, decode
+from drbackup.errors import DrillFailed, UsageError
+from drbackup.model.verdict import JudgedCheck, Reason, Rule
+from drbackup.reports.drill_report import write_report
+from drbackup.reports.figures import span
+from drbackup.reports.tables import (
+    VERDICT_STYLES,
+    View,
+    drill_document,
+    drill_facts,
+    drills_table,
+    facts_table,
+    plain_table,
+    verdict_word,
+)
+from drbackup.reports.wording import RULES
+from drbackup.reports.words import _, language
+from drbackup.wire.messages import Note, Progress
+
+
+@click.group()
+def drill() -> None:
+    """Prove that recovery points can be restored, on the drill host, from the store alone."""
+
+
+@drill.command()
+@click.argument("systems", metavar="[SYSTEM]…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every system whose policy asks for a drill.")
+@click.option("--point", "choice", default="", metavar="latest|ID|TIME", help="Another point than the newest.")
+@click.option("--store", default="", help="From this copy [drawn by lot].")
+@click.option("--negative", is_flag=True, help="Flip a byte on the way: the drill must find it.")
+@pass_cli
+def run(
+    context: CliContext, systems: tuple[str, ...], everything: bool, choice: str, store: str, negative: bool
+) -> None:
+    """Drill systems now: restore into a sandbox, run the policy's checks, measure RTO and RPO, wipe, sign.
+
+    Exit code 21 unless every drill passed, if need be with conditions.
+    """
+    outcomes: list[DrillOutcome] = []
+    with Bars(context) as bars:
+        for system in _chosen(context, systems, everything=everything):
+            outcomes.append(_drill_one(context, bars, system, (choice, store, negative)))
+    shown: list[RenderableType] = []
+    for outcome in outcomes:
+        shown += _outcome_lines(outcome)
+    context.show({"drills": [_outcome_document(outcome) for outcome in outcomes]}, *shown)
+    failed = [outcome for outcome in outcomes if not outcome.verdict.proves]
+    if failed:
+        words = _("{n} of {all} drills failed: {systems}")
+        names = ", ".join(outcome.system for outcome in failed)
+        raise DrillFailed(words.format(n=len(failed), all=len(outcomes), systems=names))
+
+
+def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) -> list[str]:
+    policies = context.installation().policies.policies
+    if bool(systems) == everything:
+        raise UsageError("name systems, or say --all")
+    for system in systems:
+        if system not in policies:
+            raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
+    return list(systems) or [name for name, policy in policies.items() if policy.drill is not None]
+
+
+def _drill_one(context: CliContext, bars: Bars, system: str, how: tuple[str, str, bool]) -> DrillOutcome:
+    choice, store, negative = how
+    bars.begin(system)
+
+    def progress(news: Progress) -> None:
+        bars.update(system, news.phase, news.done, news.total, 0)
+
+    def note(line: Note) -> None:
+        bars.note(system, line.text, warning=line.level == "warning")
+
+    with stopping() as stop:
+        outcome = run_drill(
+            context.installation(),
+            system,
+            now=context.now,
+            on_progress=progress,
+            on_note=note,
+            point_choice=choice,
+            store=store,
+            negative=negative,
+            stop=stop,
+        )
+    write_report(outcome.evidence)
+    bars.end(system, verdict_word(outcome.verdict), good=outcome.verdict.proves)
+    return outcome
+
+
+@drill.command("list")
+@click.argument("system", required=False, default="")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@pass_cli
+def list_drills(context: CliContext, system: str, limit: int) -> None:
+    """List drills, newest first."""
+    if system:
+        system = split_place(context, system)[0]
+    found = context.installation().catalog.drills.list(system=system, limit=limit)
+    document = {"drills": [drill_document(each) for each in found]}
+    if found:
+        context.show(document, drills_table(found, View(context.now(), context.zone())))
+    else:
+        context.show(document, Text(_("no drills yet: run drbackup drill run"), style="yellow"))
+
+
+@drill.command()
+@click.argument("drill_id", metavar="DRILL|SYSTEM")
+@pass_cli
+def show(context: CliContext, drill_id: str) -> None:
+    """Show one drill: its verdict with all reasons, every check, phases and where its report lies."""
+    found = _find(context, drill_id)
+    lines: list[RenderableType] = [facts_table(drill_facts(found, View(context.now(), context.zone())))]
+    document = drill_document(found)
+    if found.evidence:
+        evidence = find(context.installation().evidence_folder, found.evidence)
+        statement = decode(evidence.statement_path.read_bytes(), evidence.statement_path.name)
+        report = evidence.report_path if evidence.report_path.exists() else write_report(evidence)
+        checks = plain_table("", _("Check"), _("Source"), _("Expected"), _("Seen"), _("Compared"))
+        for each in statement.checks:
+            mark = Text("✓", style="green") if each.passed else Text("✗", style="bold red")
+            compared = str(each.compared) if each.compared else ""
+            checks.add_row(mark, each.kind, _ends(each), each.expected, each.seen, compared)
+        phases = plain_table(_("Phase"), _("Source"), _("Seconds"))
+        for phase in statement.phases:
+            phases.add_row(phase.phase, phase.source, f"{phase.end - phase.begin:.2f}")
+        paths = facts_table([(_("Evidence"), str(evidence.statement_path)), (_("Report"), str(report))])
+        lines += ["", checks, "", phases, "", paths]
+        document |= {"statement": str(evidence.statement_path), "report": str(report)}
+        document["checks"] = [
+            {"number": each.number, "kind": each.kind, "source": each.source, "other": each.other}
+            | {"expected": each.expected, "seen": each.seen, "compared": each.compared, "passed": each.passed}
+            | {"wrong": list(each.wrong), "reason": each.reason}
+            for each in statement.checks
+        ]
+    context.show({"drill": document}, *lines)
+
+
+def _find(context: CliContext, word: str) -> Drill:
+    """A drill by id, by the beginning of one, or the last of a system."""
+    drills = context.installation().catalog.drills
+    if word in context.installation().policies.policies:
+        last = drills.last(word)
+        if last is None:
+            raise UsageError(f"{word} was never drilled", hint=f"drbackup drill run {word}")
+        return last
+    found = [each for each in drills.list() if each.id.startswith(word)]
+    if len(found) != 1 and not any(each.id == word for each in found):
+        raise UsageError(f"{len(found)} drills begin with {word!r}", hint="see: drbackup drill list")
+    return next((each for each in found if each.id == word), found[0])
+
+
+def _ends(check: CheckOutcome) -> str:
+    return f"{check.source} → {check.other}" if check.other else check.source
+
+
+def _outcome_lines(outcome: DrillOutcome) -> list[RenderableType]:
+    head = Text(verdict_word(outcome.verdict), style=VERDICT_STYLES[str(outcome.verdict)])
+    head.append(f"  {outcome.system}", style="bold")
+    for name, length in (("RTO", outcome.rto), ("RPO", outcome.rpo)):
+        head.append(f"  {name} {'-' if length is None else span(_rounded(length))}")
+    good = sum(1 for each in outcome.checks if each.passed)
+    head.append("  " + _("{good} of {all} checks passed").format(good=good, all=len(outcome.checks)))
+    lines: list[RenderableType] = [head]
+    lines += [
+        Text(f"    {_reason(reason)}", style="yellow" if reason.is_condition else "red") for reason in outcome.reasons
+    ]
+    lines += [_check_line(each) for each in outcome.checks if not each.passed]
+    lines.append(Text(f"    {_('report')}: {outcome.report_path}", style="dim"))
+    return lines
+
+
+def _check_line(judged: JudgedCheck) -> Text:
+    check = judged.check
+    line = Text(f"    ✗ {check.kind} {check.source}: {judged.reason}", style="red")
+    for wrong in judged.seen.wrong if judged.seen else ():
+        line.append(f"\n        {wrong}")
+    return line
+
+
+def _reason(reason: Reason) -> str:
+    words = RULES[Rule(reason.rule)]
+    text = words.zh if language() == "zh_CN" else words.en
+    figures = " / ".join(part for part in (reason.seen, reason.promised) if part)
+    return ": ".join(part for part in (text, reason.subject, figures) if part)
+
+
+def _rounded(length: timedelta) -> timedelta:
+    return timedelta(seconds=round(length.total_seconds(), 1))
+
+
+def _outcome_document(outcome: DrillOutcome) -> JsonObject:
+    return {
+        "id": outcome.id,
+        "system": outcome.system,
+        "verdict": str(outcome.verdict),
+        "rto_seconds": outcome.rto.total_seconds() if outcome.rto else None,
+        "rpo_seconds": outcome.rpo.total_seconds() if outcome.rpo else None,
+        "reasons": [
+            {"rule": str(each.rule), "subject": each.subject, "seen": each.seen, "promised": each.promised}
+            for each in outcome.reasons
+        ],
+        "checks": [
+            {"number": each.check.number, "kind": each.check.kind, "source": each.check.source, "passed": each.passed}
+            for each in outcome.checks
+        ],
+        "evidence": outcome.evidence_id,
+        "statement": str(outcome.statement_path),
+        "report": str(outcome.report_path),
+    }
