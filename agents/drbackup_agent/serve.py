@@ -11,8 +11,10 @@ main thread (some sources need signals and thread-local database handles there).
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
 from drbackup.wire.framing import GREETING, FrameStream
 from drbackup.wire.messages import (
@@ -176,10 +179,12 @@ def _preflight_here(state: Path) -> int:
 
 
 def _show_version() -> int:
-    """Also imports all of the agent, so that a bundle that can't work is found when it is deployed, not at night."""
-    from drbackup_agent import jobs
-
-    sys.stdout.write(f"{described()} jobs {jobs.__name__}\n")
+    """Also loads every module of the agent, so that a bundle that can't work is found when it is deployed, not at
+    night by the first drill."""
+    for module in pkgutil.walk_packages(drbackup_agent.__path__, "drbackup_agent."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    sys.stdout.write(f"{described()}\n")
     return 0
 
 

@@ -126,8 +126,7 @@ class Answerer:
         _require(bool(body) == (way == "relay"), f"a pack granted by {way} came the other way")
         if way == "relay":
             _require(len(body) == question.size, f"a pack of {question.size} bytes came as {len(body)}")
-            # Index deltas are named by session and number; data and tree packs by what they hold.
-            if question.kind != "i" and hashlib.sha256(body).digest() != question.pack:
+            if hashlib.sha256(body).digest() != question.pack:
                 raise ObjectCorrupt("a relayed pack does not hash to its name", where=question.pack.hex())
         self._desk.uploaded(
             question.kind, question.pack, question.size, question.places, body if way == "relay" else None
