@@ -6,6 +6,7 @@ One table for both sides: the controller's :mod:`drbackup.stores.s3` and the age
 from __future__ import annotations
 
 import email.utils
+import os
 import re
 import time
 
@@ -102,3 +103,9 @@ def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupEr
             hint=_CLOCK_HINT,
         )
     return error
+
+
+def require_authority(ca_file: str) -> None:
+    """Raise StoreRefused when a certificate authority's file is named but can't be read: no retry will mend that."""
+    if ca_file and not os.access(ca_file, os.R_OK):
+        raise StoreRefused("can't read the file of the store's certificate authority", where=ca_file)

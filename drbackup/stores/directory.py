@@ -77,11 +77,14 @@ class DirectoryStore:
         """Every object below ``prefix``. Hidden files, symbolic links and anything not a plain file are passed over."""
         *parents, start = require_prefix(prefix).split("/")
         above = "".join(f"{part}/" for part in parents)
-        try:
-            with self._faults(prefix), self._folder(parents) as folder:
-                yield from _walk(folder, above, start)
-        except FileNotFoundError:
-            return
+        with contextlib.ExitStack() as stack, self._faults(prefix):
+            try:
+                folder = stack.enter_context(self._folder(parents))
+            except FileNotFoundError:
+                self._require_mounted()
+                return
+            # Not inside the "try": what vanishes further down must never end a list early without a word.
+            yield from _walk(folder, above, start)
 
     def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
         """A folder can't sign: the bytes go through the wire."""
@@ -220,7 +223,8 @@ def _walk(folder: int, above: str, start: str) -> Iterator[Stat]:
         if entry.name.startswith("."):
             continue
         if entry.is_file(follow_symlinks=False):
-            yield _stat(above + entry.name, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
+            with contextlib.suppress(FileNotFoundError):  # collected since the folder was read
+                yield _stat(above + entry.name, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
         elif entry.is_dir(follow_symlinks=False):
             with _opened(entry.name, _FOLDER, folder) as below:
                 yield from _walk(below, f"{above}{entry.name}/", "")

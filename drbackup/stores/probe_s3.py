@@ -6,6 +6,7 @@ They go past :class:`S3Store`'s own methods where those would never send the wro
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import hashlib
 import time
@@ -109,7 +110,7 @@ def _lock_trials(store: S3Store, name: str, when: datetime) -> Iterator[Trial]:
 
     def locked() -> tuple[Kept, str]:
         until = (when + timedelta(seconds=LOCK_SECONDS)).replace(microsecond=0)
-        with faults_as_ours(name):
+        with _faults(name):
             made = client.put_object(
                 Bucket=bucket, Key=key, Body=first, ChecksumSHA256=_base64(first),
                 ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until,
@@ -117,7 +118,7 @@ def _lock_trials(store: S3Store, name: str, when: datetime) -> Iterator[Trial]:
         if not made.get("VersionId"):
             return "no", f"{NOT_VERSIONED}, so it can hold no locks"
         version.append(made["VersionId"])
-        with faults_as_ours(name):
+        with _faults(name):
             found = client.get_object_retention(Bucket=bucket, Key=key, VersionId=version[0])["Retention"]
         kept = found.get("Mode") == "COMPLIANCE" and abs(found["RetainUntilDate"] - until) < timedelta(seconds=2)
         return ("yes", "") if kept else ("no", f"the store says {found}")
@@ -139,7 +140,7 @@ def _lock_trials(store: S3Store, name: str, when: datetime) -> Iterator[Trial]:
         return ("yes", "") if isinstance(answer, DrbackupError) else ("no", "the lock was shortened")
 
     def survives() -> tuple[Kept, str]:
-        with faults_as_ours(name):
+        with _faults(name):
             client.put_object(Bucket=bucket, Key=key, Body=other, ChecksumSHA256=_base64(other))
             client.delete_object(Bucket=bucket, Key=key)  # a delete marker: no lock stops one
         back = store.get_version_matching(name, hashlib.sha256(first).digest())
@@ -193,15 +194,25 @@ def clock_difference(store: S3Store) -> float | None:
     return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - middle
 
 
+@contextlib.contextmanager
+def _faults(name: str) -> Iterator[None]:
+    """botocore's faults as ours; nothing is tried again here, so what may pass is raised as it is."""
+    try:
+        with faults_as_ours(name):
+            yield
+    except TryAgain as fault:
+        raise fault.error from fault
+
+
 def _attempt(name: str, ask: Callable[[], Any]) -> DrbackupError | None:
     """None when the store did it, the refusal when it refused. A fault that may pass is raised."""
     try:
-        with faults_as_ours(name):
+        with _faults(name):
             ask()
-    except TryAgain as fault:
-        if "changed on the way" in fault.error.message:
-            return fault.error  # that is how a wrong checksum is answered
-        raise fault.error from fault
+    except StoreUnavailable as fault:
+        if "changed on the way" in fault.message:
+            return fault  # that is how a wrong checksum is answered
+        raise
     except DrbackupError as refused:
         return refused
     return None

@@ -19,6 +19,7 @@ import boto3.session
 from botocore.config import Config
 
 from drbackup.errors import StoreRefused
+from drbackup.stores.answers import require_authority
 from drbackup.stores.base import require_name
 from drbackup.stores.patience import DEFAULT_PATIENCE, Patience
 
@@ -104,6 +105,7 @@ def make_client(config: S3Config) -> S3Client:
             "payload_signing_enabled": not config.encrypted,
         },
     )
+    require_authority(config.ca_file)
     verify: str | bool = config.ca_file or True
     with _making:  # making clients is not thread-safe, using them is
         return _session().client(

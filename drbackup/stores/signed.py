@@ -20,7 +20,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable
-from drbackup.stores.answers import blame_clock, error_for, read_error
+from drbackup.stores.answers import blame_clock, error_for, read_error, require_authority
 from drbackup.stores.base import past_the_end
 from drbackup.stores.patience import DEFAULT_PATIENCE, Patience, TryAgain
 
@@ -175,6 +175,7 @@ def _tls_error(fault: Exception, url: str) -> Exception:
 @functools.lru_cache(maxsize=4)
 def _pool(ca_file: str) -> urllib3.PoolManager:
     """One pool a certificate authority for the whole process: connections are kept, so a TLS handshake is rare."""
+    require_authority(ca_file)
     return urllib3.PoolManager(
         num_pools=8, maxsize=8, block=False, cert_reqs="CERT_REQUIRED", ca_certs=ca_file or None, blocksize=_PIECE
     )

@@ -176,6 +176,13 @@ def test_a_certificate_of_an_unknown_authority_is_refused_at_once(s3_server: S3S
         get_signed(store.sign_get("v1/x"))
 
 
+def test_an_authority_file_that_is_not_there_is_refused_at_once(s3_server: S3Server, store: S3Store) -> None:
+    with pytest.raises(StoreRefused, match="authority"):
+        S3Store("tls", replace(store.config, endpoint=s3_server.tls_endpoint, ca_file="/nonexistent/ca.pem"))
+    with pytest.raises(StoreRefused, match="authority"):
+        get_signed(store.sign_get("v1/x"), ca_file="/nonexistent/ca.pem")
+
+
 def test_a_restarted_server_is_found_again(s3_server: S3Server) -> None:
     store = S3Store("offsite", s3_server.config(s3_server.shared_bucket(), prefix="restart"))
     store.put("v1/before", BODY)

@@ -157,3 +157,19 @@ def test_one_store_that_is_down_does_not_hide_the_others(tmp_path: Path) -> None
     assert isinstance(result.exception, StoreUnavailable)
     assert cli.document is not None
     assert [(found["store"], found["ok"]) for found in cli.document["stores"]] == [("gone", False), ("good", True)]
+
+
+@pytest.mark.s3
+def test_a_fault_while_trying_a_lock_is_a_line_not_a_crash(
+    s3_server: S3Server, make_proxy: Callable[[str], FaultyProxy]
+) -> None:
+    proxy = make_proxy(s3_server.endpoint)
+    store = S3Store("sick", s3_server.config(s3_server.shared_bucket(), prefix="sick", endpoint=proxy.endpoint))
+
+    def break_down(params: dict[str, object], **_rest: object) -> None:
+        if "ObjectLockMode" in params:
+            proxy.faults.append(Fault(status=500))
+
+    store.client.meta.events.register("provide-client-params.s3.PutObject", break_down)
+    lines = {line.promise: line for line in probe(store)}
+    assert lines["objects can be locked until a date"].kept == "unknown"

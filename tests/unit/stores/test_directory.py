@@ -272,3 +272,12 @@ def test_a_disk_that_fails_to_sync_never_lets_the_name_appear(
     with pytest.raises(StoreUnavailable):
         store.put("v1/y", BODY)
     assert names(store.path / "v1") == ["x"]
+
+
+def test_an_object_that_vanishes_while_listing_does_not_cut_the_list_short(store: DirectoryStore) -> None:
+    for name in ("v1/a", "v1/b", "v1/c/d", "v1/e"):
+        store.put(name, b"x")
+    found = store.list("v1/")
+    assert next(found).name == "v1/a"
+    (store.path / "v1/b").unlink()
+    assert [stat.name for stat in found] == ["v1/c/d", "v1/e"]
