@@ -47,7 +47,7 @@ def backup(context: CliContext, places: tuple[str, ...], everything: bool, jobs:
     """
     names = [f"{policy.system}/{source}" for policy, source in chosen_sources(context, places, everything=everything)]
     outcomes = _run_all(context, names, jobs, accept_shrink=accept_shrink)
-    context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes))
+    context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes, wide=context.view().wide))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         good = [outcome.place for outcome in outcomes if outcome.error is None]
@@ -107,27 +107,20 @@ def _run_one(context: CliContext, name: str, bars: Bars, stop: threading.Event, 
     return Outcome(name, took, point, error)
 
 
-def _table(outcomes: list[Outcome]) -> Table:
+def _table(outcomes: list[Outcome], *, wide: bool) -> Table:
     titles = ("", _("Source"), _("Point"), _("Size"), _("New"), _("Stored"), _("Rows"), _("Time"), _("Speed"))
-    table = right(plain_table(*titles), 3, 4, 5, 6, 7, 8)
+    table = right(plain_table(*titles[: 9 if wide else 6]), *((3, 4, 5, 6, 7, 8) if wide else (3, 4, 5)))
     for each in outcomes:
         mark = Text("✓", style="bold green") if each.error is None else Text("✗", style="bold red")
         if each.point is None:
             table.add_row(mark, each.place, Text(each.error.code if each.error else "", style="red"))
             continue
         totals = each.point.totals
-        seconds = max(each.took.total_seconds(), 0.001)
-        table.add_row(
-            mark,
-            each.place,
-            Text(each.point.short, style="bold"),
-            size(totals.bytes),
-            size(totals.new_bytes),
-            size(totals.stored_bytes),
-            str(totals.rows) if totals.rows > 0 else "",
-            span(each.took),
-            f"{size(int(totals.bytes / seconds))}/s",
-        )
+        figures = [size(totals.bytes), size(totals.new_bytes), size(totals.stored_bytes)]
+        if wide:
+            speed = size(int(totals.bytes / max(each.took.total_seconds(), 0.001)))
+            figures += [str(totals.rows) if totals.rows > 0 else "", span(each.took), f"{speed}/s"]
+        table.add_row(mark, each.place, Text(each.point.short, style="bold"), *figures)
     return table
 
 

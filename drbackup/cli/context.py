@@ -21,6 +21,7 @@ from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from drbackup.controller.installation import Installation
+    from drbackup.reports.tables import View
 
 JsonObject = dict[str, Any]
 
@@ -32,6 +33,7 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drbackup"
 
 
+_ENDLESS = 2000  # columns of a pipe
 DEFAULT_POLICIES = Path("/etc/drbackup/policies")
 
 
@@ -68,6 +70,12 @@ class CliContext:
         except (ZoneInfoNotFoundError, ValueError):
             return UTC
 
+    def view(self) -> View:
+        """From where a list is looked at: now, the inventory's zone, this screen."""
+        from drbackup.reports.tables import View
+
+        return View(self.now(), self.zone(), self.console.width)
+
     @cached_property
     def console(self) -> Console:
         """Stdout: the result and nothing else."""
@@ -87,8 +95,8 @@ class CliContext:
 
 
 def console_for(terminal: bool, *, stderr: bool = False) -> Console:
-    """A console that breaks no line of a pipe: without a terminal the width is that of a wide screen."""
-    width = None if terminal or "COLUMNS" in os.environ else 140
+    """A console that fits a terminal, and breaks or cuts no line of a pipe."""
+    width = None if terminal or "COLUMNS" in os.environ else _ENDLESS
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 

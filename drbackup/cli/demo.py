@@ -94,7 +94,8 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 def _tell(context: CliContext, title: str) -> None:
     context.err.print()
-    context.err.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+    heading = Text(title, style="bold")
+    context.err.print(Rule(heading, align="left", style="dim") if context.err.is_terminal else heading)
 
 
 def _ending(story: Story, *, good: bool, keep: bool) -> list[RenderableType]:

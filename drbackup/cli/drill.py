@@ -21,7 +21,6 @@ from drbackup.reports.drill_report import write_report
 from drbackup.reports.figures import span
 from drbackup.reports.tables import (
     VERDICT_STYLES,
-    View,
     drill_document,
     drill_facts,
     drills_table,
@@ -59,7 +58,7 @@ def run(
             outcomes.append(_drill_one(context, bars, system, (choice, store, negative)))
     shown: list[RenderableType] = []
     for outcome in outcomes:
-        shown += _outcome_lines(outcome)
+        shown += _negative_lines(outcome) if negative and outcome.verdict.proves else _outcome_lines(outcome)
     context.show({"drills": [_outcome_document(outcome) for outcome in outcomes]}, *shown)
     failed = [outcome for outcome in outcomes if not outcome.verdict.proves]
     if failed:
@@ -116,7 +115,7 @@ def list_drills(context: CliContext, system: str, limit: int) -> None:
     found = context.installation().catalog.drills.list(system=system, limit=limit)
     document = {"drills": [drill_document(each) for each in found]}
     if found:
-        context.show(document, drills_table(found, View(context.now(), context.zone())))
+        context.show(document, drills_table(found, context.view()))
     else:
         context.show(document, Text(_("no drills yet: run drbackup drill run"), style="yellow"))
 
@@ -127,20 +126,27 @@ def list_drills(context: CliContext, system: str, limit: int) -> None:
 def show(context: CliContext, drill_id: str) -> None:
     """Show one drill: its verdict with all reasons, every check, phases and where its report lies."""
     found = _find(context, drill_id)
-    lines: list[RenderableType] = [facts_table(drill_facts(found, View(context.now(), context.zone())))]
+    lines: list[RenderableType] = [facts_table(drill_facts(found, context.view()))]
     document = drill_document(found)
     if found.evidence:
         evidence = find(context.installation().evidence_folder, found.evidence)
         statement = decode(evidence.statement_path.read_bytes(), evidence.statement_path.name)
         report = evidence.report_path if evidence.report_path.exists() else write_report(evidence)
         checks = plain_table("", _("Check"), _("Source"), _("Expected"), _("Seen"), _("Compared"))
+        checks.columns[0].min_width, checks.columns[1].min_width = 1, 6
+        for column in checks.columns[2:5]:
+            column.no_wrap = False
         for each in statement.checks:
             mark = Text("✓", style="green") if each.passed else Text("✗", style="bold red")
             compared = str(each.compared) if each.compared else ""
             checks.add_row(mark, each.kind, _ends(each), each.expected, each.seen, compared)
         phases = plain_table(_("Phase"), _("Source"), _("Seconds"))
+        spent: dict[tuple[str, str], float] = {}
         for phase in statement.phases:
-            phases.add_row(phase.phase, phase.source, f"{phase.end - phase.begin:.2f}")
+            key = (phase.phase, phase.source)
+            spent[key] = spent.get(key, 0.0) + phase.end - phase.begin
+        for (name, source), seconds in spent.items():
+            phases.add_row(name, source, f"{seconds:.2f}")
         paths = facts_table([(_("Evidence"), str(evidence.statement_path)), (_("Report"), str(report))])
         lines += ["", checks, "", phases, "", paths]
         document |= {"statement": str(evidence.statement_path), "report": str(report)}
@@ -185,6 +191,14 @@ def _outcome_lines(outcome: DrillOutcome) -> list[RenderableType]:
     lines += [_check_line(each) for each in outcome.checks if not each.passed]
     lines.append(Text(f"    {_('report')}: {outcome.report_path}", style="dim"))
     return lines
+
+
+def _negative_lines(outcome: DrillOutcome) -> list[RenderableType]:
+    """A negative drill that did its work: its checks failed, as they must."""
+    head = Text(verdict_word(outcome.verdict), style=VERDICT_STYLES[str(outcome.verdict)])
+    head.append(f"  {outcome.system}", style="bold")
+    head.append("  " + _("one byte was flipped on the way, and the drill found it"))
+    return [head, Text(f"    {_('report')}: {outcome.report_path}", style="dim")]
 
 
 def _check_line(judged: JudgedCheck) -> Text:

@@ -27,10 +27,12 @@ def evidence() -> None:
 def list_evidence(context: CliContext) -> None:
     """List all evidence, oldest first."""
     found = list_folder(context.installation().evidence_folder)
-    table = plain_table(_("No."), _("Instant"), _("Subject"), _("Hash"), _("File"))
+    wide = context.view().wide
+    table = plain_table(_("No."), _("Instant"), _("Subject"), _("Hash"), *([_("File")] if wide else []))
     for each in found:
         when = local(each.when, context.zone())
-        table.add_row(str(each.sequence), when, each.subject, each.id[:12], str(each.statement_path))
+        file = [str(each.statement_path)] if wide else []
+        table.add_row(str(each.sequence), when, each.subject, each.id[:12], *file)
     document = [
         {
             "sequence": each.sequence,

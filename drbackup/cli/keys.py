@@ -28,6 +28,8 @@ def show(context: CliContext) -> None:
     """Show the public keys of every vault: who can open it, and who signs."""
     installation = context.installation()
     table = plain_table(_("Store"), _("Key"), _("Key id"), _("Opens"))
+    table.columns[2].no_wrap = False
+    table.columns[2].overflow = "fold"
     opens = {"recovery": _("everything"), "drill": _("everything, on the drill host"), "catalog": _("names and sizes")}
     vaults = []
     for name in installation.policies.inventory.stores:

@@ -14,7 +14,6 @@ from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
 from drbackup.reports.tables import (
-    View,
     changes,
     changes_table,
     entries_table,
@@ -48,7 +47,7 @@ def list_points(context: CliContext, place: str, store: str, limit: int) -> None
     found = context.installation().catalog.points.list(system=system, source=source, store=store, limit=limit)
     document = {"points": [point_document(point) for point in found]}
     if found:
-        context.show(document, points_table(found, View(context.now(), context.zone())))
+        context.show(document, points_table(found, context.view()))
     else:
         context.show(document, Text(_("no recovery points yet: run drbackup backup"), style="yellow"))
 
@@ -59,7 +58,7 @@ def list_points(context: CliContext, place: str, store: str, limit: int) -> None
 def show(context: CliContext, point: str) -> None:
     """Show everything about one point."""
     found = find_point(context, point)
-    context.show({"point": point_document(found)}, facts_table(point_facts(found, View(context.now(), context.zone()))))
+    context.show({"point": point_document(found)}, facts_table(point_facts(found, context.view())))
 
 
 @points.command()

@@ -25,6 +25,8 @@ from drbackup.reports.words import _
 _CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 _VERDICTS = frozenset(Verdict)
 
+NEGATIVE = "negative-drill"  # the kind of drill that must find damage we did
+
 Place = tuple[str, str]  # system, source
 
 
@@ -123,7 +125,9 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
             )
             if last:
                 runs[place] = last[0]
-        if (drill := catalog.drills.last(policy.system)) is not None:
+        ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
+        # a negative drill proves the prover, not the copy
+        if (drill := next((drill for drill in ended if drill.kind != NEGATIVE), None)) is not None:
             drills[policy.system] = drill
     return Memory(newest, runs, drills)
 

@@ -18,6 +18,7 @@ from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
+from drbackup.reports.estate import NEGATIVE
 from drbackup.reports.figures import iso, local, size, span
 from drbackup.reports.tables import verdict_word
 from drbackup.reports.words import _, language
@@ -84,8 +85,13 @@ def recall_month(catalog: Catalog, policy: Policy, month: Month) -> History:
     return History(
         [run for run in runs if month.begin <= run.due_at < month.end],
         [point for point in points if month.begin - policy.objectives.rpo <= point.committed_at < month.end],
-        [drill for drill in drills if month.begin <= drill.started_at < month.end and drill.ended_at],
+        [drill for drill in drills if month.begin <= drill.started_at < month.end and _counts(drill)],
     )
+
+
+def _counts(drill: Drill) -> bool:
+    """Only an ended drill of the copy itself: a negative one proves the prover."""
+    return drill.ended_at is not None and drill.kind != NEGATIVE
 
 
 def month_of(policy: Policy, history: History, month: Month) -> SystemMonth:

@@ -18,7 +18,7 @@ from drbackup.reports.estate import DrillStanding, Estate, Need, SourceStatus, S
 from drbackup.reports.figures import age, iso, local, span
 from drbackup.reports.words import _, ngettext
 
-_WIDE = 110  # columns from which times stand beside ages
+WIDE = 110  # columns from which times stand beside ages
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
 _LEAST_NEEDS = 4  # however small the terminal; --json has them all
 
@@ -74,20 +74,23 @@ def render(estate: Estate, zone: tzinfo, width: int, height: int) -> RenderableT
     room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else len(estate.needs)
     head = Text(estate.title, style="bold")
     head.append(f"  {local(estate.now, zone)} {estate.now.astimezone(zone).tzname() or ''}", style="dim")
-    return Group(head, _table(estate, zone, wide=width >= _WIDE), _verdict(estate), *_needs(estate, room))
+    return Group(head, _table(estate, zone, wide=width >= WIDE), _verdict(estate), *_needs(estate, room))
 
 
 def _table(estate: Estate, zone: tzinfo, *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim", expand=False)
-    table.add_column(_("System"), no_wrap=True, overflow="ellipsis", max_width=None if wide else 22)
+    table.add_column(_("System"), max_width=None if wide else 21)
     if wide:
-        table.add_column(_("Title"), no_wrap=True, overflow="ellipsis")
-    table.add_column(_("L"), justify="right")
-    table.add_column(_("Source"), no_wrap=True, overflow="ellipsis", max_width=None if wide else 12)
-    table.add_column(_("Newest point"), no_wrap=True)
-    table.add_column(_("Proven"), no_wrap=True)
-    table.add_column(_("RPO now / promise"), no_wrap=True)
-    table.add_column(_("Last drill"), no_wrap=True)
+        table.add_column(_("Title"))
+    table.add_column(_("L"), justify="right", min_width=1)
+    table.add_column(_("Source"), max_width=None if wide else 10)
+    # on a narrow screen only names give way, never a figure
+    table.add_column(_("Newest point") if wide else _("Newest"))
+    table.add_column(_("Proven"), min_width=11)
+    table.add_column(_("RPO now / promise") if wide else "RPO", min_width=11)
+    table.add_column(_("Last drill") if wide else _("Drill"))
+    for column in table.columns:
+        column.no_wrap = True
     for system in estate.systems:
         for number, source in enumerate(system.sources):
             first = number == 0

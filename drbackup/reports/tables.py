@@ -15,8 +15,9 @@ from rich.text import Text
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.model.point import Point
+from drbackup.reports.estate import NEGATIVE
 from drbackup.reports.figures import age, iso, local, size, span
-from drbackup.reports.status import RUNG_STYLES, rung_word
+from drbackup.reports.status import RUNG_STYLES, WIDE, rung_word
 from drbackup.reports.words import _
 from drbackup.vault.tree import Entry, EntryKind
 
@@ -26,15 +27,21 @@ _LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, b
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """From where a list is looked at."""
+    """From where a list is looked at. ``width``: columns of the screen."""
 
     now: datetime
     zone: tzinfo
+    width: int = 2000
+
+    @property
+    def wide(self) -> bool:
+        """Room for everything; else a list leaves out what ``show`` and ``--json`` still tell."""
+        return self.width >= WIDE
 
 
 def plain_table(*titles: str) -> Table:
     """The one look of all lists: no lines, bold heads."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim")
     for title in titles:
         table.add_column(title, no_wrap=True)
     return table
@@ -52,21 +59,23 @@ def right(table: Table, *columns: int) -> Table:
 
 def points_table(points: Iterable[Point], view: View) -> Table:
     """One row a point, newest first as given."""
-    titles = (_("Point"), _("Source"), _("Instant"), _("Age"), _("Proven"), _("Size"), _("Added"), _("Copies"))
-    table = right(plain_table(*titles), 5, 6)
+    if view.wide:
+        titles = (_("Point"), _("Source"), _("Instant"), _("Age"), _("Proven"), _("Size"), _("Added"), _("Copies"))
+        table = right(plain_table(*titles), 5, 6)
+    else:
+        table = right(plain_table(_("Point"), _("Source"), _("Age"), _("Proven"), _("Size")), 4)
     for point in points:
         proven = Text(rung_word(point.rung), style=RUNG_STYLES[point.rung])
-        copies = ", ".join(point.copies) + (f"  ⚓ {point.held}" if point.held else "")
-        table.add_row(
-            Text(point.short, style="bold"),
-            f"{point.system}/{point.source}",
-            local(point.pinned_at, view.zone),
-            age(point.pinned_at, view.now),
-            proven,
-            size(point.totals.bytes),
-            size(point.totals.stored_bytes),
-            copies,
-        )
+        if point.held:
+            proven.append(" ⚓")
+        name, gone = Text(point.short, style="bold"), age(point.pinned_at, view.now)
+        place, whole = f"{point.system}/{point.source}", size(point.totals.bytes)
+        if view.wide:
+            copies = ", ".join(point.copies) + (f"  ⚓ {point.held}" if point.held else "")
+            instant = local(point.pinned_at, view.zone)
+            table.add_row(name, place, instant, gone, proven, whole, size(point.totals.stored_bytes), copies)
+        else:
+            table.add_row(name, place, gone, proven, whole)
     return table
 
 
@@ -245,21 +254,23 @@ def verdict_word(verdict: str) -> str:
 
 
 def drills_table(drills: Iterable[Drill], view: View) -> Table:
-    """One row a drill."""
-    titles = (_("Drill"), _("System"), _("Kind"), _("Started"), _("Age"), _("Verdict"), "RTO", "RPO", _("Host"))
-    table = plain_table(*titles)
+    """One row a drill; a negative one is marked ``(-)``."""
+    figures = ("RTO", "RPO", _("Host"))
+    if view.wide:
+        table = plain_table(_("Verdict"), _("System"), _("Started"), _("Age"), *figures, _("Drill"))
+    else:
+        table = plain_table(_("Verdict"), _("System"), _("Age"), *figures)
     for drill in drills:
-        table.add_row(
-            Text(drill.id, style="bold"),
-            drill.system,
-            drill.kind,
-            local(drill.started_at, view.zone),
-            age(drill.started_at, view.now),
-            Text(verdict_word(drill.verdict), style=VERDICT_STYLES.get(drill.verdict, "cyan")),
-            _seconds(drill.rto_seconds),
-            _seconds(drill.rpo_seconds),
-            drill.host,
-        )
+        verdict = Text(verdict_word(drill.verdict), style=VERDICT_STYLES.get(drill.verdict, "cyan"))
+        if drill.kind == NEGATIVE:
+            verdict.append(" (-)", style="dim")
+        measured = (_seconds(drill.rto_seconds), _seconds(drill.rpo_seconds), drill.host)
+        gone = age(drill.started_at, view.now)
+        if view.wide:
+            started = local(drill.started_at, view.zone)
+            table.add_row(verdict, drill.system, started, gone, *measured, Text(drill.id, style="bold"))
+        else:
+            table.add_row(verdict, drill.system, gone, *measured)
     return table
 
 
