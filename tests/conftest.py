@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.services.seaweedfs",
     "tests.services.faulty_proxy",
     "tests.services.sshd",
+    "tests.services.postgres",
     "tests.services.agent_bundle",
 ]

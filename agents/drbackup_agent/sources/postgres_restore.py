@@ -203,7 +203,7 @@ class _Restore:
             there = session.value(
                 f"SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {literal(self._wanted)}"
             )
-            force = " WITH (FORCE)" if int(session.value("SHOW server_version_num")) >= 130000 else ""
+            force = " WITH (FORCE)" if int(session.value("SELECT current_setting('server_version_num')")) >= 130000 else ""
         if there != "0":
             self._sql(f"DROP DATABASE {quoted(self._wanted)}{force};", self._server.database)
             self._watch.note(f"the database {self._wanted} that was there is gone: replaced by the restored one")

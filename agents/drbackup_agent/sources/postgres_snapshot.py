@@ -7,6 +7,7 @@ than our lock, we begin again. (pg_dump itself has this gap.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns
             changed = session.rows(_REWRITTEN)
         except ToolFailed as failed:
             session.close()
-            if "does not exist" not in failed.message:  # dropped between the snapshot and our lock
+            if not re.search(r'(relation|schema) "[^"]*" does not exist', failed.message):  # dropped between the snapshot and our lock
                 raise
             reason = failed.message
             continue

@@ -38,7 +38,7 @@ SELECT c.oid, n.nspname, c.relname, coalesce(e.condition, ''), pg_catalog.pg_tab
   e.extension IS NOT NULL
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN (SELECT x.oid AS extension, u.relation, u.condition FROM pg_catalog.pg_extension x,
-  LATERAL pg_catalog.unnest(x.extconfig, x.extcondition) AS u(relation, condition)) e ON e.relation = c.oid
+  LATERAL ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS u(relation, condition)) e ON e.relation = c.oid
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' {logged}
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND (e.extension IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
