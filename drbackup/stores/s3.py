@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Result = TypeVar("Result")
+_REMEMBERED = 10_000
 
 
 class S3Store:
@@ -35,6 +37,7 @@ class S3Store:
         self.client: S3Client = make_client(config)
         self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
 
     def key(self, name: str) -> str:
         """The key inside the bucket of object ``name``."""
@@ -59,20 +62,19 @@ class S3Store:
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[offset, offset+length)``; to the end when ``length`` is None.
 
-        A hashed name that is hidden by a delete marker, or (whole reads) by a foreign newer version, is read from the
-        version whose hash matches.
+        A hashed name that is hidden by a delete marker or a foreign newer version is read from the version whose hash
+        matches. A whole read proves it by hashing; a range can't, so there the server's checksum decides.
         """
         promised = digest_in_name(name)
+        if promised is None or offset or length is not None:
+            return self._read(name, offset, length, self._version_for(name))
         try:
-            data = self._read(name, offset, length)
+            data = self._read(name, 0, None)
         except ObjectMissing:
-            if promised is None or (version := self._matching(name, promised)) is None:
+            if (version := self._matching(name, promised)) is None:
                 raise
-            return self._read(name, offset, length, version)
-        whole = offset == 0 and length is None
-        if whole and promised is not None and hashlib.sha256(data).digest() != promised:
-            return self.get_version_matching(name, promised)
-        return data
+            data = self._read(name, 0, None, version)
+        return data if hashlib.sha256(data).digest() == promised else self.get_version_matching(name, promised)
 
     def stat(self, name: str) -> Stat | None:
         """Size of the newest version, None when there is none or a delete marker hides it."""
@@ -111,11 +113,11 @@ class S3Store:
         return SignedPut(url, headers)
 
     def sign_get(self, name: str) -> str:
-        """A URL that reads the newest version of this object, any range, until it runs out."""
+        """A URL that reads any range of this object until it runs out. A hashed name that something was laid over is
+        signed for the version that has the hash, because whoever holds the URL can't look for it."""
+        asked = self._address(name, self._version_for(name))
         with faults_as_ours(name):
-            return self.client.generate_presigned_url(
-                "get_object", Params=self._address(name), ExpiresIn=self.config.sign_seconds
-            )
+            return self.client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.config.sign_seconds)
 
     # --- what only S3 needs -----------------------------------------------------------------------------------------
 
@@ -126,10 +128,10 @@ class S3Store:
         except ObjectMissing:
             found = {}
         if found.get("ContentLength") == size:
-            stored = found.get("ChecksumSHA256")
+            stored = _whole_checksum(found)
             if stored == _base64(sha256):
                 return True
-            if stored is None and hashlib.sha256(self._read(name, 0, None)).digest() == sha256:
+            if not stored and hashlib.sha256(self._read(name, 0, None)).digest() == sha256:
                 return True
         return digest_in_name(name) == sha256 and self._matching(name, sha256) is not None
 
@@ -143,8 +145,8 @@ class S3Store:
             raise ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
         return self._read(name, offset, length, version)
 
-    def _address(self, name: str) -> dict[str, Any]:
-        return {"Bucket": self.config.bucket, "Key": self.key(name)}
+    def _address(self, name: str, version: str = "") -> dict[str, Any]:
+        return {"Bucket": self.config.bucket, "Key": self.key(name), **({"VersionId": version} if version else {})}
 
     def _conditions(self, size: int, sha256: bytes) -> dict[str, Any]:
         asked: dict[str, Any] = {"ContentLength": size, "ChecksumSHA256": _base64(sha256), "IfNoneMatch": "*"}
@@ -155,11 +157,11 @@ class S3Store:
         return asked
 
     def _head(self, name: str, version: str = "") -> dict[str, Any]:
-        asked = {**self._address(name), "ChecksumMode": "ENABLED", **({"VersionId": version} if version else {})}
+        asked = {**self._address(name, version), "ChecksumMode": "ENABLED"}
         return dict(self._call(name, lambda _: self.client.head_object(**asked)))
 
     def _read(self, name: str, offset: int, length: int | None, version: str = "") -> bytes:
-        asked = {**self._address(name), **({"VersionId": version} if version else {})}
+        asked = self._address(name, version)
         if offset == 0 and length is None:
             return self._call(name, lambda deadline: read_body(self.client.get_object(**asked), name, deadline))
         size = None
@@ -177,14 +179,40 @@ class S3Store:
             raise past_the_end(name, offset + len(data), offset, length)
         return data
 
+    def _version_for(self, name: str) -> str:
+        """The version id to ask for; empty when the newest is right, or when nothing better is known.
+
+        Remembered for names that were found, so that the many ranges of one pack cost one look.
+        """
+        promised = digest_in_name(name)
+        if promised is None:
+            return ""
+        if name in self._chosen:
+            return self._chosen[name]
+        try:
+            stored = _whole_checksum(self._head(name))
+        except ObjectMissing:
+            return self._matching(name, promised) or ""
+        right = stored == _base64(promised) or (not stored and self._only_one(name))
+        if len(self._chosen) >= _REMEMBERED:
+            self._chosen.clear()
+        self._chosen[name] = "" if right else self._matching(name, promised) or ""
+        return self._chosen[name]
+
+    def _only_one(self, name: str) -> bool:
+        try:
+            return len(list(itertools.islice(self._versions(name), 2))) < 2
+        except StoreRefused:
+            return True  # versions can't be listed here, so there is nothing to choose from
+
     def _matching(self, name: str, sha256: bytes) -> str | None:
         """The id of a version with that hash; None when there is none, or when versions can't be listed here."""
         try:
             for version, size in self._versions(name):
-                stored = self._head(name, version).get("ChecksumSHA256")
+                stored = _whole_checksum(self._head(name, version))
                 if stored == _base64(sha256):
                     return version
-                if stored is None and size and hashlib.sha256(self._read(name, 0, None, version)).digest() == sha256:
+                if not stored and size and hashlib.sha256(self._read(name, 0, None, version)).digest() == sha256:
                     return version
         except StoreRefused:
             return None  # no right to list versions, or a server without them: then only the newest can be had
@@ -213,3 +241,9 @@ class S3Store:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
+
+
+def _whole_checksum(found: dict[str, Any]) -> str:
+    """The server's SHA-256 of the whole object; empty when it keeps none, or one of a multipart upload's parts."""
+    stored = str(found.get("ChecksumSHA256") or "")
+    return "" if "-" in stored else stored

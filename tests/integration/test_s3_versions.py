@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing
 from drbackup.stores.s3 import S3Store
+from drbackup.stores.signed import get_signed, put_signed
 from tests.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
@@ -44,6 +45,8 @@ def test_a_foreign_version_laid_over_a_pack_is_read_past(store: S3Store, name: s
         lay_over(store, name, b"ransom note %d" % number, checksum=checksum)
     assert store.get(name) == BODY
     assert store.get_version_matching(name, DIGEST, 14, 28) == BODY[14:42]
+    assert store.get(name, 14, 28) == BODY[14:42]
+    assert get_signed(store.sign_get(name), 14, 28) == BODY[14:42]
     store.put(name, BODY)  # it is still there, so nothing is sent twice and nothing is a conflict
 
 
@@ -53,6 +56,7 @@ def test_a_delete_marker_does_not_hide_a_pack(store: S3Store) -> None:
     assert store.get(NAME) == BODY
     assert store.get(NAME, 5, 10) == BODY[5:15]
     assert store.get(NAME, 5) == BODY[5:]
+    assert get_signed(store.sign_get(NAME)) == BODY
     assert store.stat(NAME) is None  # so that the next run lays it down again, visibly
     store.put(NAME, BODY)
     assert store.stat(NAME) is not None
@@ -60,8 +64,12 @@ def test_a_delete_marker_does_not_hide_a_pack(store: S3Store) -> None:
 
 def test_a_server_that_keeps_no_checksums_is_read_by_hashing(store: S3Store) -> None:
     lay_over(store, NAME, BODY, checksum=False)
+    assert store.get(NAME, 5, 10) == BODY[5:15]
     lay_over(store, NAME, b"foreign", checksum=False)
     assert store.get(NAME) == BODY
+    fresh = S3Store("another process", store.config)
+    assert fresh.get(NAME, 5, 10) == BODY[5:15]
+    assert get_signed(fresh.sign_get(NAME)) == BODY
     store.put(NAME, BODY)
 
 
@@ -88,8 +96,6 @@ def test_a_name_that_promises_no_hash_is_read_as_it_is(store: S3Store) -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_every_object_is_locked_for_the_days_asked(store: S3Store, signed: bool) -> None:
-    from drbackup.stores.signed import put_signed
-
     if signed:
         upload = store.sign_put(NAME, len(BODY), DIGEST)
         put_signed(upload.url, upload.headers, BODY)
