@@ -215,7 +215,14 @@ class PostgresCopy:
 
 def without_content(error: DrbackupError) -> str:
     """An error as a result may carry it: its words only where they name objects, tools and hosts, never data."""
-    return f"{error.code}: {error.message}" if error.code in _TELLS_NO_CONTENT else error.code
+    if error.code in _TELLS_NO_CONTENT:
+        return f"{error.code}: {error.message}"
+    if isinstance(error, ToolFailed):
+        # PostgreSQL quotes every value it shows in its first line; the lines behind it may show whole rows.
+        first = re.split(r"\b(?:DETAIL|CONTEXT|LINE \d+|STATEMENT|QUERY):", error.message)[0]
+        unquoted = re.sub('".*"', '"…"', first, flags=re.DOTALL).strip(" |")
+        return f"{error.code}: {unquoted}"
+    return error.code
 
 
 def _quoted(name: str) -> str:
