@@ -25,6 +25,7 @@ _MOST_NODES = 50_000
 _TAGS = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?\d+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as lines; splitlines() counts more
 _HINTS = (
     ("'\\t'", "indent with spaces, never with tabs"),
     ("mapping values are not allowed", "a ':' inside plain text: put the value in quotes, or mend the indentation"),
@@ -82,7 +83,7 @@ class Document:
     ) -> Finding:
         """A finding at ``path``, or at the nearest enclosing place the file really has."""
         line, column = self._place(path, at_key)
-        source = self.text.splitlines()
+        source = _LINE_BREAK.split(self.text)
         excerpt = source[line - 1] if line <= len(source) else ""
         return Finding(self.file, line, column, excerpt, message, hint, severity)
 
@@ -234,7 +235,7 @@ def _plain(text: str) -> Any:
     if _INT.fullmatch(text) and len(text) < 100:
         return int(text) if text.lstrip("-+").isdecimal() else int(text, 0)
     if _FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".nan", "nan").lower().lstrip("."))
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
 
 

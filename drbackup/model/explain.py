@@ -40,7 +40,7 @@ _PATTERNS = (
 def explain(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Finding]:
     """One finding for each place in ``document`` that ``model`` refused."""
     found: dict[tuple[int, int, str], Finding] = {}
-    details = error.errors(include_url=False)
+    details = [detail for detail in (every := error.errors(include_url=False)) if not _echo(detail, every)]
     wrong_level = any(detail["loc"][:1] == ("level",) for detail in details)
     for detail in details:
         if wrong_level and detail["type"] == "missing" and detail["loc"][:1] == ("objectives",):
@@ -49,6 +49,14 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
         union = "" if detail["type"] in ("missing", "extra_forbidden") else "value"
         found.setdefault((finding.line, finding.column, union or finding.message), finding)
     return list(found.values())
+
+
+def _echo(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """A list that is only too short because its members are wrong: they are reported themselves."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
+    )
 
 
 def _retell(detail: ErrorDetails, document: Document, model: type[BaseModel]) -> Finding:

@@ -262,7 +262,7 @@ CheckKind = Literal["sql", "counts", "files", "across"]
 
 
 class CheckPolicy(Strict):
-    """One check on the restored copy: {source, sql, expect}, {source, counts}, {source, files} or {across, sql, each}."""
+    """One check on the copy: {source, sql, expect}, {source, counts}, {source, files} or {across, sql, each}."""
 
     source: Name | None = Field(default=None, description="The source it looks at.")
     sql: NonEmpty | None = Field(default=None, description="A query on the restored database.")

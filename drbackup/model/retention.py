@@ -1,6 +1,6 @@
 """Which recovery points stay, and why: a pure decision that somebody shows before anybody acts on it.
 
-Points of one system → a verdict with reasons for each. Invariants: a held point stays; of each source, the newest point
+Points of one system → a ruling with reasons for each. Invariants: a held point stays; of each source, the newest point
 of every rung of the ladder stays, so the newest one proven good is never dropped; the ``at_least_drilled`` newest
 app-checked points stay whatever their age; a point from the future stays, because then a clock was wrong; and a point
 of a consistency group stays as long as any member does.
@@ -23,7 +23,7 @@ _Periods = tuple[tuple[str, int, Callable[[datetime], tuple[int, ...]]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Ruling:
     """One point, whether it stays, and every reason for that in plain words."""
 
     point: Point
@@ -35,8 +35,8 @@ class Verdict:
 class Retention:
     """The decision for a set of points, newest first in both lists."""
 
-    keep: tuple[Verdict, ...]
-    drop: tuple[Verdict, ...]
+    keep: tuple[Ruling, ...]
+    drop: tuple[Ruling, ...]
 
 
 def decide_retention(points: Iterable[Point], keep: KeepPolicy, now: datetime, time_zone: str = "UTC") -> Retention:
@@ -50,15 +50,15 @@ def decide_retention(points: Iterable[Point], keep: KeepPolicy, now: datetime, t
         reasons.update(_reasons(members, keep, now, zoneinfo.ZoneInfo(time_zone)))
     ordered = sorted((point for members in by_source.values() for point in members), key=_age, reverse=True)
     _keep_groups_whole(ordered, reasons)
-    verdicts = [
-        Verdict(point, True, tuple(reasons[point.id]))
+    rulings = [
+        Ruling(point, True, tuple(reasons[point.id]))
         if reasons[point.id]
-        else Verdict(point, False, ("no keep rule covers it",))
+        else Ruling(point, False, ("no keep rule covers it",))
         for point in ordered
     ]
     return Retention(
-        keep=tuple(verdict for verdict in verdicts if verdict.keep),
-        drop=tuple(verdict for verdict in verdicts if not verdict.keep),
+        keep=tuple(ruling for ruling in rulings if ruling.keep),
+        drop=tuple(ruling for ruling in rulings if not ruling.keep),
     )
 
 

@@ -21,6 +21,7 @@ from drbackup.model.window import DateSpan, Window
 GRACE = timedelta(minutes=5)
 """With ``catch_up: skip``, a due this young still runs: the controller merely looked a little late."""
 
+_Span = tuple[datetime, datetime]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
@@ -60,20 +61,24 @@ def missed(
 
 
 def dues(schedule: SchedulePolicy, system: str, after: datetime) -> Iterator[datetime]:
-    """All dues strictly after ``after``, ascending. Ends only when none comes within nine years."""
+    """All dues strictly after ``after``, ascending. Ends only when none can come any more."""
     zone = zoneinfo.ZoneInfo(schedule.time_zone)
     start = after
     while span := _blackout_around(schedule, zone, start):
         start = span[0] - _TICK  # a due swallowed by this blackout may come out at its end, after ``after``
-    latest = after
-    for raw, limit in _raw_dues(schedule, system, zone, start):
+    latest, known = after, (after, after)
+    raws = _raw_dues(schedule, system, zone, start)
+    while (found := next(raws, None)) is not None:
+        raw, limit = found
         due = raw
-        while span := _blackout_around(schedule, zone, due):
-            due = span[1]
+        while span := _blackout_around(schedule, zone, due, known):
+            known, due = span, span[1]
+        if due != raw and limit is None:
+            raws = _raw_dues(schedule, system, zone, due)  # all between come out at this same end
         if due > latest and (limit is None or due < limit):
             yield due
             latest = due
-        elif due - latest > _NEVER:
+        elif due > _hopeless(schedule, zone, latest):
             return
 
 
@@ -115,6 +120,15 @@ def spread_offset(system: str, span: timedelta) -> timedelta:
     """A fixed share of ``span``, whole seconds, less than ``span``: systems with one interval do not start together."""
     share = int.from_bytes(hashlib.sha256(system.encode()).digest()[:8])
     return timedelta(seconds=share * int(span.total_seconds()) >> 64)
+
+
+def _hopeless(schedule: SchedulePolicy, zone: zoneinfo.ZoneInfo, latest: datetime) -> datetime:
+    """An instant by which a due must have come after ``latest`` if any ever comes."""
+    if schedule.every is None:
+        return latest + _NEVER
+    ends = [_instant(span.last + _DAY, 0, zone) for span in schedule.blackout if isinstance(span, DateSpan)]
+    # Windows and weekly blackouts repeat each week, and it may be this system's turn only every so many openings.
+    return max([latest, *ends]) + timedelta(days=14) + 14 * schedule.every
 
 
 def _first(schedule: SchedulePolicy, system: str, after: datetime) -> datetime:
@@ -181,9 +195,11 @@ def _opens(schedule: SchedulePolicy, window: Window, system: str, day: date) -> 
 
 
 def _blackout_around(
-    schedule: SchedulePolicy, zone: zoneinfo.ZoneInfo, moment: datetime
-) -> tuple[datetime, datetime] | None:
-    """Begin and end of a blackout that holds ``moment``; the end is outside it."""
+    schedule: SchedulePolicy, zone: zoneinfo.ZoneInfo, moment: datetime, known: _Span | None = None
+) -> _Span | None:
+    """Begin and end of a blackout that holds ``moment``; the end is outside it. ``known`` is tried first."""
+    if known is not None and known[0] <= moment < known[1]:
+        return known
     if not schedule.blackout:
         return None
     today = moment.astimezone(zone).date()
