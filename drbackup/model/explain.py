@@ -40,7 +40,8 @@ _PATTERNS = (
 def explain(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Finding]:
     """One finding for each place in ``document`` that ``model`` refused."""
     found: dict[tuple[int, int, str], Finding] = {}
-    details = [detail for detail in (every := error.errors(include_url=False)) if not _echo(detail, every)]
+    every = error.errors(include_url=False)
+    details = [detail for detail in every if not _echo(detail, every)]
     wrong_level = any(detail["loc"][:1] == ("level",) for detail in details)
     for detail in details:
         if wrong_level and detail["type"] == "missing" and detail["loc"][:1] == ("objectives",):
