@@ -27,6 +27,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from drbackup import __version__
 from drbackup.controller import logs
 from drbackup.controller.adopting import settle
+from drbackup.controller.catalog.runs import RunKind
+from drbackup.controller.drills import close_abandoned
 from drbackup.controller.installation import Installation
 from drbackup.controller.scheduler import Scheduler
 from drbackup.controller.sdnotify import Notifier
@@ -140,7 +142,8 @@ class Daemon:
 
     def _after_a_crash(self) -> None:
         """Runs of a controller that died are marked failed, and looked after where they may have committed."""
-        for run in self._installation.catalog.runs.mark_dead(now=self._now()):
+        dead = self._installation.catalog.runs.mark_dead(now=self._now())
+        for run in dead:
             self._log.warning("run-abandoned", run=run.id, system=run.system, source=run.source, step=str(run.state))
         for system, policy in self._installation.policies.policies.items():
             for source in policy.sources:
@@ -148,6 +151,10 @@ class Daemon:
                     settle(self._installation, system, source.name, self._now)
                 except DrbackupError as unready:  # stays unsettled in the catalog: the source's next run looks again
                     self._log.warning("not-settled", system=system, source=source.name, error=unready.message)
+
+        if any(run.kind == RunKind.DRILL for run in dead):
+            for drill in close_abandoned(self._installation, now=self._now):
+                self._log.warning("drill-abandoned", drill=drill.id, system=drill.system, outcome=str(drill))
 
     def _status(self) -> str:
         count = len(self._installation.policies.policies)

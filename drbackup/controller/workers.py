@@ -15,10 +15,11 @@ from datetime import datetime
 import structlog
 
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.controller.drills import DrillOptions, run_drill
 from drbackup.controller.installation import Installation
 from drbackup.controller.lease import Lease, wish
 from drbackup.controller.runner import run_backup
-from drbackup.errors import DrbackupError, RunActive, UsageError
+from drbackup.errors import DrbackupError, DrillFailed, RunActive, UsageError
 
 Clock = Callable[[], datetime]
 
@@ -110,13 +111,15 @@ class Workers:
 
     def _drill(self, run: Run, stop: threading.Event) -> str:
         """A drill is a run, too: claimed, leased, and never silent."""
-        from drbackup.controller.drills import run_drill
-
         runs = self._installation.catalog.runs
         claim = runs.claim(run.id, wish(self._now()))
         with Lease(runs, claim, self._now, stop) as lease:
             try:
-                drill = run_drill(self._installation, run.system, due=run.due_at, now=self._now, on_progress=lease.hear)
+                options = DrillOptions(due=run.due_at, now=self._now, on_progress=lease.hear, stop=stop)
+                outcome = run_drill(self._installation, run.system, **options)
+                if not outcome.verdict.proves:
+                    reasons = "; ".join(f"{each.rule} {each.subject} {each.seen}".strip() for each in outcome.reasons)
+                    raise DrillFailed(f"{run.system}: {outcome.verdict}: {reasons}", where=outcome.id)
             except DrbackupError as failure:
                 lease.require()
                 runs.fail(claim, failure, now=self._now())
@@ -125,8 +128,8 @@ class Workers:
                 bug = DrbackupError(f"a fault in drbackup itself: {type(crash).__name__}: {crash}")
                 runs.fail(claim, bug, now=self._now())
                 raise
-            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=str(drill))
-        return str(drill)
+            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=outcome.id)
+        return str(outcome)
 
     def _agent_of(self, run: Run) -> str:
         try:

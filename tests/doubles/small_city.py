@@ -22,7 +22,7 @@ _INVENTORY = """\
 title: Small City
 time_zone: Asia/Shanghai
 agents:
-  {agent}: {{transport: local, command: [{command}], state_folder: {root}/agent}}
+  {agent}: {{transport: local, command: [{command}], state_folder: {root}/agent{sandbox}}}
 stores:
   main: {{directory: {{path: {root}/store-main}}}}
   other: {{directory: {{path: {root}/store-other}}}}
@@ -54,6 +54,7 @@ class SmallCity:
     schedule: str = "every: 30m"
     module: str = "tests.doubles.tree_agent"
     program: tuple[str, ...] = ()  # another agent program altogether
+    sandbox: str = ""  # the agent is a drill host, too
     extra: str = ""
     founding: Founding | None = field(default=None, init=False)
 
@@ -88,7 +89,14 @@ class SmallCity:
             command = ", ".join([sys.executable, "-m", "drbackup_agent", "serve"])
         if self.program:
             command = ", ".join(self.program)
-        words = {"root": self.root, "agent": AGENT, "system": SYSTEM, "source": SOURCE, "command": command}
+        words: dict[str, object] = {
+            "root": self.root,
+            "agent": AGENT,
+            "system": SYSTEM,
+            "source": SOURCE,
+            "command": command,
+        }
+        words["sandbox"] = f", sandbox: {self.sandbox}" if self.sandbox else ""
         (self.policies / "inventory.yaml").write_text(_INVENTORY.format(**words))
         text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies)
         (self.policies / f"{SYSTEM}.yaml").write_text(text + self.extra)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -207,6 +208,30 @@ def test_a_home_has_one_daemon(city: SmallCity) -> None:
         assert second.returncode == 1
         assert f"process {service.process.pid}" in second.stderr
     assert once(city).returncode == 0
+
+
+def test_a_due_drill_runs_and_its_verdict_is_the_runs_outcome(tmp_path: Path) -> None:
+    drill = "drill: {every: day, on: db1.bureau, checks: [{source: scans, files: match}]}\n"
+    city = SmallCity(tmp_path, schedule="every: 30m, spread: false", module="drbackup_agent", extra=drill)
+    city.sandbox = str(tmp_path / "sandbox")
+    city.build()
+    make_due(city)
+    assert once(city).returncode == 0
+    now = datetime.now(UTC)
+    with city.open() as installation:
+        known = installation.catalog.schedules.get(RunKind.DRILL, SYSTEM)
+        assert known is not None
+        row = replace(known, next_due=now - timedelta(hours=25))  # holds at least one night
+        installation.catalog.schedules.advance(row, due=None, missed=(), now=now)
+    ended = once(city)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    with city.open() as installation:
+        (run, *_) = installation.catalog.runs.list(kind=RunKind.DRILL)
+        (held,) = installation.catalog.drills.list()
+        assert held.verdict
+        assert held.planned_at == run.due_at
+        # Without a canary the RPO is not proven by data: conditional at best, and that is no failed drill.
+        assert (run.state, ended.returncode) == (RunState.COMMITTED, 0), (run.error_message, ended.stderr)
 
 
 def test_no_installation_no_daemon(tmp_path: Path) -> None:
