@@ -191,6 +191,7 @@ class Target:
         finally:
             os.close(source)
         self.place(path)
+        _forget(parent, partial)  # renaming a link onto another link of the same file does nothing, by POSIX
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """Facts of what is there now, not followed."""
