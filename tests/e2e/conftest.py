@@ -23,3 +23,14 @@ def site(bare: Site) -> Site:
     """A founded installation without a point."""
     bare.found()
     return bare
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A founded installation with one backup of everything, for tests that only look."""
+    site = Site(tmp_path_factory.mktemp("standing"))
+    site.fill()
+    site.write()
+    site.found()
+    site.good("backup", "--all")
+    return site
