@@ -17,7 +17,8 @@ from drbackup.errors import DrbackupError, UsageError
 from drbackup.fleet.bundle import Bundle, build
 from drbackup.fleet.check import CheckLine, check_agent
 from drbackup.fleet.connect import ssh_address
-from drbackup.fleet.deploy import Deployed, deploy, expected, remember
+from drbackup.fleet.deploy import deploy
+from drbackup.fleet.deployed import Deployed, expected, remember
 from drbackup.fleet.remote import LocalShell, Shell, ssh_shell
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory
@@ -96,11 +97,7 @@ def deploy_agents(obj: CliContext, hosts: tuple[str, ...], administrator: str, k
     inventory = installation.policies.inventory
     names = _chosen(hosts, inventory)
     for name in names:
-        if inventory.agents[name].transport == "ssh" and not administrator:
-            raise UsageError(
-                f"deploying on {name} needs an administrator's login there",
-                hint="say whose: drbackup agents deploy HOST --as USER [--key FILE] [--sudo]",
-            )
+        _require_deployable(name, inventory.agents[name], administrator)
     bundle = build(installation.home / "agents" / "bundle")
     done: dict[str, Deployed] = {}
     failures: list[DrbackupError] = []
@@ -122,6 +119,19 @@ def _chosen(hosts: tuple[str, ...], inventory: Inventory) -> list[str]:
         if name not in inventory.agents:
             raise UsageError(f"no agent {name!r} in the inventory", hint=nearest(name, inventory.agents))
     return list(dict.fromkeys(hosts)) or sorted(inventory.agents)
+
+
+def _require_deployable(name: str, entry: AgentEntry, administrator: str) -> None:
+    if entry.transport == "ssh" and not administrator:
+        raise UsageError(
+            f"deploying on {name} needs an administrator's login there",
+            hint="say whose: drbackup agents deploy HOST --as USER [--key FILE] [--sudo]",
+        )
+    if entry.transport == "local" and not (entry.command and entry.command[0].startswith(entry.install_folder)):
+        raise UsageError(
+            f"{name} is a local process of the controller's own code: there is nothing to deploy",
+            hint=f"to run a deployed file, set its command: [{entry.install_folder}/current/drbackup-agent, serve]",
+        )
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ from drbackup.controller.specs import checks as wire_checks
 from drbackup.controller.specs import limits
 from drbackup.controller.statement import encode
 from drbackup.errors import DrbackupError, Interrupted, ProtocolViolation, UsageError
+from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import Policy
@@ -232,7 +233,9 @@ class _DrillRun:
         listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
         channel = connect(agent, entry, self._installation.inventory)
         desk = ReadingDesk(shelf_of(found), listeners)
-        result = run_session(channel, job, desk, timeouts(self._installation, entry), stop=self._stop)
+        wanted = expected(self._installation.home, agent)
+        allowed = timeouts(self._installation, entry)
+        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
         if not isinstance(result, DrillResult):  # the session has checked it
             raise ProtocolViolation(f"a drill ended with a {type(result).__name__}", host=agent)
         return result

@@ -32,6 +32,7 @@ from drbackup.errors import (
     VaultMissing,
 )
 from drbackup.fleet.channel import Channel
+from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import Timeouts, run_session
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
@@ -198,7 +199,9 @@ class _Restore:
         connect = self._options.get("connect") or by_inventory
         channel = connect(name, entry, self._installation.inventory)
         desk = ReadingDesk(shelf_of([found]), self._listeners(lease))
-        result = run_session(channel, job, desk, timeouts(self._installation, entry), stop=self._stop)
+        wanted = expected(self._installation.home, name)
+        allowed = timeouts(self._installation, entry)
+        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
         if not isinstance(result, RestoreResult):  # the session has checked it
             raise ProtocolViolation(f"a restore ended with a {type(result).__name__}", host=name)
         return result

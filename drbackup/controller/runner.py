@@ -25,6 +25,7 @@ from drbackup.controller.presence import missing_packs, object_name, require_pac
 from drbackup.controller.specs import backup_job, judge_size, plausibility
 from drbackup.errors import DoneInPart, DrbackupError, Interrupted, PacksMissing, ProtocolViolation, RunLost, UsageError
 from drbackup.fleet.channel import Channel
+from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
@@ -165,7 +166,9 @@ class _BackupRun:
             inventory = self._installation.inventory
             connect = self._options.get("connect") or open_channel
             channel = connect(self._source.agent, self._agent, inventory)
-            result = run_session(channel, job, desk, session_timeouts(self._agent, inventory), stop=self._stop)
+            wanted = expected(self._installation.home, self._source.agent)
+            limits = session_timeouts(self._agent, inventory)
+            result = run_session(channel, job, desk, limits, expected=wanted, stop=self._stop)
             outcome = "ok"
         except DrbackupError as failure:
             outcome = failure.code

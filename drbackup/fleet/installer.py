@@ -49,7 +49,7 @@ def install(folder: Path, name: str, sha256: str, size: int) -> dict[str, str]:
             if not existed:
                 shutil.rmtree(version, ignore_errors=True)
             raise
-        os.sync()
+        sync_tree(version)
         switch(current, name)
         try:
             try_out(current / AGENT_FILE)
@@ -118,6 +118,15 @@ def roll_back(current: Path, previous: str) -> None:
     else:
         current.unlink()
         sync_folder(current.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """The unpacked code durable too. File by file: a sync of everything would wait for the host's own databases."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(parent))
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from drbackup.cli.agents import agents
 from drbackup.cli.context import CliContext
 from drbackup.errors import HostUnsuitable, UsageError
-from drbackup.fleet.deploy import expected
+from drbackup.fleet.deployed import expected
 from drbackup.model.inventory import Inventory
 from tests.services.sshd import Sshd
 
@@ -76,16 +76,18 @@ def test_an_unknown_agent_is_a_usage_error_with_a_proposal(tmp_path: Path) -> No
 def test_deploy_remembers_the_file_and_check_then_expects_it(tmp_path: Path) -> None:
     folder = tmp_path / "opt"
     entry = {"transport": "local", "install_folder": str(folder), "state_folder": str(tmp_path / "state")}
-    outcome, desk = run(tmp_path, city(here=entry), "deploy", "here")
+    refused, _ = run(tmp_path, city(here=entry), "deploy", "here")
+    assert isinstance(refused.exception, UsageError)
+    deployed = {**entry, "command": [str(folder / "current" / "drbackup-agent"), "serve"]}
+    outcome, desk = run(tmp_path, city(here=deployed), "deploy", "here")
     assert outcome.exit_code == 0, outcome.output
     wanted = expected(desk.home, "here")
     assert wanted is not None
     assert wanted.bundle[:12] in outcome.output
-    # The controller's own source agent is not the deployed file:
-    assert run(tmp_path, city(here=entry), "check")[0].exit_code == 1
-    deployed = {**entry, "command": [str(folder / "current" / "drbackup-agent"), "serve"]}
     outcome, _ = run(tmp_path, city(here=deployed), "check")
     assert outcome.exit_code == 0, outcome.output
+    # The controller's own source agent is not the deployed file:
+    assert run(tmp_path, city(here=entry), "check")[0].exit_code == 1
     listed, _ = run(tmp_path, city(here=deployed), "list")
     assert wanted.bundle[:12] in listed.output
 

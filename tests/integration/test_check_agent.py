@@ -11,7 +11,7 @@ import pytest
 from drbackup.fleet import local
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.check import CheckLine, check_agent
-from drbackup.fleet.deploy import Deployed, remember
+from drbackup.fleet.deployed import Deployed, remember
 from drbackup.model.inventory import AgentEntry, Inventory
 from tests.doubles.memory_desk import small_agent
 from tests.services.sshd import Sshd, free_port, make_key

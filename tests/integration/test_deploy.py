@@ -16,7 +16,8 @@ from drbackup import __version__
 from drbackup.errors import AgentMissing, AgentVersionMismatch, HostUnreachable, HostUnsuitable
 from drbackup.fleet import local, ssh
 from drbackup.fleet.bundle import Bundle
-from drbackup.fleet.deploy import Deployed, deploy, expected, remember
+from drbackup.fleet.deploy import deploy
+from drbackup.fleet.deployed import Deployed, expected, remember
 from drbackup.fleet.remote import LocalShell, Ran, ssh_shell
 from drbackup.fleet.session import Session, Timeouts
 from tests.services.sshd import Sshd

@@ -1,0 +1,62 @@
+"""Which agent file was put into service where, so that every later run can check that it is still that one.
+
+A note a host, ``<home>/agents/<name>.json``, durable before the command ends. A crash between the host's switch and the
+note leaves an old note and a new agent: the next run refuses it and says to deploy again, which is harmless.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from drbackup.errors import CatalogUnusable
+from drbackup.fleet.greeting import Expected
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What is in service on a host. ``previous``: the folder name that was before, empty if none."""
+
+    version: str
+    sha256: str
+    folder: str
+    previous: str
+    says: str
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    version: str
+    bundle: str
+    folder: str
+
+
+def remember(home: Path, name: str, deployed: Deployed) -> None:
+    """From now on this agent must answer with exactly this file."""
+    folder = home / "agents"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    data = msgspec.json.encode(_Remembered(deployed.version, deployed.sha256, deployed.folder))
+    part = folder / f".{name}.part"
+    with open(part, "wb") as file:
+        file.write(data + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / f"{name}.json")
+
+
+def expected(home: Path, name: str) -> Expected | None:
+    """What :func:`~drbackup.fleet.session.run_session` should expect; None when nothing was deployed from here."""
+    file = home / "agents" / f"{name}.json"
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=_Remembered)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as unreadable:
+        raise CatalogUnusable(
+            f"the note of what was deployed on {name} can't be read: {unreadable}",
+            where=str(file),
+            hint=f"deploy again: drbackup agents deploy {name}",
+        ) from unreadable
+    return Expected(kept.version, kept.bundle)
