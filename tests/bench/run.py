@@ -88,9 +88,8 @@ class Bench:
 
     def show(self, size: int) -> None:
         """The table, and the largest resident memory of any process."""
-        print(
-            f"source {size / 1e6:.0f} MB, {os.cpu_count()} cores\n{'step':12}{'wall s':>9}{'CPU s':>9}{'MB/s':>9}{'stored MB':>11}"
-        )
+        print(f"source {size / 1e6:.0f} MB, {os.cpu_count()} cores")
+        print(f"{'step':12}{'wall s':>9}{'CPU s':>9}{'MB/s':>9}{'stored MB':>11}")
         for step in self.steps:
             print(
                 f"{step.name:12}{step.wall:9.2f}{step.cpu:9.2f}{size / 1e6 / step.wall:9.0f}{step.stored / 1e6:11.0f}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing
-from drbackup.stores.base import SignedPut, Stat, require_name
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
 
 
 class MemoryStore:
@@ -29,6 +30,9 @@ class MemoryStore:
         end = len(data) if length is None else offset + length
         if offset > len(data) or end > len(data):
             raise ObjectCorrupt(f"{name} has {len(data)} bytes, asked for up to {end}", where=name)
+        promised = digest_in_name(name)
+        if promised and (offset, length) == (0, None) and hashlib.sha256(data).digest() != promised:
+            raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
         return data[offset:end]
 
     def stat(self, name: str) -> Stat | None:
@@ -36,6 +40,7 @@ class MemoryStore:
             return Stat(name, len(self.objects[name])) if name in self.objects else None
 
     def list(self, prefix: str) -> Iterator[Stat]:
+        require_prefix(prefix)
         with self._lock:
             found = [Stat(name, len(data)) for name, data in self.objects.items() if name.startswith(prefix)]
         return iter(found)
