@@ -1,4 +1,4 @@
-"""``drbackup policy``: check the folder, show one system as it is understood, print the schemas for editors.
+"""``drbackup policy``: check the folder, show a system as it is understood, the recovery order, schemas for editors.
 
 Works on files only: it needs no installation, so that a policy can be checked on any desk before it is put in force.
 """
@@ -68,9 +68,7 @@ def check(obj: PolicyContext, strict: bool) -> None:
 def show(obj: PolicyContext, system: str) -> None:
     """Show SYSTEM's policy with every default filled in, its next dues and its place in the recovery order."""
     loaded = load(obj.policies_folder)
-    found = loaded.policies.get(system)
-    if found is None:
-        raise UsageError(f"no system {system!r} has a policy", hint=nearest(system, loaded.policies))
+    found = _known(loaded, system)
     document = _system_document(loaded, found, datetime.now(UTC))
     if obj.json:
         _echo_json(document)
@@ -79,10 +77,35 @@ def show(obj: PolicyContext, system: str) -> None:
 
 
 @policy.command()
+@click.argument("systems", nargs=-1)
+@click.pass_obj
+def plan(obj: PolicyContext, systems: tuple[str, ...]) -> None:
+    """Show the order in which SYSTEMS (all by default) come back, with what they need."""
+    loaded = load(obj.policies_folder)
+    for system in systems:
+        _known(loaded, system)
+    order = recovery_plan(loaded.policies, systems)
+    if obj.json:
+        _echo_json({"steps": [{"system": step.system, **_recovery_document(step)} for step in order.steps]})
+        return
+    for step in order.steps:
+        rto = format_duration(loaded.policies[step.system].objectives.rto)
+        waits = f", after {step.waits_for} = {format_duration(step.waits_for.total)}" if step.after else ""
+        later = f"; reconnects to {', '.join(step.reconnect)}" if step.reconnect else ""
+        click.echo(f"wave {step.wave}  {step.system}  RTO {rto}{waits}{later}")
+
+
+@policy.command()
 @click.option("--inventory", is_flag=True, help="The inventory's schema instead of a policy's.")
 def schema(inventory: bool) -> None:
     """Print the JSON Schema that editors check policy files with."""
     click.echo(schema_text("inventory" if inventory else "policy"), nl=False)
+
+
+def _known(loaded: PolicySet, system: str) -> Policy:
+    if system not in loaded.policies:
+        raise UsageError(f"no system {system!r} has a policy", hint=nearest(system, loaded.policies))
+    return loaded.policies[system]
 
 
 def _verdict(inspection: Inspection, folder: Path) -> str:

@@ -304,9 +304,12 @@ def _drill_every(value: object) -> str | timedelta:
     if value in ("day", "week", "month"):
         return str(value)
     try:
-        return parse_duration(value)
+        length = parse_duration(value)
     except ValueError:
         raise ValueError(f"{value!r} is not how often: write day, week, month, or a length like 14d") from None
+    if length < timedelta(minutes=1):
+        raise ValueError(f"every: {value} is shorter than one minute")
+    return length
 
 
 class DrillPolicy(Strict):

@@ -102,6 +102,18 @@ def test_show_in_a_wrong_folder_names_every_finding(folder: PolicyFolder) -> Non
     assert "base.yaml:4:8" in result.exception.message
 
 
+def test_plan_shows_waves_paths_and_later_reconnections() -> None:
+    lines = run(SHIPPED, "plan").stdout.splitlines()
+    assert lines[0] == "wave 0  drbackup  RTO 30m"
+    assert (
+        "wave 1  emergency-dispatch  RTO 1h, after drbackup 30m = 30m; reconnects to gov-network, enterprise-base"
+        in lines
+    )
+    document: dict[str, Any] = json.loads(run(SHIPPED, "plan", "community-servers", as_json=True).stdout)
+    assert [step["system"] for step in document["steps"]] == ["drbackup", "gov-network", "community-servers"]
+    assert isinstance(run(SHIPPED, "plan", "nobody").exception, UsageError)
+
+
 @pytest.mark.parametrize(("words", "which"), [((), "policy"), (("--inventory",), "inventory")])
 def test_schema_prints_the_committed_schema(words: tuple[str, ...], which: str) -> None:
     result = run(SHIPPED, "schema", *words)

@@ -141,6 +141,7 @@ def test_a_duplicate_key_is_an_error(folder: PolicyFolder) -> None:
         ("every: 30m", "every: 30m, catch_up: twice", "base.yaml:10:34", "'twice' must be 'once' or 'skip'"),
         ("every: 30m", "every: 30m, spread: yes", "base.yaml:10:32", "'yes' must be true or false"),
         ("every: 30m", "every: 5s", "base.yaml:10:11", "every: 5s is shorter than one minute"),
+        ("on: drill1", "on: drill1\n  every: 0d", "base.yaml:15:10", "every: 0d is shorter than one minute"),
         ("on: drill1", "on: drill1\n  every: monthly", "base.yaml:15:10", "'monthly' is not how often"),
         (
             "postgres: {database: registry}",
