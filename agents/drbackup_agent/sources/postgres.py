@@ -8,6 +8,7 @@ what pg_dump's data section has left when every copied table is excluded from it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -198,12 +199,14 @@ def restrict_key(state_folder: Path) -> str:
     """The word that ends psql's restricted mode in our dumps: secret, because whoever owns a table's name could leave
     the mode with it (CVE-2025-8714), and steady, because a random one would make every dump differ."""
     path = state_folder / "restrict.key"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(24))
+    if not path.exists():
+        state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = state_folder / f"restrict.{os.getpid()}.new"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(24))
+        with contextlib.suppress(FileExistsError):  # another session of this agent was first: its word counts
+            os.link(fresh, path)  # whole or not at all, so that nobody reads half a word
+        fresh.unlink()
     return path.read_text(encoding="ascii").strip()
 
 
