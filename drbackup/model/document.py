@@ -1,9 +1,9 @@
 """YAML text → plain values, with the place of every key and value, and findings instead of exceptions.
 
 The values are what SafeLoader would give, with four differences that spare administrators YAML's old traps: keys are
-always text (``on:`` is not ``true:``), only ``true`` and ``false`` are booleans, times like ``22:00`` and dates stay
-text, and a key written twice is an error instead of a silent overwrite. Anchors, aliases and merge keys work, up to a
-size no honest policy reaches. No object of any other kind can come out of a file.
+always text (``on:`` is not ``true:``); only ``true`` and ``false`` are booleans; times like ``22:00``, dates and numbers
+with a leading zero stay text; and a key written twice is an error instead of a silent overwrite. Anchors, aliases and
+merge keys work, up to a size no honest policy reaches. No object of any other kind can come out of a file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Severity = Literal["error", "warning"]
 
 _MOST_NODES = 50_000
 _TAGS = "tag:yaml.org,2002:"
-_INT = re.compile(r"[-+]?\d+|0x[0-9a-fA-F]+|0o[0-7]+")
-_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as lines; splitlines() counts more
 _HINTS = (
     ("'\\t'", "indent with spaces, never with tabs"),
@@ -233,7 +233,7 @@ def _plain(text: str) -> Any:
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower() == "true"
     if _INT.fullmatch(text) and len(text) < 100:
-        return int(text) if text.lstrip("-+").isdecimal() else int(text, 0)
+        return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
