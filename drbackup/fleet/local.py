@@ -73,9 +73,13 @@ class _PipeWriter:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def refuse(self) -> None:
+        """From now on nothing more is written, and whoever is in the middle fails when it next can."""
+        self._open = False
+
     def shut(self) -> None:
         """Call only when the child is dead: a writer on a full pipe wakes up by nothing else."""
-        self._open = False
+        self.refuse()
         with self._using:
             """Whoever was writing has left."""
 
@@ -116,6 +120,7 @@ class LocalChannel:
             if self._closed:
                 return
             self._closed = True
+            self.writer.refuse()
             self._end(grace)
             self.reader.shut()
             self.writer.shut()
