@@ -75,10 +75,10 @@ def find_point(context: CliContext, word: str, at: str = "") -> Point:
             raise UsageError("--at goes with SYSTEM/SOURCE: a point's id says already which one it is")
         return catalog.points.get(word)
     system, source = split_place(context, word)
-    return choose_point(catalog, system, source, _moment(context, at) or "latest")
+    return choose_point(catalog, system, source, moment(context, at) or "latest")
 
 
-def _moment(context: CliContext, at: str) -> str:
+def moment(context: CliContext, at: str) -> str:
     """``at`` with its zone said."""
     if at in {"", "latest"}:
         return at

@@ -1,0 +1,218 @@
+"""``drbackup recover``: the whole city, or some systems and what they need, back in dependency order.
+
+Without ``--apply`` it shows the plan and the preflight and changes nothing. Run again after an interruption it goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.keys import read_secret
+from drbackup.cli.places import did_you_mean, moment
+from drbackup.cli.progress import Bars, stopping
+from drbackup.controller.recovery import DONE, FAILED, RUNNING, RecoveryOutcome, SystemOutcome, run_recovery
+from drbackup.controller.recovery_plan import PreflightLine, RecoveryPlan, plan_recovery
+from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
+from drbackup.reports.figures import size, span
+from drbackup.reports.tables import plain_table, right
+from drbackup.reports.words import _
+from drbackup.wire.messages import Progress
+
+
+@click.command()
+@click.argument("systems", metavar="[SYSTEM]…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every system.")
+@click.option("--at", default="latest", metavar="TIME|latest", help="The newest points not younger than this time.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Below this folder on this machine, instead of where the sources live.",
+)
+@click.option("--replace", is_flag=True, help="Data that is there already may go.")
+@click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An unsealing key's file.")
+@click.option("--apply", "apply", is_flag=True, help="Really do what the plan says.")
+@pass_cli
+def recover(context: CliContext, /, systems: tuple[str, ...], **wishes: object) -> None:
+    """Bring systems back, and first what they depend on; systems that do not wait for each other at the same time.
+
+    Without --apply the plan and the preflight are shown. The clock of every promised RTO runs from the start. Exit code
+    3 when only a part came back, 20 when all came back but later than promised.
+    """
+    if bool(systems) == bool(wishes["everything"]):
+        raise UsageError("name systems, or say --all")
+    installation = context.installation()
+    for system in systems:
+        if system not in installation.policies.policies:
+            raise UsageError(f"no system {system!r}", hint=did_you_mean(system, installation.policies.policies))
+    plan = plan_recovery(installation, systems, when=moment(context, str(wishes["at"])))
+    if not context.json:
+        context.err.print(_plan_table(plan))
+    outcome = _carry_out(context, plan, wishes)
+    context.show(_document(plan, outcome), *_lines(outcome))
+    failure = _failure(outcome)
+    if failure is not None:
+        raise failure
+
+
+def _carry_out(context: CliContext, plan: RecoveryPlan, wishes: dict[str, object]) -> RecoveryOutcome:
+    key, folder = wishes["key"], wishes["folder"]
+    sizes = {f"{step.system}/{source.source}": source.bytes for step in plan.steps for source in step.sources}
+    with Bars(context) as bars, stopping() as stop:
+
+        def progress(what: str, news: Progress) -> None:
+            bars.update(what, news.phase, news.done, news.total or sizes.get(what, 0), 0)
+
+        def step(what: str, state: str) -> None:
+            if state == RUNNING:
+                bars.begin(what)
+            else:
+                bars.end(what, state_word(state), good=state == DONE)
+
+        return run_recovery(
+            context.installation(),
+            plan,
+            apply=bool(wishes["apply"]),
+            target_folder=folder.absolute() if isinstance(folder, Path) else None,
+            replace=bool(wishes["replace"]),
+            key=read_secret(key) if isinstance(key, Path) else None,
+            now=context.now,
+            on_progress=progress,
+            on_step=step,
+            stop=stop,
+        )
+
+
+def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:
+    """What the command exits with. A reason is ``Code: message``, so a common cause keeps its own exit code."""
+    if not outcome.applied:
+        bad = [line for line in outcome.preflight if not line.good]
+        return _alike([line.said for line in bad], _("the preflight failed")) if bad else None
+    lost = [each for each in outcome.systems if each.state != DONE]
+    done = [each.system for each in outcome.systems if each.state == DONE]
+    if lost and done:
+        words = _("back: {done}; not back: {lost}")
+        return DoneInPart(
+            words.format(done=", ".join(done), lost=", ".join(each.system for each in lost)),
+            hint=_("mend what the lines above name and run the same command again: it goes on from here"),
+        )
+    if lost:
+        reasons = [detail for each in lost if each.state == FAILED for detail in each.details.values()]
+        return _alike(reasons, _("nothing came back"))
+    late = [each.system for each in outcome.systems if not each.kept]
+    if late:
+        return ObjectiveBreached(_("back, but later than promised: {systems}").format(systems=", ".join(late)))
+    return None
+
+
+def _alike(reasons: list[str], words: str) -> DrbackupError:
+    """An error of the reasons' common class."""
+    codes = {reason.partition(": ")[0] for reason in reasons}
+    message = f"{words}: " + "; ".join(dict.fromkeys(reasons))
+    return from_fields(codes.pop() if len(codes) == 1 else "DrbackupError", {"message": message})
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def state_word(state: str) -> str:
+    """A system's or source's state in the reader's language."""
+    return {DONE: _("back"), FAILED: _("not back"), "held-back": _("held back")}.get(state, state)
+
+
+def _plan_table(plan: RecoveryPlan) -> Table:
+    table = right(plain_table(_("Wave"), _("System"), _("Source"), _("Point"), _("Size"), "RTO", _("After")), 4)
+    table.columns[6].no_wrap = False
+    for step in plan.steps:
+        for number, source in enumerate(step.sources):
+            first = number == 0
+            table.add_row(
+                str(step.wave + 1) if first else "",
+                Text(step.system, style="bold") if first else "",
+                source.source,
+                source.point[:12] or Text(_("none"), style="bold red"),
+                size(source.bytes),
+                span_of(step.rto) if first else "",
+                ", ".join(step.after) if first else "",
+            )
+    return table
+
+
+def span_of(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    return span(timedelta(seconds=round(seconds, 1)))
+
+
+def _lines(outcome: RecoveryOutcome) -> list[RenderableType]:
+    bad = [_preflight_line(line) for line in outcome.preflight if not line.good]
+    good = len(outcome.preflight) - len(bad)
+    lines: list[RenderableType] = [Text(_("preflight: {good} good, {bad} bad").format(good=good, bad=len(bad))), *bad]
+    if not outcome.applied:
+        return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
+    if outcome.resumed:
+        lines.append(Text(_("an unfinished recovery was gone on with"), style="yellow"))
+    table = plain_table("", _("System"), _("Title"), _("State"), "RTO", _("Promised"), _("Sources"))
+    table.columns[6].no_wrap = False
+    for each in outcome.systems:
+        mark = Text("✓", style="bold green") if each.state == DONE else Text("✗", style="bold red")
+        rto = Text("-" if each.rto is None else span_of(each.rto.total_seconds()))
+        rto.stylize("green" if each.kept else "bold red")
+        promised = span_of(each.promised.total_seconds())
+        table.add_row(mark, each.system, each.title, state_word(each.state), rto, promised, _details(each))
+    lines.append(table)
+    if outcome.evidence is not None:
+        lines.append(Text(f"{_('Evidence')}: {outcome.evidence.statement_path}", style="dim"))
+    return lines
+
+
+def _details(outcome: SystemOutcome) -> str:
+    return "; ".join(f"{source}: {detail}" for source, detail in outcome.details.items())
+
+
+def _preflight_line(line: PreflightLine) -> Text:
+    return Text("  ✗ ", style="bold red").append(line.what, style="bold").append(f"  {line.said}", style="red")
+
+
+def _document(plan: RecoveryPlan, outcome: RecoveryOutcome) -> JsonObject:
+    return {
+        "id": outcome.id or None,
+        "applied": outcome.applied,
+        "resumed": outcome.resumed,
+        "complete": outcome.complete,
+        "plan": [
+            {
+                "wave": step.wave,
+                "system": step.system,
+                "after": list(step.after),
+                "reconnect": list(step.reconnect),
+                "rto_seconds": step.rto,
+                "sources": [
+                    {"source": source.source, "agent": source.agent, "point": source.point or None}
+                    | {"bytes": source.bytes, "missing": source.missing or None}
+                    for source in step.sources
+                ],
+            }
+            for step in plan.steps
+        ],
+        "preflight": [{"what": line.what, "good": line.good, "said": line.said} for line in outcome.preflight],
+        "systems": [
+            {
+                "system": each.system,
+                "state": each.state,
+                "rto_seconds": each.rto.total_seconds() if each.rto is not None else None,
+                "promised_seconds": each.promised.total_seconds(),
+                "kept": each.kept,
+                "details": each.details,
+            }
+            for each in outcome.systems
+        ],
+        "evidence": str(outcome.evidence.statement_path) if outcome.evidence else None,
+    }
