@@ -175,9 +175,16 @@ def expectation(check: CheckPolicy) -> Expectation:
         return Expectation(match=True)
     return Expectation(
         equals=_plain(expect.equals) if "equals" in expect.model_fields_set else None,
-        min=None if expect.min is None else Decimal(repr(expect.min)),
-        max=None if expect.max is None else Decimal(repr(expect.max)),
+        min=_bound(expect.min),
+        max=_bound(expect.max),
     )
+
+
+def _bound(value: float | None) -> Decimal | None:
+    """As a person wrote it: 1000, not 1000.0."""
+    if value is None:
+        return None
+    return Decimal(int(value)) if value.is_integer() else Decimal(repr(value))
 
 
 def _plain(value: str | int | float | bool | None) -> str:
@@ -239,8 +246,11 @@ def _point_used(course: Course, label: str) -> PointUsed:
 
 
 def _phases(course: Course) -> Iterator[PhaseSpan]:
-    yield from (phase for phase in course.phases if not phase.source)
+    own = [phase for phase in course.phases if not phase.source]
+    yield from own
     if course.result is not None:
+        # From the records' being found to the job's begin: reaching the drill host is part of the RTO.
+        yield PhaseSpan("", "connect", max((phase.end for phase in own), default=0.0), round(course.offset, 3))
         yield from _shifted(course.result.phases, course.offset, "")
     yield from (phase for phase in course.phases if phase.source)
 

@@ -10,6 +10,7 @@ from drbackup.reports.wording import PHASES, Words, length
 
 COLOURS = {
     "locate": "#8ea3b8",
+    "connect": "#c4b48a",
     "fetch": "#3f7fbf",
     "decrypt": "#7a5ea8",
     "restore": "#2f8f6b",

@@ -50,6 +50,7 @@ RULES = {
 
 PHASES = {
     "locate": Words("定位", "locate"),
+    "connect": Words("连接", "connect"),
     "fetch": Words("取回", "fetch"),
     "decrypt": Words("解密", "decrypt"),
     "restore": Words("恢复", "restore"),

@@ -86,6 +86,7 @@ def test_the_evidence_says_what_was_measured_and_nothing_of_the_data(
     assert "81 rows" in by_kind["counts"].seen  # 60 + 20 and the canary's own
     assert {phase.phase for phase in statement.phases} == {
         "locate",
+        "connect",
         "start",
         "fetch",
         "decrypt",
