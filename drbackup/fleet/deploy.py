@@ -38,11 +38,12 @@ def deploy(shell: Shell, bundle: Bundle, folder: str, *, sudo: bool = False) -> 
     ran = shell.run(command, data, timeout=_INSTALL_SECONDS)
     answer = _answer(ran.stdout)
     if not answer.get("done"):
-        why = masked(str(answer.get("refused") or ran.stderr.strip() or f"exit status {ran.status}"))
+        ended = "the installer was killed on the host" if ran.status is None else f"exit status {ran.status}"
+        why = masked(str(answer.get("refused") or ran.stderr.strip() or ended))
         raise AgentMissing(
             f"the new agent was not put into service: {why}",
             host=shell.host,
-            safe="the version that was in service before still is",
+            safe="the version that was in service before still is" if answer else "one whole version is in service",
             hint="mend what the message names on the host, then deploy again",
         )
     return Deployed(
@@ -55,5 +56,8 @@ def _answer(stdout: str) -> dict[str, Any]:
     lines = [line for line in stdout.splitlines() if line.startswith(_ANSWER)]
     if not lines:
         return {}
-    found = json.loads(lines[-1].removeprefix(_ANSWER))
+    try:
+        found = json.loads(lines[-1].removeprefix(_ANSWER))
+    except ValueError:
+        return {}
     return found if isinstance(found, dict) else {}

@@ -115,6 +115,24 @@ def test_a_damaged_upload_is_thrown_away(
     assert [path.name for path in folder.iterdir()] == [".deploy.lock"]
 
 
+@pytest.mark.parametrize("moment", ["before the switch", "after the switch"])
+def test_an_installer_killed_at_any_moment_leaves_a_whole_version_and_the_next_deploy_succeeds(
+    tmp_path: Path, small_bundle: Callable[[str], Bundle], moment: str
+) -> None:
+    folder = tmp_path / "a"
+    where = "*/current/*" if moment == "after the switch" else "*"
+    flag = tmp_path / "killed-once"
+    killer = f'[ -e {flag} ] || case "$0" in {where}) touch {flag}; kill -9 $PPID;; esac; echo two'
+    good, bad = small_bundle("echo one"), small_bundle(killer)
+    deploy(LocalShell("db1"), good, str(folder))
+    with pytest.raises(AgentMissing, match="killed on the host"):
+        deploy(LocalShell("db1"), bad, str(folder))
+    assert in_service(folder) == (bad if moment == "after the switch" else good).folder_name
+    assert subprocess.run([folder / "current" / "drbackup-agent", "version"], stdout=subprocess.PIPE).returncode == 0
+    assert deploy(LocalShell("db1"), bad, str(folder)).says == "two"
+    assert in_service(folder) == bad.folder_name
+
+
 def test_an_unsuitable_host_is_said_so_before_anything_is_changed(
     tmp_path: Path, small_bundle: Callable[[str], Bundle]
 ) -> None:
