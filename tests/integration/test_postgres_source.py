@@ -35,10 +35,12 @@ pytestmark = pytest.mark.postgres
 ODD = """CREATE SCHEMA "政务 schema/№1";
 CREATE TABLE "政务 schema/№1"."a.b ""c"" \\n:x" (id int, "列 one" text, "new
 line" text);
-INSERT INTO "政务 schema/№1"."a.b ""c"" \\n:x" VALUES (1, E'tab\\tline\\nback\\\\slash', '企业'), (2, NULL, '\\N'), (3, '', '\\.');
+INSERT INTO "政务 schema/№1"."a.b ""c"" \\n:x"
+  VALUES (1, E'tab\\tline\\nback\\\\slash', '企业'), (2, NULL, '\\N'), (3, '', '\\.');
 CREATE TABLE plain (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n numeric, f float8, twice numeric
   GENERATED ALWAYS AS (n * 2) STORED, price money, span interval, made timestamptz, raw bytea, tags text[], doc jsonb);
-INSERT INTO plain (n, f, price, span, made, raw, tags, doc) SELECT i / 7.0, i / 3.0::float8, i, i * interval '1 day 3 sec',
+INSERT INTO plain (n, f, price, span, made, raw, tags, doc) SELECT i / 7.0, i / 3.0::float8, i,
+  i * interval '1 day 3 sec',
   timestamptz '2026-01-01 00:00+08' + i * interval '1 hour', decode(md5(i::text), 'hex'), ARRAY['x', NULL, i::text],
   jsonb_build_object('i', i) FROM generate_series(1, 500) i;
 CREATE TABLE measure (at date, v int) PARTITION BY RANGE (at);
@@ -164,7 +166,8 @@ def test_a_database_keeps_its_settings_rights_and_locale(database: Database, run
     run = runs.backup(database.spec())
     spec = database.spec(database=database.other())
     runs.restore(run, InPlaceTarget(spec))
-    look = """SELECT encoding, datcollate, datctype, shobj_description(oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
+    look = """SELECT encoding, datcollate, datctype, shobj_description(oid, 'pg_database'),
+        (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
         (SELECT array_agg(c ORDER BY c) FROM pg_db_role_setting s, unnest(setconfig) c WHERE s.setdatabase = d.oid)
         FROM pg_database d WHERE datname = '{}'"""
     ask = database.server.psql
@@ -210,7 +213,8 @@ def wrapped_tools(folder: Path, real: Path, **scripts: str) -> str:
 
 
 FAILS_MIDWAY = """#!/bin/sh
-case "$*" in *--version*) exec REAL/pg_dump --version;; *post-data*) echo "-- half a dump"; echo "pg_dump: error: disk on fire" >&2; exit 1;; esac
+case "$*" in *--version*) exec REAL/pg_dump --version;; *post-data*) echo "-- half a dump"
+echo "pg_dump: error: disk on fire" >&2; exit 1;; esac
 exec REAL/pg_dump "$@"
 """
 KILLED = """#!/bin/sh
@@ -312,14 +316,17 @@ def test_secrets_do_not_stand_in_argument_lists_or_messages(
 ) -> None:
     (tmp_path / "pgpass").write_text("*:*:*:*:topsecret\n")
     (tmp_path / "pgpass").chmod(0o600)
-    seen = '#!/bin/sh\ncase "$*" in *--version*) exec REAL/pg_dump --version;; esac\necho "$@" >&2; env | grep -i pass >&2; exit 1\n'
+    seen = """#!/bin/sh
+case "$*" in *--version*) exec REAL/pg_dump --version;; esac
+echo "$@" >&2; env | grep -i pass >&2; exit 1
+"""
     tools = wrapped_tools(tmp_path / "tools", database.server.binaries, pg_dump=seen)
     with pytest.raises(ToolFailed) as caught:
         runs.backup(database.spec(tools=tools, password_file=str(tmp_path / "pgpass")))
     assert "topsecret" not in caught.value.message
 
 
-# --- restoring ---------------------------------------------------------------------------------------------------------
+# --- restoring ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -390,7 +397,7 @@ def test_a_script_from_a_compromised_server_can_not_run_programs_here(
     assert not proof.exists()
 
 
-# --- canary, preflight --------------------------------------------------------------------------------------------------
+# --- canary ------------------------------------------------------------------------------------------------------
 
 
 def test_the_canary_row_comes_back_with_the_instant_of_the_run(database: Database, runs: SourceRuns) -> None:
