@@ -18,7 +18,7 @@ import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
-from drbackup.controller.installation import Installation, is_founded
+from drbackup.controller.installation import CATALOG_FILE, Installation, is_founded
 from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, sync_folder, write_seeds
 from drbackup.controller.policies import load
 from drbackup.errors import DrbackupError, ObjectExists, UsageError
@@ -139,5 +139,5 @@ def _settle(home: Path, seeds: dict[str, bytes], description: VaultDescription) 
         file.flush()
         os.fsync(file.fileno())
     sync_folder(home)
+    Catalog.open(home / CATALOG_FILE).close()
     write_seeds(home / "keys", seeds)  # from here on the installation exists
-    Catalog.open(home / "catalog.sqlite").close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, read_seed
 from drbackup.controller.policies import PolicySet, load
-from drbackup.errors import SignatureInvalid, UsageError, VaultMissing
+from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
 from drbackup.model.policy import Policy
 from drbackup.stores.base import Store
@@ -27,6 +27,8 @@ from drbackup.wire.specs import DomainKeys
 
 if TYPE_CHECKING:
     from drbackup.controller.founding import Founding
+
+CATALOG_FILE = "catalog.sqlite"
 
 
 class Installation:
@@ -42,16 +44,26 @@ class Installation:
         self._vaults: dict[str, VaultDescription] = {}
 
     @classmethod
-    def open(cls, home: Path, policies_folder: Path) -> Self:
+    def open(cls, home: Path, policies_folder: Path, *, new_catalog: bool = False) -> Self:
         """Open what :func:`drbackup.controller.founding.found` made.
 
         Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
-        :class:`~drbackup.errors.CatalogUnusable`. No store is asked yet.
+        :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
+        shall be made and filled from the vault (:func:`drbackup.controller.adopting.adopt_records`). No store is asked
+        yet.
         """
         if not is_founded(home):
             raise VaultMissing(f"there is no installation in {home}", where=str(home))
         policies = load(policies_folder)
-        return cls(home, policies_folder, policies, Catalog.open(home / "catalog.sqlite"))
+        path = home / CATALOG_FILE
+        if not new_catalog and not path.exists():
+            # An empty one made in silence would start every chain of records anew and show a city without backups.
+            raise CatalogUnusable(
+                f"the catalog {path} is gone",
+                where=str(path),
+                hint="bring it back from the vault: drbackup vault rebuild",
+            )
+        return cls(home, policies_folder, policies, Catalog.open(path))
 
     @classmethod
     def found(cls, home: Path, policies_folder: Path, custodians: tuple[int, int]) -> Founding:

@@ -165,9 +165,9 @@ class _BackupRun:
 
             inventory = self._installation.inventory
             connect = self._options.get("connect") or open_channel
-            channel = connect(self._source.agent, self._agent, inventory)
             wanted = expected(self._installation.home, self._source.agent)
             limits = session_timeouts(self._agent, inventory)
+            channel = connect(self._source.agent, self._agent, inventory)  # run_session closes it, whatever comes
             result = run_session(channel, job, desk, limits, expected=wanted, stop=self._stop)
             outcome = "ok"
         except DrbackupError as failure:

@@ -74,12 +74,15 @@ class SmallCity:
         for folder in (self.policies, self.data):
             folder.mkdir(parents=True, exist_ok=True)
         if not (self.policies / "levels").exists():
-            shutil.copytree(_LEVELS, self.policies / "levels")
+            self.copy_levels()
         self.write_policies()
         (self.data / "a").write_bytes(b"alpha" * 1000)
         (self.data / "b").write_bytes(b"beta" * 2000)
         self.founding = Installation.found(self.home, self.policies, (2, 3))
         return self
+
+    def copy_levels(self) -> None:
+        shutil.copytree(_LEVELS, self.policies / "levels")
 
     def write_policies(self) -> None:
         run = f"runpy.run_module('{self.module}', run_name='__main__')"

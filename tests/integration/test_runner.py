@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.controller.adopting import adopt_records
 from drbackup.controller.catalog.runs import LeaseWish, RunKind, RunState
 from drbackup.controller.installation import Installation
 from drbackup.controller.lease import wish
@@ -241,6 +242,32 @@ def test_the_agent_that_ships_copies_and_is_believed(tmp_path: Path) -> None:
     assert first.totals.files == 2
     contents = sorted(city.read(second.id).values())
     assert contents == sorted([b"alpha" * 1000, b"beta" * 2000, b"gamma" * 100])
+
+
+def test_a_lost_catalog_is_filled_again_from_the_store(city: SmallCity) -> None:
+    with city.open() as installation:
+        points = [run_backup(installation, SYSTEM, SOURCE) for _ in range(2)]
+    for file in city.home.glob("catalog.sqlite*"):
+        file.unlink()
+    with Installation.open(city.home, city.policies, new_catalog=True) as installation:
+        assert list(adopt_records(installation, "main")) == points
+        assert list(installation.catalog.points.list()) == points[::-1]
+        third = run_backup(installation, SYSTEM, SOURCE)
+        record = read_record(installation.store("main"), third.name, installation.signer.public)
+        assert record.previous == points[1].id
+
+
+def test_a_record_that_was_altered_is_not_adopted(city: SmallCity) -> None:
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+    for file in city.home.glob("catalog.sqlite*"):
+        file.unlink()
+    (record,) = (city.root / "store-main" / "v1" / "r").rglob("*-*")
+    record.chmod(0o600)
+    record.write_bytes(record.read_bytes()[:-1] + b"!")
+    with Installation.open(city.home, city.policies, new_catalog=True) as installation:
+        with pytest.raises(ObjectCorrupt):
+            adopt_records(installation, "main")
 
 
 # --- two copies -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ _WRITES = "drbackup_writes"
 
 def make_engine(url: str) -> Engine:
     """An engine for ``url``; for SQLite with the durability this catalog promises."""
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS} if url.startswith("sqlite") else {})
+    busy = {"timeout": BUSY_SECONDS} if url.startswith("sqlite") else {}
+    # Every thread of every run may hold one for a moment; waiting for the pool would only hide waiting for the disk.
+    engine = create_engine(url, connect_args=busy, pool_size=8, max_overflow=-1)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
