@@ -1,9 +1,10 @@
 """YAML text → plain values, with the place of every key and value, and findings instead of exceptions.
 
 The values are what SafeLoader would give, with four differences that spare administrators YAML's old traps: keys are
-always text (``on:`` is not ``true:``); only ``true`` and ``false`` are booleans; times like ``22:00``, dates and numbers
-with a leading zero stay text; and a key written twice is an error instead of a silent overwrite. Anchors, aliases and
-merge keys work, up to a size no honest policy reaches. No object of any other kind can come out of a file.
+always text (``on:`` is not ``true:``); only ``true`` and ``false`` are booleans; times like ``22:00``, dates and
+numbers with a leading zero stay text; and a key written twice is an error instead of a silent overwrite. Anchors,
+aliases and merge keys work, up to a size no honest policy reaches. No object of any other kind can come out of a
+file.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _retell(detail: ErrorDetails, document: Document, model: type[BaseModel]) ->
         return document.finding(loc, str(detail["ctx"]["error"]))
     if kind == "literal_error":
         words = str(detail["ctx"]["expected"])
-        hint = nearest(value, [word.strip("'") for word in words.replace(" or ", ", ").split(", ")])
+        hint = nearest(str(value), [word.strip("'") for word in words.replace(" or ", ", ").split(", ")])
         return document.finding(loc, f"{_shown(value)}must be {words}", hint if "did you" in hint else "")
     if kind == "too_short":
         return document.finding(loc, f"the list '{last}' must not be empty")

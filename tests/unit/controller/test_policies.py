@@ -149,6 +149,7 @@ def test_a_duplicate_key_is_an_error(folder: PolicyFolder) -> None:
             "base.yaml:8:5",
             "exactly one",
         ),
+        ("counts: match", "counts: 1.5", "base.yaml:16:34", "1.5 must be 'match'"),
         ("counts: match", "files: match, counts: match", "base.yaml:16:7", "a check has exactly one of these sets"),
         ("counts: match", "sql: select 1, expect: {}", "base.yaml:16:49", "an expectation needs one of"),
     ],
