@@ -129,7 +129,7 @@ class Child:
         """End the program and all it started; safe at any time."""
         if not self._ended:
             self._ended = True
-            _end_group(self.process)
+            end_group(self.process)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -198,7 +198,8 @@ def _widen(handle: int) -> None:
         return  # the user's pipe budget is used up; the usual 64 KiB work too
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program that leads a process group, and all that is left of the group."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             try:

@@ -78,6 +78,7 @@ def _files_in_place(spec: FilesSpec, request: RestoreRequest, watch: Watch) -> R
     for path in request.paths:
         if not any(path.strip(b"/") == top or path.strip(b"/").startswith(top + b"/") for top in tops):
             raise UsageError("a path to restore does not lie below the source's paths")
+    request.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     above = {top[:at] for top in tops for at in range(len(top)) if top[at : at + 1] == b"/"}
     folder = FolderRequest(
         folder="/",
