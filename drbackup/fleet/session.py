@@ -53,6 +53,8 @@ from drbackup.wire.messages import (
 )
 
 ANSWERERS = 4
+_GRACE_SECONDS = 5.0  # for an agent that was hung up on
+_STALLED_GRACE_SECONDS = 1.0  # for one that was seen not to react
 _LOOK_SECONDS = 0.25  # how often the supervising thread looks up; results are taken at once
 _RESULT_OF: dict[type, type] = {
     BackupJob: BackupResult,
@@ -126,6 +128,7 @@ class Session:
         self._last_news: Progress | None = None
         self._hello: Hello | None = None
         self._heard_ns = 0
+        self._grace = _GRACE_SECONDS
 
     def greet(self) -> Hello:
         """The agent's Hello, its protocol checked, nothing else."""
@@ -158,6 +161,7 @@ class Session:
         except AgentDied as died:
             raise why_it_ended(self._channel, died, spoke=True) from died
         except AgentStalled as stalled:
+            self._grace = _STALLED_GRACE_SECONDS
             tail = self._channel.stderr_tail()
             raise AgentStalled(stalled.message + (f"; it says: {tail}" if tail else "")) from stalled
         except (KeyboardInterrupt, Interrupted):
@@ -166,7 +170,7 @@ class Session:
 
     def close(self) -> None:
         """End the agent and every thread of this session; desk calls that are under way are waited for."""
-        self._channel.close()
+        self._channel.close(self._grace)
         self._slots.release(ANSWERERS)  # a listener waiting for a slot sees the closed channel next
         self._listener.shutdown(wait=True)
         self._answerers.shutdown(wait=True)

@@ -76,6 +76,15 @@ def stuck(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     return DONE
 
 
+def frozen(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
+    """Asks for much and then does not read it: the controller's answer fills every buffer on the way."""
+    link.note(f"frozen {os.getpid()}")
+    stop = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGSTOP))
+    stop.start()
+    while True:
+        WireFetch(link).fetch("p", "d1", bytes(32), 0, 32 << 20)
+
+
 def with_child(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     """Starts a tool that would run for long, and waits for a stop."""
     child = subprocess.Popen(["sleep", "600"])
@@ -122,7 +131,7 @@ def wrong_result(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
 
 JOBS: dict[str, Callable[[Job, Link, Path, int], Result]] = {
     job.__name__: job
-    for job in (relay, ask_on, die, stuck, with_child, fail, bug, quick, ungranted, lying, wrong_result)
+    for job in (relay, ask_on, die, stuck, frozen, with_child, fail, bug, quick, ungranted, lying, wrong_result)
 }
 
 

@@ -18,8 +18,10 @@ from drbackup.fleet import local, ssh
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.deploy import deploy
 from drbackup.fleet.deployed import Deployed, expected, remember
+from drbackup.fleet.quiet_desk import QuietDesk
 from drbackup.fleet.remote import LocalShell, Ran, ssh_shell
 from drbackup.fleet.session import Session, Timeouts
+from drbackup.wire.messages import PreflightJob, PreflightResult
 from tests.services.sshd import Sshd
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -180,8 +182,11 @@ def test_the_real_agent_is_deployed_over_ssh_and_answers_by_the_restricted_key(
     try:
         hello = session.greet()
         session.judge(wanted)
+        seen = session.work(PreflightJob(), QuietDesk())
     finally:
         session.close()
+    assert isinstance(seen, PreflightResult)
+    assert seen.lines
     assert (hello.version, hello.bundle) == (__version__, real_bundle.sha256)
 
 

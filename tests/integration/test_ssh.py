@@ -19,6 +19,7 @@ import pytest
 from drbackup.errors import (
     AgentDied,
     AgentMissing,
+    AgentStalled,
     AuthenticationRefused,
     DrbackupError,
     HostKeyChanged,
@@ -181,6 +182,17 @@ def test_a_cut_connection_is_reported_and_ends_the_agent(sshd: Sshd) -> None:
             run(sshd.address(port=proxy.port), "ask_on", desk)
         helper.join()
     assert caught.value.host == "db1"
+
+
+def test_an_agent_that_stops_reading_is_stalled(sshd: Sshd) -> None:
+    desk = MemoryDesk()
+    desk.packs[bytes(32)] = bytes(32 << 20)
+    channel = open_channel(sshd.address(), small_agent("frozen"))
+    try:
+        with pytest.raises(AgentStalled):
+            run_session(channel, PreflightJob(), desk, Timeouts(stall=1.0))
+    finally:
+        os.kill(int(desk.notes[0].split()[1]), signal.SIGKILL)
 
 
 def test_noise_of_a_shell_profile_is_quoted(sshd: Sshd) -> None:

@@ -148,6 +148,15 @@ def test_an_agent_that_only_sends_heartbeats_is_stalled() -> None:
     assert time.monotonic() - began < 15
 
 
+def test_an_agent_that_stops_reading_is_stalled_and_ended() -> None:
+    desk = MemoryDesk()
+    desk.packs[bytes(32)] = bytes(32 << 20)
+    channel = start("frozen")
+    with pytest.raises(AgentStalled):
+        run_session(channel, PreflightJob(), desk, Timeouts(stall=1.0))
+    assert not alive(channel.pid)
+
+
 def test_a_stop_cancels_the_agent_and_its_tools() -> None:
     desk = MemoryDesk()
     channel = start("with_child")
