@@ -27,7 +27,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from drbackup import __version__
 from drbackup.controller import logs
 from drbackup.controller.adopting import settle
-from drbackup.controller.catalog.runs import RunKind
 from drbackup.controller.drills import close_abandoned
 from drbackup.controller.installation import Installation
 from drbackup.controller.scheduler import Scheduler
@@ -60,7 +59,8 @@ class Daemon:
 
     def once(self) -> int:
         """Start everything that is due and wait for it; how many runs failed."""
-        self._after_a_crash()
+        self._mark_dead()
+        self._look_after()
         tried: set[str] = set()
         while self.tick(tried) or self._workers.active:
             self._workers.wait(1.0)
@@ -71,7 +71,9 @@ class Daemon:
         """Serve until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
-        self._after_a_crash()
+        self._mark_dead()
+        # Beside the service: a store that is down must neither delay the start nor starve the watchdog.
+        looking = threading.Thread(target=self._look_after, name="look-after", daemon=True)
         timer = BackgroundScheduler(
             timezone=UTC,
             executors={"default": TickExecutor(1)},
@@ -80,6 +82,7 @@ class Daemon:
         )
         timer.add_job(self.tick, "interval", seconds=self._tick_seconds, next_run_time=datetime.now(UTC))
         timer.start()
+        looking.start()
         self._notifier.ready(self._status())
         self._log.info("ready", version=__version__, home=str(self._installation.home))
         try:
@@ -89,6 +92,7 @@ class Daemon:
             self._log.info("stopping", running=self._workers.active)
             timer.shutdown(wait=True)
             self._workers.stop()
+            looking.join(timeout=30)
             self._log.info("stopped")
 
     def tick(self, tried: set[str] | None = None) -> int:
@@ -140,21 +144,25 @@ class Daemon:
             self._stop_wanted = True
         self._wake.set()
 
-    def _after_a_crash(self) -> None:
-        """Runs of a controller that died are marked failed, and looked after where they may have committed."""
-        dead = self._installation.catalog.runs.mark_dead(now=self._now())
-        for run in dead:
+    def _mark_dead(self) -> None:
+        """Runs of a controller that died are marked failed, with the step they died at."""
+        for run in self._installation.catalog.runs.mark_dead(now=self._now()):
             self._log.warning("run-abandoned", run=run.id, system=run.system, source=run.source, step=str(run.state))
+
+    def _look_after(self) -> None:
+        """Find out whether dead runs had committed, and close dead drills. What a store that does not answer leaves
+        open stays open in the catalog: the source's next run, or the next start, looks again."""
         for system, policy in self._installation.policies.policies.items():
             for source in policy.sources:
                 try:
                     settle(self._installation, system, source.name, self._now)
-                except DrbackupError as unready:  # stays unsettled in the catalog: the source's next run looks again
+                except DrbackupError as unready:
                     self._log.warning("not-settled", system=system, source=source.name, error=unready.message)
-
-        if any(run.kind == RunKind.DRILL for run in dead):
+        try:
             for drill in close_abandoned(self._installation, now=self._now):
                 self._log.warning("drill-abandoned", drill=drill.id, system=drill.system, outcome=str(drill))
+        except DrbackupError as unready:
+            self._log.warning("drills-not-closed", error=unready.message)
 
     def _status(self) -> str:
         count = len(self._installation.policies.policies)

@@ -10,10 +10,13 @@ The clock runs from the declaration: finding records, connecting and waiting cou
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,13 +111,38 @@ def run_drill(installation: Installation, system: str, **options: Unpack[DrillOp
 
 
 def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutcome]:
-    """Write the evidence of drills whose controller died under them. Called when no drill of ours is running."""
+    """Write the evidence of drills whose controller died under them. Drills that a living process is at are left
+    alone, whoever started it."""
     closed = []
     for row in installation.catalog.drills.list():
-        if row.ended_at is None and row.system in installation.policies.policies:
-            run = _DrillRun(installation, installation.policy(row.system), {"now": now, "due": row.planned_at}, row)
-            closed.append(run.close(not_run("the controller died during the drill")))
+        policy = installation.policies.policies.get(row.system)
+        if row.ended_at is not None or policy is None or policy.drill is None:
+            continue
+        with _alive(installation, row.id) as ours:
+            if ours and installation.catalog.drills.get(row.id).ended_at is None:
+                run = _DrillRun(installation, policy, {"now": now, "due": row.planned_at}, row)
+                closed.append(run.close(not_run("the controller died during the drill")))
     return closed
+
+
+@contextmanager
+def _alive(installation: Installation, drill: str) -> Iterator[bool]:
+    """Hold a drill's lock, which dies with its process; False when another process holds it."""
+    folder = installation.evidence_folder / ".running"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / drill
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 class _DrillRun:
@@ -141,8 +169,12 @@ class _DrillRun:
         )
 
     def run(self) -> DrillOutcome:
+        with _alive(self._installation, self._course.id):
+            self._installation.catalog.drills.begin(self._row())
+            return self._to_its_end()
+
+    def _to_its_end(self) -> DrillOutcome:
         course = self._course
-        self._installation.catalog.drills.begin(self._row())
         try:
             judgement = self._drill()
         except Interrupted as stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -237,6 +238,10 @@ def test_a_drill_whose_controller_died_becomes_evidence_of_a_drill_not_run(
     installation.catalog.drills.begin(
         replace(row, id="20261101T000000Z-portal-dead", ended_at=None, verdict="", evidence="")
     )
+    held = installation.evidence_folder / ".running" / "20261101T000000Z-portal-dead"
+    with held.open("w") as file:  # as long as its process lives it is nobody else's to close
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert close_abandoned(installation, now=lambda: datetime.now(UTC)) == []
     (closed,) = close_abandoned(installation, now=lambda: datetime.now(UTC))
     assert closed.verdict is Verdict.NOT_RUN
     assert close_abandoned(installation, now=lambda: datetime.now(UTC)) == []
