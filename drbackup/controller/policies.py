@@ -1,7 +1,7 @@
 """The policy folder: reads every file, reports everything that is wrong at once.
 
-Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml``. Hidden files and other
-endings are passed over. Reading never writes. A folder with an error in any file loads nothing, so a bad file can never
+Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml`` (those that come
+with drbackup where absent). Hidden files and other endings are passed over. Reading never writes. A folder with an error in any file loads nothing, so a bad file can never
 unload a good running policy: the caller keeps the :class:`PolicySet` it has.
 """
 
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+import drbackup
 from drbackup.errors import PolicyError
 from drbackup.model.consistency import InventoryFile, PolicyFile, check_references
 from drbackup.model.document import Document, Finding, nearest, parse_document
@@ -116,7 +117,9 @@ class _Reading:
             return None
         path = self.folder / LEVELS / f"{named}.yaml"
         if not path.exists():
-            present = [other.stem for other in (self.folder / LEVELS).glob("*.yaml")]
+            path = shipped_levels() / f"{named}.yaml"
+        if not path.exists():
+            present = [other.stem for each in (self.folder / LEVELS, shipped_levels()) for other in each.glob("*.yaml")]
             hint = nearest(named, present) or f"copy the file {named}.yaml into {self.folder / LEVELS}"
             self.findings.append(inventory.document.finding(("levels",), f"there is no level table '{named}'", hint))
             return None
@@ -175,3 +178,11 @@ class _Reading:
         except ValidationError as error:
             self.findings += explain(error, document, model)
             return None
+
+
+def shipped_levels() -> Path:
+    """The level tables that come with drbackup, used where a policy folder has none of that name: inside the package
+    of a wheel, beside it in a source tree."""
+    package = Path(drbackup.__file__).resolve().parent
+    inside = package / LEVELS
+    return inside if inside.is_dir() else package.parent / "policies" / LEVELS

@@ -5,14 +5,11 @@ Owns nothing but text: six policy files and ``inventory.yaml``. What they mean i
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import yaml
 
-import drbackup
 from drbackup.cli.demo_city.city import BASE, DEPARTMENTS, City, Department
-from drbackup.errors import UsageError
 
 STORE = "offsite"
 DRILL_HOST = "drill1"
@@ -24,20 +21,10 @@ Document = dict[str, object]
 def write(city: City, folder: Path, state: Path, store: Path) -> None:
     """Write all files into ``folder``. ``state``: parent of the agents' state folders; ``store``: the store's."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(levels_folder(), folder / "levels")
     _write(folder / "inventory.yaml", "The city's servers and stores.", _inventory(state, store))
     _write(folder / "gov-network.yaml", "What everything else stands on.", _network(city))
     for one in DEPARTMENTS:
         _write(folder / f"{one.system}.yaml", f"{one.title}.", _policy(city, one))
-
-
-def levels_folder() -> Path:
-    """The level tables that come with drbackup: in a wheel inside the package, in a source tree beside it."""
-    package = Path(drbackup.__file__).resolve().parent
-    for folder in (package / "levels", package.parent / "policies" / "levels"):
-        if folder.is_dir():
-            return folder
-    raise UsageError("this installation has no level tables", hint="install drbackup from its wheel or source tree")
 
 
 def _write(path: Path, comment: str, document: Document) -> None:
