@@ -7,6 +7,7 @@ crash anywhere leaves the old database as it was, and at most ours, which the ne
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.postgres import CREATION, GLOBALS, POST_DATA, PRE_DATA, REST_OF_DATA, SETTINGS_FILE
 from drbackup_agent.sources.postgres_roles import missing_roles
 from drbackup_agent.sources.postgres_scripts import run_script
-from drbackup_agent.sources.postgres_tables import TABLES, count_table, stored_header
+from drbackup_agent.sources.postgres_tables import TABLES, count_table, loaded_table, stored_header
 from drbackup_agent.sources.postgres_tools import Connection, PostgresTools, PsqlSession, literal, quoted
 
 _SUFFIX = "_drbackup_restoring"
@@ -155,8 +156,14 @@ class _Restore:
         self._run(self._blocks(entry), name.decode(), connection)
 
     def _load(self, entry: Entry, connection: Connection) -> None:
-        self._header(entry)  # a stream that is none must not get as far as the server
-        self._run(self._blocks(entry), _table(entry), connection)
+        header = self._header(entry)  # a stream that is none must not get as far as the server
+        blocks = self._blocks(entry)
+        if entry.rows >= 0:
+            # In the transaction that truncates a table, COPY does not look for free space in earlier pages, so the rows
+            # lie in the order they were copied in and can be compared as a stream. It also need not write them twice.
+            begin = b"BEGIN;\nTRUNCATE TABLE ONLY " + loaded_table(header) + b";\n"
+            blocks = itertools.chain([begin], blocks, [b"COMMIT;\n"])
+        self._run(blocks, _table(entry), connection)
 
     def _recount(self, entry: Entry, connection: Connection) -> None:
         if entry.rows < 0:
@@ -203,7 +210,9 @@ class _Restore:
             there = session.value(
                 f"SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {literal(self._wanted)}"
             )
-            force = " WITH (FORCE)" if int(session.value("SELECT current_setting('server_version_num')")) >= 130000 else ""
+            force = (
+                " WITH (FORCE)" if int(session.value("SELECT current_setting('server_version_num')")) >= 130000 else ""
+            )
         if there != "0":
             self._sql(f"DROP DATABASE {quoted(self._wanted)}{force};", self._server.database)
             self._watch.note(f"the database {self._wanted} that was there is gone: replaced by the restored one")

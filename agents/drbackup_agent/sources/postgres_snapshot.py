@@ -48,7 +48,9 @@ def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns
             changed = session.rows(_REWRITTEN)
         except ToolFailed as failed:
             session.close()
-            if not re.search(r'(relation|schema) "[^"]*" does not exist', failed.message):  # dropped between the snapshot and our lock
+            if not re.search(
+                r'(relation|schema) "[^"]*" does not exist', failed.message
+            ):  # dropped between the snapshot and our lock
                 raise
             reason = failed.message
             continue

@@ -8,6 +8,7 @@ because COPY writes rows in the order they were loaded.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from drbackup_agent.sources.postgres_tools import Connection, PostgresTools, Psq
 TABLES = b"tables"
 _END = b"\\.\n"
 _FROM = b" FROM stdin;\n"
+_NAME = re.compile(rb'COPY ((?:U&)?"(?:[^"]|"")+"\.(?:U&)?"(?:[^"]|"")+")', re.DOTALL)
 _PROLOGUE = (
     b"SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET DateStyle = 'ISO, YMD'; "
     b"SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET xmloption = content; SET row_security = off; "
@@ -38,7 +40,8 @@ SELECT c.oid, n.nspname, c.relname, coalesce(e.condition, ''), pg_catalog.pg_tab
   e.extension IS NOT NULL
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN (SELECT x.oid AS extension, u.relation, u.condition FROM pg_catalog.pg_extension x,
-  LATERAL ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS u(relation, condition)) e ON e.relation = c.oid
+  LATERAL ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS u(relation, condition)) e
+  ON e.relation = c.oid
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' {logged}
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND (e.extension IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -191,6 +194,14 @@ def stored_header(reader: PointReader, entry: Entry) -> bytes:
         if begin.count(b"\n", 0, 1 << 20) >= 2:
             break
     return header_of(begin, entry)
+
+
+def loaded_table(header: bytes) -> bytes:
+    """The quoted name, with its schema, of the table that a COPY line loads."""
+    named = _NAME.match(header)
+    if named is None:
+        raise RestoreMismatch(f"no table is named in {header[:200]!r}")
+    return named[1]
 
 
 def header_of(begin: bytes, entry: Entry) -> bytes:
