@@ -18,6 +18,7 @@ from drbackup_agent.sources.postgres_tools import PsqlSession
 _TRIES = 5
 _LOCK_BATCH = 500
 _LOCK_SECONDS = 60
+_GONE = re.compile(r'(relation|schema) "[^"]*" does not exist')  # dropped between the snapshot and our lock
 _POSITION = """SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
 ELSE pg_catalog.pg_current_wal_lsn() END"""
 _REWRITTEN = """SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
@@ -48,9 +49,7 @@ def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns
             changed = session.rows(_REWRITTEN)
         except ToolFailed as failed:
             session.close()
-            if not re.search(
-                r'(relation|schema) "[^"]*" does not exist', failed.message
-            ):  # dropped between the snapshot and our lock
+            if not _GONE.search(failed.message):
                 raise
             reason = failed.message
             continue
