@@ -8,14 +8,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from drbackup.controller.drills import close_abandoned, run_drill
+from drbackup.controller.drills import DrillOutcome, close_abandoned, run_drill
 from drbackup.controller.evidence import find, list_folder, verify_folder, verify_stores
 from drbackup.controller.installation import Installation
 from drbackup.controller.statement import decode
@@ -61,40 +61,49 @@ def damage(city: DrilledCity, installation: Installation, point: Point) -> None:
             path.write_bytes(data)
 
 
-def test_a_good_copy_passes_and_its_points_climb_to_the_top(city: DrilledCity, installation: Installation) -> None:
-    points = city.back_up(installation)
-    outcome = run_drill(installation, REGISTRY)
+@dataclass(frozen=True)
+class Passed:
+    """A city that was drilled once, and well; nobody changes it."""
+
+    city: DrilledCity
+    installation: Installation
+    points: dict[str, Point]
+    registry: DrillOutcome
+    portal: DrillOutcome
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Passed]:
+    made = DrilledCity(tmp_path_factory.mktemp("passed"), postgres_server).build()
+    with made.open() as opened:
+        points = made.back_up(opened)
+        yield Passed(made, opened, points, run_drill(opened, REGISTRY), run_drill(opened, PORTAL))
+    made.drop()
+
+
+def test_a_good_copy_passes_and_its_points_climb_to_the_top(passed: Passed) -> None:
+    outcome, catalog = passed.registry, passed.installation.catalog
     assert outcome.verdict is Verdict.PASSED, outcome.reasons
-    assert outcome.rto is not None and timedelta(0) < outcome.rto < timedelta(minutes=2)  # noqa: PT018
-    assert outcome.rpo is not None and timedelta(0) <= outcome.rpo < timedelta(minutes=5)  # noqa: PT018
+    assert outcome.rto is not None
+    assert timedelta(0) < outcome.rto < timedelta(minutes=2)
+    assert outcome.rpo is not None
+    assert timedelta(0) <= outcome.rpo < timedelta(minutes=5)
     for source in ("register", "scans"):
-        assert installation.catalog.points.get(points[source].id).rung is Rung.APP_CHECKED
-    row = installation.catalog.drills.last(REGISTRY)
+        assert catalog.points.get(passed.points[source].id).rung is Rung.APP_CHECKED
+    row = catalog.drills.last(REGISTRY)
     assert row is not None
     assert (row.verdict, row.evidence) == ("passed", outcome.evidence.id)
 
 
-def test_the_evidence_says_what_was_measured_and_nothing_of_the_data(
-    city: DrilledCity, installation: Installation
-) -> None:
-    city.back_up(installation)
-    outcome = run_drill(installation, REGISTRY)
-    text = outcome.statement_path.read_text()
+def test_the_evidence_says_what_was_measured_and_nothing_of_the_data(passed: Passed) -> None:
+    text = passed.registry.statement_path.read_text()
     statement = decode(text.encode(), "x")
     by_kind = {check.kind: check for check in statement.checks}
     assert by_kind["sql"].seen == "60"
     assert by_kind["across"].seen == by_kind["across"].expected == "20 of 20 paths"
     assert "81 rows" in by_kind["counts"].seen  # 60 + 20 and the canary's own
-    assert {phase.phase for phase in statement.phases} == {
-        "locate",
-        "connect",
-        "start",
-        "fetch",
-        "decrypt",
-        "restore",
-        "check",
-        "wipe",
-    }
+    wanted = {"locate", "connect", "start", "fetch", "decrypt", "restore", "check", "wipe"}
+    assert {phase.phase for phase in statement.phases} == wanted
     assert statement.wiped
     assert statement.host["isolation"]
     assert "企业 1" not in text
@@ -102,18 +111,14 @@ def test_the_evidence_says_what_was_measured_and_nothing_of_the_data(
     assert all(point.canary_at is not None for point in statement.points)
 
 
-def test_nothing_is_left_of_a_drill_on_its_host(city: DrilledCity, installation: Installation) -> None:
-    city.back_up(installation)
-    run_drill(installation, REGISTRY)
-    assert not list(city.sandbox.glob("d*"))
-    assert marked_processes("no such mark", [city.sandbox]) == []
+def test_nothing_is_left_of_a_drill_on_its_host(passed: Passed) -> None:
+    assert not list(passed.city.sandbox.glob("d*"))
+    assert marked_processes("no such mark", [passed.city.sandbox]) == []
 
 
-def test_a_sqlite_system_is_drilled_too(city: DrilledCity, installation: Installation) -> None:
-    city.back_up(installation)
-    outcome = run_drill(installation, PORTAL)
-    assert outcome.verdict is Verdict.PASSED, outcome.reasons
-    assert outcome.rpo is not None
+def test_a_sqlite_system_is_drilled_too(passed: Passed) -> None:
+    assert passed.portal.verdict is Verdict.PASSED, passed.portal.reasons
+    assert passed.portal.rpo is not None
 
 
 def test_a_store_with_a_flipped_byte_fails_the_drill(city: DrilledCity, installation: Installation) -> None:
