@@ -22,25 +22,31 @@ import pytest
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.catalog.schedules import Schedule
 from drbackup.controller.scheduler import fingerprint
+from drbackup.model.schedule import dues
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
 
 START = [sys.executable, "-c", "from drbackup.controller.daemon import main; main()"]
 PATIENCE = 30.0
 
 
+def hourly() -> str:
+    """An hourly schedule whose instants are half an hour away, so that none comes while a test runs."""
+    return f'cron: "{(datetime.now(UTC).minute + 30) % 60} * * * *"'
+
+
 @pytest.fixture
 def city(tmp_path: Path) -> SmallCity:
-    return SmallCity(tmp_path, schedule="every: 30m, spread: false").build()
+    return SmallCity(tmp_path, schedule=hourly()).build()
 
 
-def make_due(city: SmallCity, ago: timedelta = timedelta(minutes=1)) -> None:
-    """As if the last due had been run ``ago`` plus one interval before now."""
+def make_due(city: SmallCity, missed: int = 0) -> None:
+    """As if the last run was ``missed`` + 1 hours before the newest due."""
     now = datetime.now(UTC)
     with city.open() as installation:
         schedule = installation.policy(SYSTEM).schedule
-        row = Schedule(
-            RunKind.BACKUP, SYSTEM, SOURCE, now - ago - timedelta(minutes=30), now - ago, fingerprint(schedule)
-        )
+        newest = next(dues(schedule, SYSTEM, now - timedelta(hours=1)))
+        last = newest - timedelta(hours=missed + 1)
+        row = Schedule(RunKind.BACKUP, SYSTEM, SOURCE, last, last + timedelta(hours=1), fingerprint(schedule))
         installation.catalog.schedules.advance(row, due=None, missed=(), now=now)
 
 
@@ -114,13 +120,13 @@ def test_what_is_due_runs_and_nothing_else(city: SmallCity) -> None:
 
 
 def test_runs_missed_during_an_outage_are_kept_and_one_run_catches_up(city: SmallCity) -> None:
-    make_due(city, timedelta(minutes=95))
+    make_due(city, missed=3)
     once(city)
     with city.open() as installation:
         runs = installation.catalog.runs.list()
         assert [str(run.state) for run in runs] == ["committed", "missed", "missed", "missed"]
         dues = [run.due_at for run in runs]
-        assert {a - b for a, b in itertools.pairwise(dues)} == {timedelta(minutes=30)}
+        assert {a - b for a, b in itertools.pairwise(dues)} == {timedelta(hours=1)}
         assert all("no controller was running" in run.error_message for run in runs[1:])
         schedule = installation.catalog.schedules.get(RunKind.BACKUP, SYSTEM, SOURCE)
         assert schedule is not None
@@ -130,7 +136,7 @@ def test_runs_missed_during_an_outage_are_kept_and_one_run_catches_up(city: Smal
 def test_a_schedule_that_skips_notes_every_missed_run_and_waits(city: SmallCity) -> None:
     city.schedule += ", catch_up: skip"
     city.write_policies()
-    make_due(city, timedelta(minutes=95))
+    make_due(city, missed=3)
     once(city)
     assert set(states(city)) == {"missed"}
 
@@ -194,7 +200,7 @@ def test_a_killed_daemon_leaves_a_run_that_the_next_one_marks_honestly(city: Sma
     waiting.unlink()
     with running(city) as service:
         service.wait_for("run-abandoned")
-        make_due(city, timedelta(seconds=30))
+        make_due(city)
         service.wait_for("run-committed")
     with city.open() as installation:
         newest, killed = installation.catalog.runs.list()
@@ -212,7 +218,7 @@ def test_a_home_has_one_daemon(city: SmallCity) -> None:
 
 def test_a_due_drill_runs_and_its_verdict_is_the_runs_outcome(tmp_path: Path) -> None:
     drill = "drill: {every: day, on: db1.bureau, checks: [{source: scans, files: match}]}\n"
-    city = SmallCity(tmp_path, schedule="every: 30m, spread: false", module="drbackup_agent", extra=drill)
+    city = SmallCity(tmp_path, schedule=hourly(), module="drbackup_agent", extra=drill)
     city.sandbox = str(tmp_path / "sandbox")
     city.build()
     make_due(city)

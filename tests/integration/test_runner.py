@@ -265,9 +265,9 @@ def test_a_record_that_was_altered_is_not_adopted(city: SmallCity) -> None:
     (record,) = (city.root / "store-main" / "v1" / "r").rglob("*-*")
     record.chmod(0o600)
     record.write_bytes(record.read_bytes()[:-1] + b"!")
-    with Installation.open(city.home, city.policies, new_catalog=True) as installation:
-        with pytest.raises(ObjectCorrupt):
-            adopt_records(installation, "main")
+    opened = Installation.open(city.home, city.policies, new_catalog=True)
+    with opened as installation, pytest.raises(ObjectCorrupt):
+        adopt_records(installation, "main")
 
 
 # --- two copies -------------------------------------------------------------------------------------------------------
