@@ -37,13 +37,15 @@ class Listeners:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a session's packs go: one domain of one store, known to one catalog."""
+    """Where a session's packs go: one domain of one store, known to one catalog. ``relay``: the agent's host has no
+    route to the store (``route: tunnel``), so everything goes through the session."""
 
     catalog: Catalog
     store: Store
     domain: str
     session: str
     now: Clock
+    relay: bool = False
 
 
 class BackupDesk:
@@ -68,7 +70,7 @@ class BackupDesk:
             if stat is not None and stat.size == size:
                 return "stored"
             site.catalog.packs.forget(site.domain, site.store.name, [(kind, pack)])
-        return site.store.sign_put(name, size, pack)
+        return None if site.relay else site.store.sign_put(name, size, pack)
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
         """Store the body, or look that the store has it; then remember pack and chunks. A crash in between costs one
@@ -131,9 +133,10 @@ class Shelf:
 class ReadingDesk:
     """The desk of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
 
-    def __init__(self, shelf: Shelf, listeners: Listeners) -> None:
+    def __init__(self, shelf: Shelf, listeners: Listeners, *, relay: bool = False) -> None:
         self._shelf = shelf
         self._listeners = listeners
+        self._relay = relay
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
         raise ProtocolViolation("this job writes nothing to the vault")
@@ -150,7 +153,7 @@ class ReadingDesk:
         if store is None:
             raise ProtocolViolation("a pack was asked for that this job's points do not need", where=pack.hex())
         name = pack_name(domain, kind, pack)
-        url = store.sign_get(name)
+        url = None if self._relay else store.sign_get(name)
         if url is not None:
             return url
         stat = store.stat(name)

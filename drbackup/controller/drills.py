@@ -264,7 +264,7 @@ class _DrillRun:
         told, noted = self._options.get("on_progress"), self._options.get("on_note")
         listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
         channel = connect(agent, entry, self._installation.inventory)
-        desk = ReadingDesk(shelf_of(found), listeners)
+        desk = ReadingDesk(shelf_of(found), listeners, relay=entry.route == "tunnel")
         wanted = expected(self._installation.home, agent)
         allowed = timeouts(self._installation, entry)
         result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)

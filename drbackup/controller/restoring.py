@@ -198,7 +198,7 @@ class _Restore:
         self._installation.catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=name)
         connect = self._options.get("connect") or by_inventory
         channel = connect(name, entry, self._installation.inventory)
-        desk = ReadingDesk(shelf_of([found]), self._listeners(lease))
+        desk = ReadingDesk(shelf_of([found]), self._listeners(lease), relay=entry.route == "tunnel")
         wanted = expected(self._installation.home, name)
         allowed = timeouts(self._installation, entry)
         result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)

@@ -154,7 +154,7 @@ class _BackupRun:
         self._catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=self._source.agent)
         number = len(self._catalog.sessions.list(run=claim.run))
         session = claim.run if not number else f"{claim.run}-{number}"
-        site = Site(self._catalog, store, self._source.agent, session, self._now)
+        site = Site(self._catalog, store, self._source.agent, session, self._now, self._agent.route == "tunnel")
         desk = BackupDesk(site, self._listeners(claim, lease))
         opened = Session(session, claim.run, self._source.agent, store.name, self._now(), None, "")
         self._catalog.sessions.open(opened)

@@ -129,14 +129,15 @@ def test_a_reader_gets_its_points_packs_and_no_others(store: MemoryStore) -> Non
             reader.fetch(kind, domain, pack, 0, 1)
 
 
+class Signing(MemoryStore):
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
+        return SignedPut(f"https://store/{name}", {"content-length": str(size)})
+
+    def sign_get(self, name: str) -> str | None:
+        return f"https://store/{name}"
+
+
 def test_a_store_that_signs_is_written_and_read_without_us(catalog: Catalog) -> None:
-    class Signing(MemoryStore):
-        def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
-            return SignedPut(f"https://store/{name}", {"content-length": str(size)})
-
-        def sign_get(self, name: str) -> str | None:
-            return f"https://store/{name}"
-
     desk = BackupDesk(Site(catalog, Signing(), "db1", "session", lambda: NOW), Listeners())
     put = desk.upload("p", PACK, len(BODY))
     assert isinstance(put, SignedPut)
@@ -149,3 +150,12 @@ def test_a_domain_that_is_no_name_never_becomes_a_path(catalog: Catalog, store: 
     desk = BackupDesk(Site(catalog, store, "../db1", "session", lambda: NOW), Listeners())
     with pytest.raises(UsageError):
         desk.upload("p", PACK, 10)
+
+
+def test_a_server_without_a_route_to_the_store_writes_and_reads_through_the_session(catalog: Catalog) -> None:
+    store = Signing()
+    desk = BackupDesk(Site(catalog, store, "db1", "session", lambda: NOW, relay=True), Listeners())
+    assert desk.upload("p", PACK, len(BODY)) is None
+    desk.uploaded("p", PACK, len(BODY), PLACES, BODY)
+    reader = ReadingDesk(Shelf.of([("db1", [b"p" + PACK], store)]), Listeners(), relay=True)
+    assert reader.fetch("p", "db1", PACK, 0, 4) == BODY[:4]
