@@ -1,6 +1,6 @@
 """The policy folder: reads every file, reports everything that is wrong at once.
 
-Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml`` (those that come with drbackup
+Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml`` (drbackup's own
 where absent). Hidden files and other endings are passed over. Reading never writes. A folder with an error in any file
 loads nothing, so a bad file can never unload a good running policy: the caller keeps the :class:`PolicySet` it has.
 """
