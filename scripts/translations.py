@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import string
 import sys
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 
+_SINCE = datetime(2026, 11, 23, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "drbackup"
 FOLDER = PACKAGE / "locale" / "zh_CN" / "LC_MESSAGES"
@@ -70,9 +72,14 @@ def _same_fields(message: object) -> bool:
 
 def update() -> None:
     """Merge new strings, drop unused ones, compile."""
-    catalog = translated() if (FOLDER / "drbackup.po").exists() else Catalog(locale="zh_CN", charset="utf-8")
+    catalog = translated()
     catalog.update(extracted(), no_fuzzy_matching=True)
     catalog.obsolete.clear()
+    # a header that is the same on every day
+    catalog.header_comment = "# Chinese (Simplified) translations of drbackup."
+    catalog.project, catalog.version, catalog.fuzzy = "drbackup", "1", False
+    catalog.msgid_bugs_address = catalog.last_translator = catalog.language_team = "drbackup"
+    catalog.creation_date = catalog.revision_date = _SINCE
     text, compiled = BytesIO(), BytesIO()
     write_po(text, catalog, omit_header=False, include_lineno=False, width=120, sort_by_file=True)
     write_mo(compiled, catalog)

@@ -128,17 +128,22 @@ def _next(story: Story, *, keep: bool) -> list[RenderableType]:
     shown.append(Text(f"  export DRBACKUP_HOME={stage.home} DRBACKUP_POLICIES={stage.policies}"))
     for words in ("status", "points list", "points ls enterprise-base/scans", "drill list"):
         shown.append(Text(f"  drbackup {words}"))
-    if keep:
-        shown.append(
-            Text(
-                _("The databases still run; stop them by removing what is in {folder}").format(folder=stage.city.folder)
-            )
-        )
+    if keep and stage.city.tools is not None:
+        words = _("The databases still run; to stop them: sh {script}").format(script=_stopper(stage))
     else:
-        shown.append(
-            Text(_("The databases are stopped. Remove {folder} when you have seen enough.").format(folder=stage.folder))
-        )
+        words = _("No database runs. Remove {folder} when you have seen enough.").format(folder=stage.folder)
+    shown.append(Text(words))
     return list(shown)
+
+
+def _stopper(stage: Stage) -> Path:
+    """A script that stops the databases that ``--keep`` left running."""
+    script = stage.folder / "stop-databases.sh"
+    quoted = shlex.quote(str(stage.city.folder))
+    script.write_text(
+        f"find {quoted} -name postmaster.pid -exec head -n 1 {{}} \\; | xargs kill -INT\n", encoding="utf-8"
+    )
+    return script
 
 
 def _document(story: Story, *, good: bool) -> dict[str, object]:

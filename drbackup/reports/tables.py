@@ -279,7 +279,7 @@ def drill_facts(drill: Drill, view: View) -> list[tuple[str, str]]:
     return [
         (_("Drill"), drill.id),
         (_("System"), drill.system),
-        (_("Kind"), drill.kind),
+        (_("Kind"), _("negative drill: it must find a flipped byte") if drill.kind == NEGATIVE else _("drill")),
         (_("Verdict"), verdict_word(drill.verdict)),
         (_("Started"), f"{local(drill.started_at, view.zone)}, {age(drill.started_at, view.now)}"),
         ("RTO", _seconds(drill.rto_seconds)),
