@@ -35,7 +35,7 @@ class _Task:
 
 
 class Workers:
-    """Starts due runs and waits for them. One thread calls it; each run has a thread of its own."""
+    """Starts due runs and waits for them. Each run has a thread of its own."""
 
     def __init__(self, installation: Installation, count: int, now: Clock, per_agent: int = 1) -> None:
         self._installation = installation
@@ -44,11 +44,16 @@ class Workers:
         self._now = now
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="run")
         self._tasks: dict[str, _Task] = {}
+        self._lock = threading.RLock()  # guards _tasks: the tick starts, the service's own thread asks and stops
         self._log = structlog.get_logger()
         self.failed = 0  # runs that ended badly since the start
 
     def start_due(self, ready: list[Run]) -> list[str]:
         """Start what there is room for, the longest due first; their ids. What is left stays due in the catalog."""
+        with self._lock:
+            return self._start_due(ready)
+
+    def _start_due(self, ready: list[Run]) -> list[str]:
         self._reap()
         started: list[str] = []
         for run in ready:
@@ -72,25 +77,30 @@ class Workers:
 
     def wait(self, seconds: float) -> None:
         """Until one run ends, or that long."""
-        wait([task.future for task in self._tasks.values()], timeout=seconds, return_when="FIRST_COMPLETED")
+        with self._lock:
+            futures = [task.future for task in self._tasks.values()]
+        wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         self._reap()
 
     def stop(self) -> None:
         """Cancel every run cleanly and wait until each is marked in the catalog."""
-        for task in self._tasks.values():
-            task.stop.set()
+        with self._lock:
+            for task in self._tasks.values():
+                task.stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reap()
 
     def _reap(self) -> None:
-        for name, task in list(self._tasks.items()):
-            if not task.future.done():
-                continue
-            del self._tasks[name]
+        with self._lock:
+            ended = [task for task in self._tasks.values() if task.future.done()]
+            for task in ended:
+                del self._tasks[task.run.id]
+        for task in ended:
             fault = None if task.future.cancelled() else task.future.exception()
             if fault is not None:
                 self.failed += 1
-                self._log.error("fault", run=name, system=task.run.system, source=task.run.source, exc_info=fault)
+                run = task.run
+                self._log.error("fault", run=run.id, system=run.system, source=run.source, exc_info=fault)
 
     def _work(self, run: Run, stop: threading.Event) -> None:
         log = self._log.bind(run=run.id, kind=str(run.kind), system=run.system, source=run.source)

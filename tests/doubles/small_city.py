@@ -55,6 +55,7 @@ class SmallCity:
     module: str = "tests.doubles.tree_agent"
     program: tuple[str, ...] = ()  # another agent program altogether
     sandbox: str = ""  # the agent is a drill host, too
+    stores: str = ""  # more lines for the inventory's stores
     extra: str = ""
     founding: Founding | None = field(default=None, init=False)
 
@@ -100,7 +101,7 @@ class SmallCity:
             "command": command,
         }
         words["sandbox"] = f", sandbox: {self.sandbox}" if self.sandbox else ""
-        (self.policies / "inventory.yaml").write_text(_INVENTORY.format(**words))
+        (self.policies / "inventory.yaml").write_text(_INVENTORY.format(**words) + self.stores)
         text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies)
         (self.policies / f"{SYSTEM}.yaml").write_text(text + self.extra)
 

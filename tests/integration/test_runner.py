@@ -31,6 +31,7 @@ from drbackup.errors import (
 from drbackup.vault.record import read_record
 from tests.doubles.faulty_store import FaultyStore, Kind, Trouble
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from tests.services.seaweedfs import S3Server
 
 
 @pytest.fixture
@@ -324,6 +325,23 @@ def test_a_copy_is_never_written_into_a_vault_that_is_not_there(twins: SmallCity
     (twins.root / "store-main" / "v1" / "vault").unlink()
     with twins.open() as installation, pytest.raises(VaultMissing):
         run_backup(installation, SYSTEM, SOURCE)
+
+
+@pytest.mark.s3
+def test_an_agent_uploads_to_a_bucket_by_signed_requests_and_the_copy_follows(
+    tmp_path: Path, s3_server: S3Server, s3_bucket: str
+) -> None:
+    bucket = f"bucket: {s3_bucket}, endpoint: '{s3_server.endpoint}', credentials_file: {s3_server.credentials_file()}"
+    stores = f"  cloud: {{s3: {{{bucket}}}, prefix: city/}}\n"
+    city = SmallCity(tmp_path, copies="cloud, main", module="drbackup_agent", stores=stores).build()
+    with city.open() as installation:
+        point = run_backup(installation, SYSTEM, SOURCE)
+        second = run_backup(installation, SYSTEM, SOURCE)
+        record = read_record(installation.store("cloud"), second.name, installation.signer.public)
+    assert point.copies == ("cloud", "main")
+    assert record.previous == point.id
+    assert second.totals.new_bytes == 0
+    assert city.read(point.id, "cloud") == city.read(second.id, "main")
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------
