@@ -39,7 +39,8 @@ from drbackup.wire.messages import (
 from drbackup.wire.specs import Limits, Plausibility
 from drbackup_agent.depot import WireDepot, WireFetch
 from drbackup_agent.link import Link
-from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch, open_source
+from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch
+from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.restore import RestoreRequest, restore_point
 from drbackup_agent.throttle import TokenBucket
 

@@ -23,7 +23,7 @@ from drbackup.wire.specs import (
     SqliteSpec,
 )
 from drbackup_agent.jobs import require_plausible
-from drbackup_agent.sources.base import open_source
+from drbackup_agent.sources.kinds import open_source
 from tests.doubles.source_runs import SourceRuns
 from tests.doubles.tree_facts import tree_facts
 from tests.services.postgres import Database

@@ -13,7 +13,8 @@ from drbackup.vault.tree import Entry
 from drbackup.vault.writer import Written
 from drbackup.wire.messages import RestoreResult
 from drbackup.wire.specs import FolderTarget, Limits, RestoreTarget, SourceSpec
-from drbackup_agent.sources.base import SourceContext, Substance, Watch, open_source
+from drbackup_agent.sources.base import SourceContext, Substance, Watch
+from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.restore import RestoreRequest, restore_point
 from tests.doubles.small_vault import SmallVault
 

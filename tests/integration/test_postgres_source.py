@@ -21,7 +21,8 @@ from drbackup.errors import (
     ToolTooOld,
 )
 from drbackup.wire.specs import InPlaceTarget, Limits, PostgresSpec
-from drbackup_agent.sources.base import Watch, open_source
+from drbackup_agent.sources.base import Watch
+from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.postgres import read_canary
 from drbackup_agent.sources.postgres_restore import restore_postgres
 from drbackup_agent.sources.postgres_snapshot import hold_snapshot

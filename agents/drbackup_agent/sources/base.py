@@ -1,4 +1,4 @@
-"""What every source promises, and the list of them.
+"""What every source promises (the list of them is :mod:`drbackup_agent.sources.kinds`).
 
 A run calls :meth:`Source.pin` once, then :meth:`Source.copy` once, then :meth:`Source.close`, from one thread. A source
 never deletes or changes anything of what it copies, except for the canary it was asked to write.
@@ -15,7 +15,7 @@ from typing import Protocol
 from drbackup.errors import Interrupted
 from drbackup.model.point import SourceFacts
 from drbackup.vault.writer import PointWriter
-from drbackup.wire.specs import CommandSpec, FilesSpec, Limits, PostgresSpec, SourceSpec, SqliteSpec
+from drbackup.wire.specs import Limits
 
 MAX_NOTES = 100
 
@@ -118,24 +118,6 @@ class Source(Protocol):
     def close(self) -> None:
         """Let go of everything; safe to call at any time and twice."""
         ...
-
-
-def open_source(spec: SourceSpec, context: SourceContext) -> Source:
-    """The source of a specification: the whole list of kinds."""
-    from drbackup_agent.sources.command import CommandSource
-    from drbackup_agent.sources.files import FilesSource
-    from drbackup_agent.sources.postgres import PostgresSource
-    from drbackup_agent.sources.sqlite import SqliteSource
-
-    match spec:
-        case FilesSpec():
-            return FilesSource(spec, context)
-        case SqliteSpec():
-            return SqliteSource(spec, context)
-        case PostgresSpec():
-            return PostgresSource(spec, context)
-        case CommandSpec():
-            return CommandSource(spec, context)
 
 
 def shown(path: bytes) -> str:

@@ -6,23 +6,21 @@ in the entries: content, mode, owner, times, links, holes, extended attributes, 
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat as modes
-from functools import lru_cache
 
 from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError, SourceUnreadable
 from drbackup.model.point import SourceFacts, SourceKind
-from drbackup.vault.tree import Entry, EntryKind
+from drbackup.vault.tree import EntryKind
 from drbackup.vault.writer import PointWriter
 from drbackup.wire.specs import FilesSpec
 from drbackup_agent.cache import FileCache
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
 from drbackup_agent.sources.canary_file import CANARY_NAME, write_canary
-from drbackup_agent.sources.files_read import Reading, Xattrs, read_file, read_xattrs
+from drbackup_agent.sources.entries import entry_of, read_xattrs
+from drbackup_agent.sources.files_read import Reading, read_file
 from drbackup_agent.sources.files_walk import Excluded, Found, Walk, top_paths, unreadable
 
 _KINDS = {
@@ -175,35 +173,3 @@ class FilesSource:
         elif kind == EntryKind.SOCKET:
             watch.note(f"{shown(found.path)}: a socket; its name is kept, a program must make it again")
         writer.add(entry)
-
-
-def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs) -> Entry:
-    """The entry of a path without what only its kind has."""
-    return Entry(
-        path=path,
-        kind=kind,
-        mode=modes.S_IMODE(stat.st_mode),
-        uid=stat.st_uid,
-        gid=stat.st_gid,
-        user=_user(stat.st_uid),
-        group=_group(stat.st_gid),
-        mtime_ns=stat.st_mtime_ns,
-        atime_ns=stat.st_atime_ns,
-        xattrs=xattrs,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return ""
-
-
-@lru_cache(maxsize=4096)
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return ""

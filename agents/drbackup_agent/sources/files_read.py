@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from drbackup.errors import SourceUnstable
 from drbackup.vault.writer import Content, PointWriter
 from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.entries import Xattrs, read_xattrs
 from drbackup_agent.sources.files_walk import Found, open_quietly, unreadable
 
 SMALL = 256 << 10  # below this, files are joined into segments
@@ -24,7 +25,6 @@ _TICK_NS = 20_000_000  # the kernel stamps files with a coarse clock: 1 to 10 ms
 _PAUSE = 0.05  # seconds before the second try; doubles
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-Xattrs = tuple[tuple[bytes, bytes], ...]
 Holes = tuple[tuple[int, int], ...]
 
 
@@ -158,24 +158,3 @@ def find_holes(handle: int, stat: os.stat_result) -> Holes:
             break
         at = os.lseek(handle, data, os.SEEK_HOLE)
     return tuple(holes)
-
-
-def read_xattrs(where: int | bytes) -> Xattrs:
-    """Extended attributes, ACLs among them, sorted; of an open file or of a path that is not followed."""
-    follow = isinstance(where, int)
-    try:
-        names = os.listxattr(where, follow_symlinks=follow)
-    except OSError as bad:
-        if bad.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOENT):
-            return ()
-        raise
-    if not names:
-        return ()
-    found = []
-    for name in sorted(names):
-        try:
-            found.append((os.fsencode(name), os.getxattr(where, name, follow_symlinks=follow)))
-        except OSError as bad:
-            if bad.errno != errno.ENODATA:  # removed since it was listed
-                raise
-    return tuple(found)

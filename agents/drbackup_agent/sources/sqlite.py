@@ -23,8 +23,7 @@ from drbackup.vault.tree import EntryKind
 from drbackup.vault.writer import PointWriter
 from drbackup.wire.specs import SqliteSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
-from drbackup_agent.sources.files import entry_of
-from drbackup_agent.sources.files_read import read_xattrs
+from drbackup_agent.sources.entries import entry_of, read_xattrs
 
 FIXED = 128 << 10  # a multiple of every page size (512 bytes to 64 KiB)
 _READ = 4 << 20
