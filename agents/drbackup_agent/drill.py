@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from drbackup import __version__
 from drbackup.errors import AgentDied, DrbackupError, Interrupted
 from drbackup.model.point import SourceKind
@@ -191,9 +193,9 @@ class _Drill:
     def _into_folder(self, point: PointRef, folder: Path, reader: MeteredReader) -> RestoredCopy:
         kind = SourceKind(point.kind)
         with self._shared(point.source, reader.meters):
-            self._restored[point.source] = restore_folder(
-                reader, folder_request(str(folder), point.point), self._watch()
-            )
+            result = restore_folder(reader, folder_request(str(folder), point.point), self._watch())
+        # The notes of a folder's restore name files; a database's name roles and settings, and those may be told.
+        self._restored[point.source] = msgspec.structs.replace(result, notes=())
         if kind is SourceKind.SQLITE:
             return SqliteCopy(point.source, kind, reader, folder)
         return FilesCopy(point.source, kind, reader, folder)

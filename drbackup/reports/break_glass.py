@@ -1,0 +1,143 @@
+"""A sheet for the day when nothing of drbackup is left: where a system's copies lie and how to open them by hand.
+
+One page a system, to be printed and kept with the custodians' shares. It needs the bucket, enough shares, and the
+stranger's reader (at most 300 lines, ``tests/reader/stranger.py``); no drbackup, no catalog, no backup centre. It holds
+addresses and public keys, no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import jinja2
+
+from drbackup.controller.installation import Installation
+from drbackup.model.inventory import StoreEntry
+from drbackup.model.plan import Step, recovery_plan
+from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.reports.wording import Words, length
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("drbackup.reports"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_POSTGRES = (
+    "psql -X -d postgres -f {folder}/globals.sql        # roles; those that exist already may fail",
+    "psql -X -v ON_ERROR_STOP=1 -d postgres -v database={database} -f {folder}/create-database.sql",
+    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/pre-data.sql",
+    'for t in {folder}/tables/*.copy; do psql -X -v ON_ERROR_STOP=1 -d {database} -f "$t" || break; done',
+    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/rest-of-data.sql",
+    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/post-data.sql",
+    "psql -X -v ON_ERROR_STOP=1 -d {database} -v database={database} -f {folder}/{settings}",
+)
+_SETTINGS = "settings.sql"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSheet:
+    """One source: what it is, its newest point when the sheet was printed, and the commands behind the reader."""
+
+    name: str
+    kind: str
+    lives: str
+    pinned: str
+    point: str
+    commands: tuple[str, ...]
+
+
+def write_sheets(installation: Installation, folder: Path, *, now: datetime) -> list[Path]:
+    """One sheet for every system of the policies, readable by their owner only; the files' paths."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    written = []
+    for system in sorted(installation.policies.policies):
+        path = folder / f"break-glass-{system}.html"
+        path.write_text(render_sheet(installation, system, now=now), encoding="utf-8")
+        path.chmod(0o600)
+        written.append(path)
+    return written
+
+
+def render_sheet(installation: Installation, system: str, *, now: datetime) -> str:
+    """One system's sheet. Raises :class:`~drbackup.errors.UsageError` for an unknown system."""
+    policy, inventory = installation.policy(system), installation.inventory
+    zone = ZoneInfo(inventory.time_zone)
+    stores = [(name, _address(inventory.stores[name])) for name in policy.copies if name in inventory.stores]
+    return _TEMPLATES.get_template("break_glass.html").render(
+        city=inventory.title,
+        policy=policy,
+        printed=now.astimezone(zone).strftime("%Y-%m-%d %H:%M"),
+        rto=length(policy.objectives.rto.total_seconds()),
+        rpo=length(policy.objectives.rpo.total_seconds()),
+        step=_step(installation, system),
+        stores=stores,
+        fetches=[_fetching(inventory.stores[name]) for name in policy.copies if name in inventory.stores],
+        evidence_key=installation.signer.public.hex(),
+        sources=list(_sources(installation, policy, zone)),
+    )
+
+
+def _step(installation: Installation, system: str) -> Step:
+    plan = recovery_plan(installation.policies.policies, [system])
+    return next(step for step in plan.steps if step.system == system)
+
+
+def _sources(installation: Installation, policy: Policy, zone: ZoneInfo) -> Iterator[SourceSheet]:
+    for source in policy.sources:
+        newest = installation.catalog.points.newest(policy.system, source.name)
+        yield SourceSheet(
+            name=source.name,
+            kind=str(source.kind),
+            lives=f"{source.agent}: {_place(source)}",
+            pinned=newest.pinned_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if newest else "—",
+            point=newest.id if newest else "",
+            commands=tuple(_commands(source)),
+        )
+
+
+def _place(source: SourcePolicy) -> str:
+    if source.files is not None:
+        return ", ".join(source.files.paths)
+    if source.sqlite is not None:
+        return source.sqlite.path
+    if source.postgres is not None:
+        return f"database {source.postgres.database} at {source.postgres.host or 'the local socket'}"
+    assert source.command is not None  # the policy's own rule: exactly one kind
+    return " ".join(source.command.backup)
+
+
+def _commands(source: SourcePolicy) -> Iterator[str]:
+    """What to do with what the reader wrote into a folder named after the source."""
+    if source.files is not None:
+        for path in source.files.paths:
+            yield f"cp -a {source.name}{path}/. {path}/"
+    elif source.sqlite is not None:
+        yield f"cp {source.name}/{Path(source.sqlite.path).name} {source.sqlite.path}"
+    elif source.postgres is not None:
+        words = {"folder": source.name, "database": source.postgres.database, "settings": _SETTINGS}
+        yield from (line.format(**words) for line in _POSTGRES)
+    elif source.command is not None and source.command.restore:
+        yield f"{' '.join(source.command.restore)} < {source.name}/{source.command.name}"
+
+
+def _address(entry: StoreEntry) -> Words:
+    if entry.directory is not None:
+        return Words(f"目录 {entry.directory.path}/{entry.prefix}", f"folder {entry.directory.path}/{entry.prefix}")
+    assert entry.s3 is not None
+    at = f"s3://{entry.s3.bucket}/{entry.prefix} @ {entry.s3.endpoint or entry.s3.region}"
+    return Words(f"对象存储 {at}", f"bucket {at}")
+
+
+def _fetching(entry: StoreEntry) -> str:
+    """How the store's vault becomes a folder named ``store``."""
+    if entry.directory is not None:
+        return f"cp -r {entry.directory.path}/{entry.prefix} store"
+    assert entry.s3 is not None
+    endpoint = f" --endpoint-url {entry.s3.endpoint}" if entry.s3.endpoint else f" --region {entry.s3.region}"
+    return f"aws{endpoint} s3 sync s3://{entry.s3.bucket}/{entry.prefix} store"
