@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from drbackup.controller.installation import Installation
+from drbackup.errors import DrbackupError, ObjectCorrupt, SignatureInvalid
 from drbackup.model.point import Point
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
@@ -16,11 +17,13 @@ from drbackup.vault.record import Record, Sealed, list_records, read_record, uns
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def adopt_records(installation: Installation, store_name: str, system: str = "") -> tuple[Point, ...]:
+def adopt_records(
+    installation: Installation, store_name: str, system: str = "", strange: list[DrbackupError] | None = None
+) -> tuple[Point, ...]:
     """Add every record of ``system`` (of all, when empty) in a store that the catalog does not know; the new points.
 
-    Raises the store's errors, and :class:`~drbackup.errors.SignatureInvalid` or
-    :class:`~drbackup.errors.ObjectCorrupt` for a record that is not ours.
+    Raises the store's errors, and :class:`SignatureInvalid` or :class:`ObjectCorrupt` for a record that is not ours;
+    with ``strange`` given, such records are passed over and their errors added to it.
     """
     store, catalog = installation.store(store_name), installation.catalog
     adopted = []
@@ -30,7 +33,13 @@ def adopt_records(installation: Installation, store_name: str, system: str = "")
         if stat.name in known:
             catalog.points.add_copy(identity, store_name, now=stat.stored_at or datetime.now(UTC))
             continue
-        record = read_record(store, stat.name, installation.signer.public)
+        try:
+            record = read_record(store, stat.name, installation.signer.public)
+        except (ObjectCorrupt, SignatureInvalid) as not_ours:
+            if strange is None:
+                raise
+            strange.append(not_ours)
+            continue
         point = point_of(record, unseal(record, installation.keyring), (identity, stat.name), (store_name,))
         catalog.points.add(point, session=record.session, previous=record.previous)
         adopted.append(point)
@@ -47,12 +56,16 @@ def settle(installation: Installation, system: str, source: str, now: Callable[[
     if not unsettled:
         return ()
     # A commit begins in the first copy's store: if the record is not there, it is nowhere.
-    adopted = adopt_records(installation, installation.policy(system).copies[0], system)
+    # One that is not ours is no commit of ours, and must not keep the source from being backed up.
+    strange: list[DrbackupError] = []
+    adopted = adopt_records(installation, installation.policy(system).copies[0], system, strange)
+    seen = "".join(f"; not ours: {each.where}" for each in strange)
     points = installation.catalog.points
     by_session = {points.session(point.id): point for point in points.list(system=system, source=source)}
     for run in unsettled:
         point = by_session.get(run.id)
-        installation.catalog.runs.settle(run.id, point.id if point else "", now=now())
+        identity = point.id if point else ""
+        installation.catalog.runs.settle(run.id, identity, now=now(), detail=(identity or "no record") + seen)
     return adopted
 
 

@@ -271,6 +271,22 @@ def test_a_record_that_was_altered_is_not_adopted(city: SmallCity) -> None:
         adopt_records(installation, "main")
 
 
+def test_a_strange_record_is_noted_and_keeps_nobody_from_backing_up(city: SmallCity) -> None:
+    with city.open() as installation:
+        break_store(installation, "main", Trouble("put", matching="v1/r/"))
+        with pytest.raises(StoreUnavailable):
+            run_backup(installation, SYSTEM, SOURCE)
+        failed = installation.catalog.runs.last(RunKind.BACKUP, SYSTEM, SOURCE)
+        assert failed is not None
+        mend_store(installation, "main")
+        installation.store("main").put(f"v1/r/{SYSTEM}/20261123T000000Z-{'ab' * 32}", b"a forged record")
+        run_backup(installation, SYSTEM, SOURCE)
+        assert installation.catalog.runs.get(failed.id).state == RunState.FAILED
+        settled = installation.catalog.runs.steps(failed.id)[-1]
+        assert settled.step == "settled"
+        assert "not ours: v1/r/" in settled.detail
+
+
 # --- two copies -------------------------------------------------------------------------------------------------------
 
 

@@ -229,7 +229,7 @@ class Runs:
         with self._database.read() as connection:
             return [_run(row) for row in connection.execute(query).mappings()]
 
-    def settle(self, run: str, point: str, *, now: datetime) -> None:
+    def settle(self, run: str, point: str, *, now: datetime, detail: str) -> None:
         """Somebody looked into the store: with ``point`` the run had committed after all, empty: it had not."""
         with self._database.write() as connection:
             if point:
@@ -245,7 +245,7 @@ class Runs:
                         error_hint="",
                     )
                 )
-            _add_step(connection, run, SETTLED, now, point or "no record in the store")
+            _add_step(connection, run, SETTLED, now, detail)
 
     # --- reading ---
 
