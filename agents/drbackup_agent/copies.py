@@ -210,7 +210,9 @@ class PostgresCopy:
 
     @property
     def _connection(self) -> Connection:
-        return Connection(self.database, str(self.instance.socket), self.instance.port, SUPERUSER, os.devnull)
+        return Connection(
+            self.database, str(self.instance.socket), self.instance.port, SUPERUSER, str(self.instance.no_passwords)
+        )
 
 
 def without_content(error: DrbackupError) -> str:

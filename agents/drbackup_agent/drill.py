@@ -209,7 +209,7 @@ class _Drill:
             host=str(instance.socket),
             port=instance.port,
             user=SUPERUSER,
-            password_file=os.devnull,
+            password_file=str(instance.no_passwords),
             tools=str(instance.tools),
         )
         with self._shared(point.source, reader.meters):

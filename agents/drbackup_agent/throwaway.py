@@ -66,6 +66,11 @@ class PrivatePostgres:
     isolation: str
     place: str
 
+    @property
+    def no_passwords(self) -> Path:
+        """A password file that does not exist: nobody's own may be used here."""
+        return self.socket / "none.pgpass"
+
 
 def find_server() -> Path:
     """The folder with ``initdb`` of the newest PostgreSQL here. Raises :class:`ToolMissing`."""
@@ -129,8 +134,8 @@ def client_environment(
         "PGUSER": SUPERUSER,
         "PGOPTIONS": " ".join(options),
         "PGCLIENTENCODING": "UTF8",
-        "PGPASSFILE": os.devnull,
-        "PGSYSCONFDIR": os.devnull,
+        "PGPASSFILE": str(instance.no_passwords),
+        "PGSYSCONFDIR": str(instance.socket),
     }
 
 
