@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.failures import document_of, joined
 from drbackup.cli.places import chosen_sources
-from drbackup.cli.progress import Bars
+from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.runner import run_backup
 from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.model.point import Point
@@ -56,19 +56,12 @@ def backup(context: CliContext, places: tuple[str, ...], everything: bool, jobs:
 
 def _run_all(context: CliContext, names: list[str], jobs: int, *, accept_shrink: bool) -> list[Outcome]:
     """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
-    stop = threading.Event()
-    with Bars(context) as bars, ThreadPoolExecutor(jobs) as pool:
-        work: list[Future[Outcome]] = []
-        try:
-            for name in names:
-                work.append(pool.submit(_run_one, context, name, bars, stop, accept_shrink))
-            wait(work)
-        except BaseException:
-            stop.set()
-            for each in work:
-                each.cancel()
-            raise
-        return [each.result() for each in work]
+    with Bars(context) as bars:
+
+        def one(name: str) -> Callable[[threading.Event], Outcome]:
+            return lambda stop: _run_one(context, name, bars, stop, accept_shrink)
+
+        return side_by_side([one(name) for name in names], jobs)
 
 
 def _run_one(context: CliContext, name: str, bars: Bars, stop: threading.Event, accept_shrink: bool) -> Outcome:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypedDict, Unpack
 
 import click
 from rich.console import RenderableType
@@ -10,7 +13,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.places import did_you_mean, split_place
-from drbackup.cli.progress import Bars, stopping
+from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.drills import DrillOutcome, run_drill
 from drbackup.controller.evidence import find
@@ -33,6 +36,14 @@ from drbackup.reports.words import _, language
 from drbackup.wire.messages import Note, Progress
 
 
+class How(TypedDict):
+    """How to drill, as asked for on the command line."""
+
+    choice: str
+    store: str
+    negative: bool
+
+
 @click.group()
 def drill() -> None:
     """Prove that recovery points can be restored, on the drill host, from the store alone."""
@@ -43,22 +54,30 @@ def drill() -> None:
 @click.option("--all", "everything", is_flag=True, help="Every system whose policy asks for a drill.")
 @click.option("--point", "choice", default="", metavar="latest|ID|TIME", help="Another point than the newest.")
 @click.option("--store", default="", help="From this copy [drawn by lot].")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="So many drills at once; they slow each other's RTO.",
+)
 @click.option("--negative", is_flag=True, help="Flip a byte on the way: the drill must find it.")
 @pass_cli
-def run(
-    context: CliContext, systems: tuple[str, ...], everything: bool, choice: str, store: str, negative: bool
-) -> None:
+def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs: int, **how: Unpack[How]) -> None:
     """Drill systems now: restore into a sandbox, run the policy's checks, measure RTO and RPO, wipe, sign.
 
     Exit code 21 unless every drill passed, if need be with conditions.
     """
-    outcomes: list[DrillOutcome] = []
+    chosen = _chosen(context, systems, everything=everything)
     with Bars(context) as bars:
-        for system in _chosen(context, systems, everything=everything):
-            outcomes.append(_drill_one(context, bars, system, (choice, store, negative)))
+
+        def one(system: str) -> Callable[[threading.Event], DrillOutcome]:
+            return lambda stop: _drill_one(context, bars, system, how, stop)
+
+        outcomes = side_by_side([one(system) for system in chosen], jobs)
     shown: list[RenderableType] = []
     for outcome in outcomes:
-        shown += _negative_lines(outcome) if negative and outcome.verdict.proves else _outcome_lines(outcome)
+        shown += _negative_lines(outcome) if how["negative"] and outcome.verdict.proves else _outcome_lines(outcome)
     context.show({"drills": [_outcome_document(outcome) for outcome in outcomes]}, *shown)
     failed = [outcome for outcome in outcomes if not outcome.verdict.proves]
     if failed:
@@ -77,8 +96,7 @@ def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) 
     return list(systems) or [name for name, policy in policies.items() if policy.drill is not None]
 
 
-def _drill_one(context: CliContext, bars: Bars, system: str, how: tuple[str, str, bool]) -> DrillOutcome:
-    choice, store, negative = how
+def _drill_one(context: CliContext, bars: Bars, system: str, how: How, stop: threading.Event) -> DrillOutcome:
     bars.begin(system)
 
     def progress(news: Progress) -> None:
@@ -87,18 +105,17 @@ def _drill_one(context: CliContext, bars: Bars, system: str, how: tuple[str, str
     def note(line: Note) -> None:
         bars.note(system, line.text, warning=line.level == "warning")
 
-    with stopping() as stop:
-        outcome = run_drill(
-            context.installation(),
-            system,
-            now=context.now,
-            on_progress=progress,
-            on_note=note,
-            point_choice=choice,
-            store=store,
-            negative=negative,
-            stop=stop,
-        )
+    outcome = run_drill(
+        context.installation(),
+        system,
+        now=context.now,
+        on_progress=progress,
+        on_note=note,
+        point_choice=how["choice"],
+        store=how["store"],
+        negative=how["negative"],
+        stop=stop,
+    )
     write_report(outcome.evidence)
     bars.end(system, verdict_word(outcome.verdict), good=outcome.verdict.proves)
     return outcome

@@ -6,15 +6,19 @@ Progress never touches stdout, and never decides anything.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from drbackup.cli.context import CliContext
 from drbackup.reports.figures import size, span
+
+_T = TypeVar("_T")
 
 
 def _quiet(context: CliContext) -> bool:
@@ -111,3 +115,21 @@ def stopping() -> Iterator[threading.Event]:
     except BaseException:
         stop.set()
         raise
+
+
+def side_by_side(work: Sequence[Callable[[threading.Event], _T]], at_once: int) -> list[_T]:
+    """Every piece of work, ``at_once`` at the same time; the results in order.
+
+    Each is given an event that is set when an interrupt comes: whatever has begun then ends cleanly before the
+    interrupt goes on, and the rest is not begun. The first error of a piece is raised when all have ended.
+    """
+    with stopping() as stop, ThreadPoolExecutor(at_once) as pool:
+        tasks = [pool.submit(each, stop) for each in work]
+        try:
+            wait(tasks)
+        except BaseException:
+            stop.set()
+            for task in tasks:
+                task.cancel()
+            raise
+        return [task.result() for task in tasks]

@@ -57,7 +57,7 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **wishes: object) 
     if not context.json:
         context.err.print(_plan_table(plan))
     outcome = _carry_out(context, plan, wishes)
-    context.show(_document(plan, outcome), *_lines(outcome))
+    context.show(_document(plan, outcome), *_lines(outcome, wide=context.view().wide))
     failure = _failure(outcome)
     if failure is not None:
         raise failure
@@ -151,7 +151,7 @@ def span_of(seconds: float) -> str:
     return span(timedelta(seconds=round(seconds, 1)))
 
 
-def _lines(outcome: RecoveryOutcome) -> list[RenderableType]:
+def _lines(outcome: RecoveryOutcome, *, wide: bool) -> list[RenderableType]:
     bad = [_preflight_line(line) for line in outcome.preflight if not line.good]
     good = len(outcome.preflight) - len(bad)
     lines: list[RenderableType] = [Text(_("preflight: {good} good, {bad} bad").format(good=good, bad=len(bad))), *bad]
@@ -159,15 +159,25 @@ def _lines(outcome: RecoveryOutcome) -> list[RenderableType]:
         return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
     if outcome.resumed:
         lines.append(Text(_("an unfinished recovery was gone on with"), style="yellow"))
-    table = plain_table("", _("System"), _("Title"), _("State"), "RTO", _("Promised"), _("Sources"))
-    table.columns[6].no_wrap = False
+    title, sources = ([_("Title")], [_("Sources")]) if wide else ([], [])
+    table = plain_table("", _("System"), *title, _("State"), "RTO", _("Promised"), *sources)
     for each in outcome.systems:
         mark = Text("✓", style="bold green") if each.state == DONE else Text("✗", style="bold red")
         rto = Text("-" if each.rto is None else span_of(each.rto.total_seconds()))
         rto.stylize("green" if each.kept else "bold red")
         promised = span_of(each.promised.total_seconds())
-        table.add_row(mark, each.system, each.title, state_word(each.state), rto, promised, _details(each))
+        row: list[str | Text] = [
+            mark,
+            each.system,
+            *([each.title] if wide else []),
+            state_word(each.state),
+            rto,
+            promised,
+        ]
+        table.add_row(*row, *([_details(each)] if wide else []))
     lines.append(table)
+    if not wide:  # a narrow screen keeps its lines for what went wrong
+        lines += [Text(f"  ✗ {each.system}: {_details(each)}") for each in outcome.systems if each.state != DONE]
     if outcome.evidence is not None:
         lines.append(Text(f"{_('Evidence')}: {outcome.evidence.statement_path}", style="dim"))
     return lines

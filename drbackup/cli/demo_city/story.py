@@ -180,7 +180,7 @@ class Story:
         return _("all whole")
 
     def _drill(self) -> str:
-        self._run("drill", "run", "--all")
+        self._run("drill", "run", "--all", "--jobs", "3")
         return _("passed")
 
     def _report(self) -> str:
