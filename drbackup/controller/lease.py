@@ -26,6 +26,23 @@ def wish(now: datetime) -> LeaseWish:
     return LeaseWish(this_process(), now, now + LEASE)
 
 
+class RunStop(threading.Event):
+    """One run's own stop, which also hears its caller's.
+
+    A lease ends its own run only: the caller's event is often shared by many runs, and a beat that comes just after a
+    run was committed finds the lease gone, which must not stop the others. Poll :meth:`is_set`; ``wait`` hears only the
+    own half.
+    """
+
+    def __init__(self, callers: threading.Event | None) -> None:
+        super().__init__()
+        self._callers = callers
+
+    def is_set(self) -> bool:
+        """Whether this run must end: its lease is lost, or its caller said so."""
+        return super().is_set() or (self._callers is not None and self._callers.is_set())
+
+
 class Lease:
     """Renews one claim while the block runs. ``stop`` is set when it is lost."""
 

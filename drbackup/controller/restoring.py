@@ -17,7 +17,7 @@ from drbackup.controller.catalog.runs import Claim, RunKind, RunState
 from drbackup.controller.desk import Listeners, ReadingDesk, Shelf
 from drbackup.controller.installation import Installation
 from drbackup.controller.keyfiles import DRILL_KEY, read_seed
-from drbackup.controller.lease import Lease, wish
+from drbackup.controller.lease import Lease, RunStop, wish
 from drbackup.controller.specs import limits
 from drbackup.errors import (
     DrbackupError,
@@ -150,7 +150,7 @@ class _Restore:
         self._point = point
         self._options = options
         self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
-        self._stop = options.get("stop") or threading.Event()
+        self._stop = RunStop(options.get("stop"))
         self._agent = options.get("agent", "")
 
     def run(self) -> RestoreResult:

@@ -20,7 +20,7 @@ from drbackup.controller.catalog.sessions import Session
 from drbackup.controller.committing import Committer
 from drbackup.controller.desk import BackupDesk, Listeners, Site
 from drbackup.controller.installation import Installation
-from drbackup.controller.lease import Lease, wish
+from drbackup.controller.lease import Lease, RunStop, wish
 from drbackup.controller.presence import missing_packs, object_name, require_packs
 from drbackup.controller.specs import backup_job, judge_size, plausibility
 from drbackup.errors import DoneInPart, DrbackupError, Interrupted, PacksMissing, ProtocolViolation, RunLost, UsageError
@@ -77,7 +77,7 @@ class _BackupRun:
         self._source = source
         self._options = options
         self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
-        self._stop = options.get("stop") or threading.Event()
+        self._stop = RunStop(options.get("stop"))
         self._notes: list[str] = []
         self._agent = installation.agent(source.agent)
         self._what = f"{policy.system}/{source.name}"
