@@ -26,7 +26,7 @@ def test_a_month_begins_and_ends_at_midnight_of_the_city() -> None:
     assert whole.whole
     assert pages.month_at("2026-11", SHANGHAI, NOW).end == NOW
     for wrong in ("2026-12", "november"):
-        with pytest.raises(ValueError, match="begun|does not match"):
+        with pytest.raises(ValueError, match=r"begun|does not match"):
             pages.month_at(wrong, SHANGHAI, NOW)
 
 
