@@ -78,7 +78,7 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
         if not isinstance(answer, Proceed):
             raise ProtocolViolation(f"a controller may not answer Pinned with {type(answer).__name__}")
         with (
-            PointWriter(depot, job.keys, workers=job.limits.workers) as writer,
+            PointWriter(depot, job.keys, workers=job.limits.workers, session=job.session) as writer,
             _progress(link, lambda: _sending(writer, job.plausible.previous)),
         ):
             facts = source.copy(writer, watch)

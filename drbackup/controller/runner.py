@@ -150,10 +150,10 @@ class _BackupRun:
         raise PacksMissing(f"{self._what}: {len(missing)} packs are not in store {store.name}: {names}")
 
     def _session(self, claim: Claim, lease: Lease, store: Store, use_cache: bool) -> BackupResult:
-        job = self._job(store, use_cache)
         self._catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=self._source.agent)
         number = len(self._catalog.sessions.list(run=claim.run))
         session = claim.run if not number else f"{claim.run}-{number}"
+        job = msgspec.structs.replace(self._job(store), use_cache=use_cache, session=session)
         site = Site(self._catalog, store, self._source.agent, session, self._now, self._agent.route == "tunnel")
         desk = BackupDesk(site, self._listeners(claim, lease))
         opened = Session(session, claim.run, self._source.agent, store.name, self._now(), None, "")
@@ -180,12 +180,11 @@ class _BackupRun:
         judge_size(result.content_bytes, job.plausible, self._what)
         return result
 
-    def _job(self, store: Store, use_cache: bool) -> BackupJob:
+    def _job(self, store: Store) -> BackupJob:
         previous = self._catalog.points.newest(self._policy.system, self._source.name)
         plausible = plausibility(self._source, previous, accept_shrink=self._options.get("accept_shrink", False))
         keys = self._installation.domain_keys(self._source.agent, store.name)
-        job = backup_job(self._policy, self._source, self._agent, keys, plausible)
-        return msgspec.structs.replace(job, use_cache=use_cache)
+        return backup_job(self._policy, self._source, self._agent, keys, plausible)
 
     def _listeners(self, claim: Claim, lease: Lease) -> Listeners:
         told, noted = self._options.get("on_progress"), self._options.get("on_note")

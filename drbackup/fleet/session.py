@@ -95,12 +95,23 @@ def run_session(
     try:
         session.greet()
         session.judge(expected or Expected(__version__))
-        return session.work(job, desk)
+        return session.work(job, desk, _name(job))
     except DrbackupError as failure:
         failure.on(channel.host)
         raise
     finally:
         session.close()
+
+
+def _name(job: Job) -> str:
+    """What both ends' logs call the session; empty for jobs that the catalog does not number."""
+    match job:
+        case BackupJob():
+            return job.session
+        case DrillJob():
+            return job.drill
+        case _:
+            return ""
 
 
 class Session:

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
 
-from drbackup.errors import SignatureInvalid, UsageError, WrongKey
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, WrongKey
 from drbackup.vault.suite import KEY_SIZE, derive
 from drbackup.wire.specs import DomainKeys, Recipient, Secret
 
@@ -75,10 +75,14 @@ class Keyring:
         self._keys = {key.id: key for key in keys}
 
     def open(self, sealed: Sequence[tuple[bytes, bytes]], context: bytes) -> bytes:
-        """Open the first of ``(key id, sealed)`` that one of our keys fits. Raises :class:`WrongKey` if none does."""
+        """Open the first of ``(key id, sealed)`` that one of our keys fits. Raises :class:`WrongKey` if none does, and
+        :class:`ObjectCorrupt` if what names our key does not open with it: then the bytes are wrong, not the key."""
         for wanted, blob in sealed:
             if (key := self._keys.get(wanted)) is not None:
-                return key.open(blob, context)
+                try:
+                    return key.open(blob, context)
+                except WrongKey as bad:
+                    raise ObjectCorrupt(f"what is sealed to the {key.recipient.role} key was altered") from bad
         have = ", ".join(sorted(key.recipient.role for key in self._keys.values())) or "no key"
         raise WrongKey(f"sealed to keys {', '.join(wanted.hex() for wanted, _ in sealed)}; at hand: {have}")
 

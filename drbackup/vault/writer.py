@@ -24,7 +24,7 @@ from drbackup.vault.tree import Entry, EntryKind, Extent, PageRef, Root, encode_
 from drbackup.wire.messages import Place
 from drbackup.wire.specs import DomainKeys
 
-SEGMENT_LEAST, SEGMENT_MOST, SEGMENT_MASK = 512 << 10, 2 << 20, 0x0F
+SEGMENT_LEAST, SEGMENT_STEP, SEGMENT_MOST = 512 << 10, 512 << 10, 2 << 20
 _WAITING_MOST = 32 * 1024  # entries that may wait for their contents before the open pack is closed early
 
 
@@ -69,6 +69,13 @@ def _place(piece: Chunk | _Segment | Place) -> Place | None:
     if isinstance(piece, _Segment):
         return piece.chunk.settled() if piece.chunk else None
     return piece.settled()
+
+
+def _ends_segment(digest: bytes, size: int) -> bool:
+    """Whether a segment may end behind this file: decided by the file alone, with a chance that grows with its size, so
+    that segments grow by :data:`SEGMENT_STEP` bytes on average beyond the least, and runs over nearly the same files
+    meet again at the same borders."""
+    return int.from_bytes(digest[:4], "big") * SEGMENT_STEP < size << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ class PointWriter:
         content.pieces.append((segment, segment.size, len(data)))
         segment.parts.append(data)
         segment.size += len(data)
-        if segment.size >= SEGMENT_MOST or (segment.size >= SEGMENT_LEAST and not digest[0] & SEGMENT_MASK):
+        if segment.size >= SEGMENT_MOST or (segment.size >= SEGMENT_LEAST and _ends_segment(digest, len(data))):
             self._end_segment()
         return content
 

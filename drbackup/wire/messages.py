@@ -58,7 +58,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
-    """Copy one source into the vault."""
+    """Copy one source into the vault. ``session``: the run's name, kept in the index delta and both ends' logs."""
 
     system: str
     source: str
@@ -67,6 +67,7 @@ class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
     plausible: Plausibility = Plausibility()
     limits: Limits = Limits()
     use_cache: bool = True
+    session: str = ""
 
 
 class RestoreJob(msgspec.Struct, frozen=True, tag="restore-job"):

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from drbackup.errors import SignatureInvalid, UsageError, WrongKey
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, WrongKey
 from drbackup.vault.custody import join_shares, split_seed
 from drbackup.vault.keys import (
     CATALOG,
@@ -46,6 +46,14 @@ def test_a_keyring_says_which_roles_it_has_when_none_fits() -> None:
     ring = Keyring([SealKey.from_seed(CATALOG, SEED)])
     with pytest.raises(WrongKey, match="at hand: catalog"):
         ring.open([(key_id(b"someone else"), b"")], b"")
+
+
+def test_damage_to_what_is_sealed_to_our_key_is_not_blamed_on_the_key() -> None:
+    key = SealKey.from_seed(DRILL, SEED)
+    sealed = bytearray(seal_to(key.recipient, b"secret", b"here"))
+    sealed[40] ^= 1
+    with pytest.raises(ObjectCorrupt, match="altered"):
+        Keyring([key]).open([(key.id, bytes(sealed))], b"here")
 
 
 def test_an_altered_message_fails_its_signature_by_name() -> None:

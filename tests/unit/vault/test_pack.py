@@ -49,7 +49,7 @@ def test_the_catalog_key_opens_trees_but_no_content() -> None:
 def test_a_pack_does_not_open_as_another_domains() -> None:
     vault = SmallVault()
     _, data = build(vault)
-    with pytest.raises(WrongKey):
+    with pytest.raises(ObjectCorrupt):
         opener(vault, data, domain="db2.test")
 
 

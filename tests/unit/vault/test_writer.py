@@ -45,6 +45,14 @@ def test_one_changed_file_costs_about_its_own_segment() -> None:
     assert vault.write(contents).new_bytes < 3 << 20
 
 
+def test_a_removed_file_among_small_ones_costs_a_few_segments() -> None:
+    vault, chance = SmallVault(), random.Random(11)
+    scans = {b"scan%03d" % number: chance.randbytes(60_000) for number in range(300)}
+    vault.write(scans)
+    del scans[b"scan100"]
+    assert vault.write(scans).new_bytes < 5 << 20
+
+
 def test_an_insertion_into_a_big_stream_costs_a_few_chunks() -> None:
     vault, contents = SmallVault(), {b"big": random.Random(3).randbytes(24 << 20)}
     vault.write(contents)
