@@ -84,7 +84,8 @@ def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], in
     skew_ns = clock() - welcome.clock_ns
     link = Link(stream)
     _stop_on_signals(link)
-    for work in (link.listen, link.heartbeat, lambda: _insist(link)):
+    over = threading.Event()
+    for work in (link.listen, link.heartbeat, lambda: _insist(link, over)):
         threading.Thread(target=work, daemon=True).start()
     log.info("session %s: %s", welcome.session or "-", type(job).__name__)
     try:
@@ -97,6 +98,8 @@ def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], in
     except Exception as bug:
         _say_failed(stream, DrbackupError.__name__, DrbackupError(f"the agent broke: {type(bug).__name__}: {bug}"))
         raise
+    finally:
+        over.set()
     return 0
 
 
@@ -128,10 +131,11 @@ def _stop_on_signals(link: Link) -> None:
         signal.signal(number, stop)
 
 
-def _insist(link: Link) -> None:
+def _insist(link: Link, over: threading.Event) -> None:
     """A job that does not stop within the grace (stuck in a tool or on a dead disk) is ended with everything in it."""
     link.cancelled.wait()
-    time.sleep(STOP_GRACE_SECONDS)
+    if over.wait(STOP_GRACE_SECONDS):
+        return
     log.error("the job did not stop within %g s: ending the process", STOP_GRACE_SECONDS)
     end_process_group()
     os._exit(1)
