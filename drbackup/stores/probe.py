@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing
 from drbackup.stores.base import Store
+from drbackup.stores.trial import Kept, Trial, Weight
 
-Kept = Literal["yes", "no", "unknown"]
-Weight = Literal["needed", "lock", "signed", "useful"]
 RACERS = 8
 BIG = 32 * 1024 * 1024  # bytes: a full pack
 
@@ -34,15 +32,6 @@ class ProbeLine:
     kept: Kept
     detail: str = ""
     weight: Weight = "needed"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One promise and how to try it. ``attempt`` returns (kept, detail)."""
-
-    promise: str
-    weight: Weight
-    attempt: Callable[[], tuple[Kept, str]]
 
 
 def probe(store: Store, now: datetime | None = None) -> tuple[ProbeLine, ...]:
@@ -66,7 +55,7 @@ def needed_kept(lines: tuple[ProbeLine, ...]) -> bool:
 
 def _trials(store: Store, place: str, when: datetime) -> Iterator[Trial]:
     yield from _general(store, place)
-    # Imported here because both import this module's words, and boto3 with them.
+    # Imported here because they bring boto3, which a folder's probe does without.
     from drbackup.stores.probe_s3 import s3_trials
     from drbackup.stores.s3 import S3Store
 

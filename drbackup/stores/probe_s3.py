@@ -19,10 +19,10 @@ import urllib3
 from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused, StoreUnavailable
 from drbackup.stores.base import SignedPut
 from drbackup.stores.patience import TryAgain
-from drbackup.stores.probe import Kept, Trial
 from drbackup.stores.s3 import S3Store
 from drbackup.stores.s3_answers import faults_as_ours
 from drbackup.stores.signed import get_signed, put_signed, send_once
+from drbackup.stores.trial import Kept, Trial
 
 LOCK_SECONDS = 120  # of the probe's own locked object: it can be cleared away soon after
 CLOCK_LIMIT = 60.0  # seconds; signatures fail at 900

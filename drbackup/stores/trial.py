@@ -1,0 +1,19 @@
+"""The words of a probe: a promise, how much it matters, and how it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kept = Literal["yes", "no", "unknown"]
+Weight = Literal["needed", "lock", "signed", "useful"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One promise and how to try it. ``attempt`` returns (kept, detail)."""
+
+    promise: str
+    weight: Weight
+    attempt: Callable[[], tuple[Kept, str]]
