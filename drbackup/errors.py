@@ -372,6 +372,4 @@ def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
     kind = all_errors().get(code, DrbackupError)
     message = fields.get("message", code)
     rest = {name: fields[name] for name in ("host", "where", "safe", "hint") if fields.get(name)}
-    return kind(
-        message, host=rest.get("host"), where=rest.get("where"), safe=rest.get("safe"), hint=rest.get("hint")
-    )
+    return kind(message, host=rest.get("host"), where=rest.get("where"), safe=rest.get("safe"), hint=rest.get("hint"))
