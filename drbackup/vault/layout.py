@@ -1,6 +1,7 @@
 """Names of objects inside a vault. One place, so that a name is never spelled twice.
 
-``<prefix>/v1/vault`` · ``d/<domain>/p|t|i/<sha256>`` · ``r/<system>/<time>-<sha256>`` · ``e/<month>/<time>-<sha256>``.
+``<prefix>/v1/vault`` · ``d/<domain>/p|t|i/<sha256>`` · ``r/<system>/<time>-<sha256>`` · ``e/<month>/<time>-<sha256>`` ·
+``c/<time>-<sha256>``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from drbackup.errors import UsageError
 
 PREFIX = "v1/"
 VAULT_NAME = PREFIX + "vault"
+DOMAINS_PREFIX = PREFIX + "d/"
+SEALED_KEYS_PREFIX = PREFIX + "c/"
 DATA, TREE, INDEX = "p", "t", "i"
 PACK_KINDS = (DATA, TREE, INDEX)
 RECIPIENT_ROLES = {DATA: ("recovery", "drill"), TREE: ("recovery", "drill", "catalog")}
@@ -33,6 +36,17 @@ def pack_name(domain: str, kind: str, pack: bytes) -> str:
     return f"{PREFIX}d/{require_segment(domain)}/{kind}/{pack.hex()}"
 
 
+def split_pack_name(name: str) -> tuple[str, str, bytes] | None:
+    """(domain, kind, SHA-256) of a pack's object name; None for a name that no pack has."""
+    parts = name.removeprefix(DOMAINS_PREFIX).split("/")
+    if not name.startswith(DOMAINS_PREFIX) or len(parts) != 3:
+        return None
+    domain, kind, digest = parts
+    if not _SEGMENT.fullmatch(domain) or kind not in PACK_KINDS or digest_in_name(digest) != digest:
+        return None
+    return domain, kind, bytes.fromhex(digest)
+
+
 def timestamp(when: datetime) -> str:
     """Seconds in UTC, compact, sorting by name: ``20261123T120000Z``."""
     return when.strftime("%Y%m%dT%H%M%SZ")
@@ -51,6 +65,11 @@ def record_name(system: str, when: datetime, digest: str) -> str:
 def evidence_name(when: datetime, digest: str) -> str:
     """Drill evidence, by month."""
     return f"{PREFIX}e/{when:%Y-%m}/{timestamp(when)}-{digest}"
+
+
+def sealed_keys_name(when: datetime, digest: str) -> str:
+    """The installation's own keys, sealed to the custodians."""
+    return f"{SEALED_KEYS_PREFIX}{timestamp(when)}-{digest}"
 
 
 def digest_in_name(name: str) -> str:

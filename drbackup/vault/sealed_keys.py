@@ -1,0 +1,100 @@
+"""The installation's own keys in every store, sealed to the custodians' recovery key and to nobody else.
+
+When the backup centre has burnt, the shares and a store bring back the catalog, evidence and domains keys, so that the
+city goes on with its chains and deduplicates against what it has. The drill key is not among them: it opens contents,
+and belongs on the drill host only.
+
+The object is signed by the evidence key it holds, which proves that it belongs to this vault. It can't prove that the
+whole vault is not a forgery made for the occasion: whoever restores compares the evidence key with the printed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
+from drbackup.stores.base import Store
+from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
+from drbackup.vault.founding import VaultDescription
+from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
+from drbackup.vault.layout import SEALED_KEYS_PREFIX, digest_in_name, sealed_keys_name
+from drbackup.vault.suite import KEY_SIZE
+
+MAGIC = b"DRBKKEY1"
+
+
+class InstallationKeys(msgspec.Struct, frozen=True):
+    """Three 32-byte seeds. Never shown, never logged."""
+
+    catalog: bytes
+    evidence: bytes
+    domains: bytes
+
+    def __repr__(self) -> str:
+        return "InstallationKeys(***)"
+
+
+class _Body(msgspec.Struct, frozen=True):
+    vault_id: str
+    created_ns: int
+    sealed: bytes
+
+
+def _context(vault_id: str) -> bytes:
+    return f"drbackup/1/keys/{vault_id}".encode()
+
+
+def make_sealed_keys(keys: InstallationKeys, description: VaultDescription, now: datetime) -> tuple[str, bytes]:
+    """(object name, bytes). The same bytes are put into every store of the vault."""
+    custodians = tuple(each for each in description.recipients if each.role == RECOVERY)
+    sealed = seal_envelope(custodians, msgspec.msgpack.encode(keys), _context(description.vault_id))
+    created_ns = int(now.timestamp()) * 1_000_000_000
+    body = msgspec.msgpack.encode(_Body(description.vault_id, created_ns, sealed))
+    data = sign_object(MAGIC, body, SigningKey.from_seed(keys.evidence))
+    return sealed_keys_name(now.astimezone(UTC), hashlib.sha256(data).hexdigest()), data
+
+
+def list_sealed_keys(store: Store) -> Iterator[str]:
+    """Names of such objects in a store, the newest first."""
+    return iter(sorted((stat.name for stat in store.list(SEALED_KEYS_PREFIX)), reverse=True))
+
+
+def open_sealed_keys(data: bytes, name: str, description: VaultDescription, keyring: Keyring) -> InstallationKeys:
+    """The keys, checked to be those of the vault ``description``.
+
+    Raises :class:`ObjectCorrupt`, :class:`SignatureInvalid`, or :class:`WrongKey` without the recovery key.
+    """
+    if hashlib.sha256(data).hexdigest() != digest_in_name(name):
+        raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
+    signed = open_signed(MAGIC, data, description.evidence_key, name)
+    try:
+        body = msgspec.msgpack.decode(signed, type=_Body)
+        if body.vault_id != description.vault_id:
+            raise SignatureInvalid(f"{name}: belongs to vault {body.vault_id}", where=name)
+        plain = open_envelope(keyring, body.sealed, _context(description.vault_id))
+        keys = msgspec.msgpack.decode(plain, type=InstallationKeys)
+    except msgspec.DecodeError as bad:
+        raise ObjectCorrupt(f"{name}: can't be read: {bad}", where=name) from bad
+    if not fit(keys, description):
+        raise SignatureInvalid(f"{name}: holds the keys of another vault", where=name)
+    return keys
+
+
+def fit(keys: InstallationKeys, description: VaultDescription) -> bool:
+    """Whether these are the keys whose public halves the vault names."""
+    if any(len(seed) != KEY_SIZE for seed in (keys.catalog, keys.evidence, keys.domains)):
+        return False
+    named = SealKey.from_seed(CATALOG, keys.catalog).recipient in description.recipients
+    return named and SigningKey.from_seed(keys.evidence).public == description.evidence_key
+
+
+def require_custodians(key: SealKey, description: VaultDescription) -> None:
+    """Raises :class:`WrongKey` unless ``key`` is the recovery key that this vault names."""
+    if key.recipient not in description.recipients:
+        raise WrongKey(
+            "this recovery key is another installation's", hint="check that the shares are of this vault's set"
+        )
