@@ -16,6 +16,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +128,8 @@ class FileCache:
     ) -> None:
         """Gather one file, in tree order. Written out as soon as its content has its place, to keep memory flat."""
         self._pending.append((path, stat, xattrs, content, holes))
-        if len(self._pending) >= 2 * BATCH and self._pending[BATCH - 1][3].settled:
+        # Packs are stored in any order and kept content has its place at once, so each row is asked, not the last one.
+        if len(self._pending) % BATCH == 0 and all(each[3].settled for each in islice(self._pending, BATCH)):
             self._flush(BATCH)
 
     def save(self) -> None:

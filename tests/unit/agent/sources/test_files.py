@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from drbackup.errors import SourceUnreadable, SourceUnstable
 from drbackup.vault.tree import EntryKind
 from drbackup.wire.specs import FilesSpec, Limits
+from drbackup_agent.cache import BATCH
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.canary_file import read_canary
 from drbackup_agent.sources.files_walk import top_paths
@@ -210,6 +211,17 @@ def test_unchanged_files_are_never_opened(data: Path, runs: SourceRuns, monkeypa
     assert second.written.root[-8:] == first.written.root[-8:] or second.entries == first.entries
     third = runs.backup(spec(data))
     assert b"".join(third.reader.content(third.entries[tree_path(data, "big")])) == (data / "big").read_bytes()
+
+
+def test_a_change_before_thousands_of_unchanged_files_is_backed_up(data: Path, runs: SourceRuns) -> None:
+    for number in range(2 * BATCH + 10):
+        (data / f"f{number:05d}").write_bytes(b"%d" % number)
+    later(runs, 60)
+    runs.backup(spec(data))
+    (data / "f00000").write_bytes(b"changed")
+    run = runs.backup(spec(data))  # its content has no place yet when those behind it, kept, already have theirs
+    assert run.written.new_bytes == len(b"changed")
+    assert b"".join(run.reader.content(run.entries[tree_path(data, "f00000")])) == b"changed"
 
 
 @pytest.mark.parametrize("harm", ["lost", "cut", "flipped", "empty"])
