@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 if TYPE_CHECKING:
     from drbackup.controller.installation import Installation
@@ -91,7 +92,8 @@ class CliContext:
         self.document = document
         if not self.json:
             for renderable in renderables:
-                self.console.print(renderable)
+                # A line of text holds a path as often as not, and a path with a line break in it can't be copied.
+                self.console.print(renderable, soft_wrap=isinstance(renderable, Text))
 
 
 def console_for(terminal: bool, *, stderr: bool = False) -> Console:
