@@ -17,8 +17,9 @@ from typing import Protocol
 
 import zstandard
 
+from drbackup.errors import FormatUnsupported
 from drbackup.vault.pack import PackBuilder, SessionKey
-from drbackup.vault.suite import chunk_id
+from drbackup.vault.suite import MAX_CHUNK, chunk_id
 from drbackup.wire.messages import Place
 
 BATCH_BYTES = 4 << 20
@@ -81,7 +82,13 @@ class ChunkSink:
         self._error: BaseException | None = None
 
     def add(self, data: bytes) -> Chunk:
-        """Hand one chunk over. Raises what a worker raised before."""
+        """Hand one chunk over. Raises what a worker raised before, and :class:`FormatUnsupported` for one that no
+        reader would take back: a file of terabytes, whose places don't fit into one page."""
+        if len(data) > MAX_CHUNK:
+            raise FormatUnsupported(
+                f"a chunk of {len(data)} bytes can't be read back, at most {MAX_CHUNK} may be written",
+                hint="the source holds a file with too many pieces for one page of a tree: split it",
+            )
         chunk = Chunk(data)
         with self._lock:
             self._raise_error()
@@ -238,5 +245,9 @@ def unpack(stored: bytes, raw: int, inflate: zstandard.ZstdDecompressor) -> byte
     """A chunk's plain bytes from what was sealed. ``raw`` bounds the memory. Raises ``zstandard.ZstdError``."""
     if len(stored) == raw:
         return stored
+    # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.
+    claimed = zstandard.get_frame_parameters(stored).content_size
+    if claimed not in (raw, zstandard.CONTENTSIZE_UNKNOWN):
+        raise zstandard.ZstdError(f"the frame claims {claimed} bytes instead of {raw}")
     plain: bytes = inflate.decompress(stored, max_output_size=raw)
     return plain

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 from pyfastcdc import FastCDC
 
+from drbackup.vault.suite import MAX_CHUNK
+
 Block = bytes | bytearray | memoryview
+FINE = 60_000  # chunks of one stream before they are joined: 60 GiB at the usual size
+STEP = 12_000
+_JOINED_MOST = MAX_CHUNK - (4 << 20)  # with the largest chunk behind it, still no larger than a reader takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,29 @@ class Cutter:
         if buffer:
             for chunk in self._cdc.cut_buf(buffer):
                 yield buffer[chunk.offset : chunk.offset + chunk.length]
+
+
+def coarser(chunks: Iterable[bytes], *, fine: int = FINE, step: int = STEP) -> Iterator[bytes]:
+    """The same bytes in fewer pieces once a stream is very long: its places must fit into one page of a tree.
+
+    The first ``fine`` chunks stay as they are; behind them the wanted size grows with the distance, a byte each ``step``
+    bytes. Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
+    """
+    count = behind = size = 0
+    gathered: list[bytes] = []
+    for chunk in chunks:
+        count += 1
+        if count <= fine:
+            yield chunk
+            continue
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= min(behind // step, _JOINED_MOST):
+            yield b"".join(gathered)
+            behind += size
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
 
 
 def cut_fixed(blocks: Iterable[Block], size: int) -> Iterator[bytes]:

@@ -97,6 +97,8 @@ class PointReader:
         what = pack_name(self._domain, kind, place.pack)
         if not 0 <= place.raw <= MAX_CHUNK or not 0 <= place.size <= 2 * MAX_CHUNK:
             raise ObjectCorrupt(f"{what}: a chunk claims {place.raw} bytes", where=what)
+        if not 0 <= place.ordinal < 1 << 32 or not 0 <= place.offset < 1 << 40:
+            raise ObjectCorrupt(f"{what}: a chunk claims number {place.ordinal}, offset {place.offset}", where=what)
         opener = self._opener(kind, place.pack, what)
         stored = opener.open(place.ordinal, self._range(kind, place.pack, place.offset, place.size), place.id)
         try:

@@ -17,6 +17,7 @@ from drbackup.errors import ObjectCorrupt
 from drbackup.wire.messages import Place
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
+PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
 
 
 class EntryKind(enum.IntEnum):
@@ -92,6 +93,13 @@ def path_key(path: bytes) -> bytes:
 def ends_page(path: bytes, count: int) -> bool:
     """Whether a page of ``count`` entries ends after ``path``. Decided by the path, so pages stay put between runs."""
     return count >= PAGE_MOST or (count >= PAGE_LEAST and zlib.crc32(path) & PAGE_MASK == 0)
+
+
+def weight(entry: Entry) -> int:
+    """Encoded bytes of an entry, never too few."""
+    facts = len(entry.path) + len(entry.target) + 4 * len(entry.user) + 4 * len(entry.group) + 200
+    attributes = sum(len(name) + len(value) + 16 for name, value in entry.xattrs)
+    return facts + attributes + 100 * len(entry.extents) + 20 * len(entry.holes)
 
 
 def encode_page(entries: Sequence[Entry]) -> bytes:

@@ -16,11 +16,22 @@ import msgspec
 from blake3 import blake3
 
 from drbackup.vault.chunks import Chunk, ChunkSink, Depot
-from drbackup.vault.cut import Block, Cutter, cut_fixed
+from drbackup.vault.cut import Block, Cutter, coarser, cut_fixed
 from drbackup.vault.layout import DATA, INDEX, TREE
 from drbackup.vault.pack import SessionKey
 from drbackup.vault.suite import content_digest, derive
-from drbackup.vault.tree import Entry, EntryKind, Extent, PageRef, Root, encode_page, ends_page, path_key
+from drbackup.vault.tree import (
+    PAGE_WEIGHT,
+    Entry,
+    EntryKind,
+    Extent,
+    PageRef,
+    Root,
+    encode_page,
+    ends_page,
+    path_key,
+    weight,
+)
 from drbackup.wire.messages import Place
 from drbackup.wire.specs import DomainKeys
 
@@ -49,7 +60,7 @@ class Content:
 
     @property
     def settled(self) -> bool:
-        return all(_place(piece) is not None for piece, _, _ in self.pieces)
+        return all(_place(piece) is not None for piece, _, _ in reversed(self.pieces))  # the last is most often late
 
 
 class _Segment:
@@ -110,6 +121,7 @@ class PointWriter:
         self._segment = _Segment()
         self._waiting: deque[tuple[Entry, Content | None]] = deque()
         self._page: list[Entry] = []
+        self._page_weight = 0
         self._pages: list[tuple[bytes, Chunk]] = []
         self._kept_packs: set[bytes] = set()
         self._last: bytes | None = None
@@ -143,7 +155,7 @@ class PointWriter:
                 self.done_bytes += len(block)
                 yield block
 
-        chunks = cut_fixed(seen(), fixed) if fixed else self._cutter.cut(seen())
+        chunks = coarser(cut_fixed(seen(), fixed) if fixed else self._cutter.cut(seen()))
         content = Content(0, b"")
         content.pieces = [(self._data.add(chunk), 0, len(chunk)) for chunk in chunks]
         content.size, content.digest = size, hasher.digest()
@@ -200,6 +212,8 @@ class PointWriter:
         self._end_segment()
         self._data.finish()
         self._settle()
+        if self._waiting:  # such entries would be missing from the tree without a word
+            raise ValueError(f"{self._waiting[0][0].path!r}: its content was never handed over to this writer")
         if self._page:
             self._end_page()
         top, root_place = self._write_top()
@@ -229,13 +243,17 @@ class PointWriter:
                     entry, digest=content.digest, extents=content.extents, size=max(entry.size, content.size)
                 )
             self._waiting.popleft()
+            heavy = weight(entry)
+            if self._page and self._page_weight + heavy > PAGE_WEIGHT:
+                self._end_page()
             self._page.append(entry)
+            self._page_weight += heavy
             if ends_page(entry.path, len(self._page)):
                 self._end_page()
 
     def _end_page(self) -> None:
         self._pages.append((self._page[0].path, self._tree.add(encode_page(self._page))))
-        self._page = []
+        self._page, self._page_weight = [], 0
 
     def _write_top(self) -> tuple[ChunkSink, Place]:
         """The top goes into a pack of its own: it can only be written once every page has its place."""

@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drbackup.vault.cut import CutSizes, Cutter, cut_fixed
+from drbackup.vault.cut import CutSizes, Cutter, coarser, cut_fixed
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.tree import path_key
 from tests.doubles.memory_store import MemoryStore
@@ -37,6 +37,16 @@ def test_fixed_blocks_have_their_size_but_the_last(parts: list[bytes], size: int
     chunks = list(cut_fixed(parts, size))
     assert b"".join(chunks) == b"".join(parts)
     assert all(len(chunk) == size for chunk in chunks[:-1])
+
+
+@given(blocks, st.integers(1, 200), st.integers(0, 20), st.integers(1, 50))
+def test_a_very_long_stream_has_the_same_bytes_in_fewer_pieces(
+    parts: list[bytes], size: int, fine: int, step: int
+) -> None:
+    chunks = list(cut_fixed(parts, size))
+    joined = list(coarser(chunks, fine=fine, step=step))
+    assert b"".join(joined) == b"".join(parts)
+    assert joined[:fine] == chunks[:fine]
 
 
 @given(st.lists(paths, min_size=2, max_size=2, unique=True))

@@ -6,12 +6,14 @@ import random
 import threading
 from collections.abc import Sequence
 
+import msgspec
 import pytest
+import zstandard
 
-from drbackup.errors import ObjectCorrupt, RestoreMismatch, StoreFull
-from drbackup.vault.chunks import BATCH_CHUNKS
+from drbackup.errors import FormatUnsupported, ObjectCorrupt, RestoreMismatch, StoreFull
+from drbackup.vault.chunks import BATCH_CHUNKS, unpack
 from drbackup.vault.direct import StoreDepot
-from drbackup.vault.tree import Entry, EntryKind
+from drbackup.vault.tree import Entry, EntryKind, Extent, encode_page, weight
 from drbackup.vault.writer import PointWriter
 from drbackup.wire.messages import Place
 from tests.doubles.memory_store import MemoryStore
@@ -183,3 +185,66 @@ def test_more_entries_than_a_batch_of_chunks_settle_in_order() -> None:
     written = vault.write(contents)
     assert written.entries == len(contents)
     assert vault.read(written.root) == contents
+
+
+def pieces(count: int) -> tuple[Extent, ...]:
+    """Places that are as long as places get, of a file that nobody has room for."""
+    chance = random.Random(count)
+    pack = chance.randbytes(32)
+    return tuple(
+        Extent(Place(chance.randbytes(32), pack, 70_000, 40 << 20, 3 << 20, 4 << 20), 3 << 20, 1 << 20)
+        for _ in range(count)
+    )
+
+
+@pytest.mark.parametrize(("files", "each"), [(400, 500), (3, 60_000)])
+def test_a_tree_of_few_but_large_files_can_be_read_back(files: int, each: int) -> None:
+    vault, extents = SmallVault(), pieces(each)
+    with vault.writer() as writer:
+        for number in range(files):
+            writer.add(Entry(b"%04d" % number, EntryKind.FILE), writer.keep(extents, each << 20, bytes(32)))
+        written = writer.finish()
+    assert sum(len(entry.extents) for entry in vault.reader(written.root).entries()) == files * each
+
+
+def test_a_file_with_more_pieces_than_a_page_takes_fails_the_run() -> None:
+    vault, extents = SmallVault(), pieces(200_000)
+    with pytest.raises(FormatUnsupported, match="can't be read back"), vault.writer() as writer:
+        writer.add(Entry(b"huge", EntryKind.FILE), writer.keep(extents, 200_000 << 20, bytes(32)))
+        writer.finish()
+
+
+def test_an_entry_never_weighs_more_than_was_reckoned() -> None:
+    xattrs = tuple((b"user.%d" % number, bytes(300)) for number in range(20))
+    large = Entry(
+        b"p" * 4000, EntryKind.FILE, 0o7777, 2**31, 2**31, "用户" * 9, "g" * 30, 2**62, 2**62, 2**62, b"t" * 4000,
+        (2**31, 2**31), xattrs, bytes(32), 2**62, pieces(50), tuple((2**62, 2**62) for _ in range(50)),
+    )  # fmt: skip
+    assert len(encode_page([large])) <= weight(large) + 5
+
+
+def test_a_content_that_was_never_handed_over_fails_the_run_instead_of_missing() -> None:
+    vault, other = SmallVault(), SmallVault()
+    with other.writer() as elsewhere, vault.writer() as writer:
+        writer.add(Entry(b"a", EntryKind.FILE), elsewhere.small(b"content"))
+        with pytest.raises(ValueError, match="never handed over"):
+            writer.finish()
+        elsewhere.finish()
+
+
+def test_a_small_frame_that_claims_to_be_huge_takes_no_memory() -> None:
+    bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
+    with pytest.raises(zstandard.ZstdError, match="claims"):
+        unpack(bomb, 4096, zstandard.ZstdDecompressor())
+
+
+@pytest.mark.parametrize("field", ["ordinal", "offset", "size", "raw"])
+@pytest.mark.parametrize("value", [-1, 2**33, 2**63])
+def test_a_place_with_absurd_numbers_is_called_corrupt(field: str, value: int) -> None:
+    vault = SmallVault()
+    (entry,) = vault.reader(vault.write({b"a": bytes(1000)}).root).entries()
+    place = msgspec.structs.replace(entry.extents[0].place, **{field: value})
+    absurd = msgspec.structs.replace(entry, extents=(Extent(place, 0, 1000),))
+    reader = vault.reader(vault.write({b"a": bytes(1000)}).root)
+    with pytest.raises(ObjectCorrupt):
+        list(reader.content(absurd))
