@@ -1,18 +1,15 @@
 """``docs/policy-reference.md``, made from the models, so that it can't say what the program does not do.
 
-Run ``python -m drbackup.reports.policy_reference [ROOT]`` to write the page and the two schema files anew; a test fails
-when they drift.
+``make docs`` writes it anew; a test fails when it drifts.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from drbackup.reports.policy_schema import MODELS, Which, schema, schema_text
+from drbackup.reports.policy_schema import MODELS, Which, schema
 
 PAGE = "docs/policy-reference.md"
 
@@ -21,7 +18,7 @@ _TITLES: dict[Which, str] = {"policy": "A policy: `<system>.yaml`", "inventory":
 _HEAD = """\
 # Policy reference
 
-Generated from the models by `python -m drbackup.reports.policy_reference`; do not edit by hand.
+Generated from the models by `make docs`; do not edit.
 
 A policy folder holds `inventory.yaml`, one `<system>.yaml` for each system, and `levels/<edition>.yaml`. Check it
 with `drbackup policy check`: every finding of every file comes at once, as `file:line:column`, with the line and a
@@ -73,13 +70,6 @@ def page() -> str:
         parts.append(f"## {_TITLES[which]}\n")
         parts.extend(_sections(schema(which)))
     return "\n".join(parts)
-
-
-def write(root: Path) -> None:
-    """Write the page and the schemas below ``root``, the top of the source tree."""
-    (root / PAGE).write_text(page(), encoding="utf-8")
-    for which in MODELS:
-        (root / "policies" / "schema" / f"{which}.schema.json").write_text(schema_text(which), encoding="utf-8")
 
 
 def _sections(made: dict[str, Any]) -> Iterator[str]:
@@ -141,7 +131,3 @@ def _kind(value: dict[str, Any]) -> str:
 def _one_line(text: str) -> str:
     first = text.strip().split("\n\n")[0]
     return " ".join(first.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

@@ -1,7 +1,7 @@
 """The JSON Schemas that editors check policies and the inventory with, made from the models.
 
-The committed files in ``policies/schema/`` are this module's output; a test fails when they drift. Run
-``python -m drbackup.reports.policy_reference`` to write them and the reference page anew.
+The committed files in ``policies/schema/`` are this module's output, written by ``make docs``; a test fails when they
+drift.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from drbackup.model.policy import Policy
 Which = Literal["policy", "inventory"]
 
 MODELS: dict[Which, type[BaseModel]] = {"policy": Policy, "inventory": Inventory}
+
+
+def path(which: Which) -> str:
+    """Where the committed schema stands in the tree."""
+    return f"policies/schema/{which}.schema.json"
 
 
 def schema(which: Which) -> dict[str, Any]:

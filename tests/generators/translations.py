@@ -1,11 +1,10 @@
-"""Keep the translations current: ``python scripts/translations.py`` merges new strings and compiles; ``--check`` only
-looks. Strings are those in ``_()`` and ``ngettext()`` of the ``drbackup`` package.
+"""The Chinese catalogue, merged with the source and compiled. Strings are those in ``_()`` and ``ngettext()`` of the
+``drbackup`` package; a person translates, this only keeps the files current.
 """
 
 from __future__ import annotations
 
 import string
-import sys
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +15,10 @@ from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 
 _SINCE = datetime(2026, 11, 23, tzinfo=UTC)
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "drbackup"
-FOLDER = PACKAGE / "locale" / "zh_CN" / "LC_MESSAGES"
+LANGUAGE = Path("drbackup/locale/zh_CN/LC_MESSAGES")
+FOLDER = ROOT / LANGUAGE
 KEYWORDS = {"_": None, "ngettext": (1, 2)}
 
 
@@ -70,8 +70,8 @@ def _same_fields(message: object) -> bool:
     return fields(message.id) == fields(message.string)  # type: ignore[attr-defined]
 
 
-def update() -> None:
-    """Merge new strings, drop unused ones, compile."""
+def current() -> dict[str, bytes]:
+    """The two files as they should be: new strings merged, unused ones dropped, compiled."""
     catalog = translated()
     catalog.update(extracted(), no_fuzzy_matching=True)
     catalog.obsolete.clear()
@@ -83,13 +83,4 @@ def update() -> None:
     text, compiled = BytesIO(), BytesIO()
     write_po(text, catalog, omit_header=False, include_lineno=False, width=120, sort_by_file=True)
     write_mo(compiled, catalog)
-    (FOLDER / "drbackup.po").write_bytes(text.getvalue())
-    (FOLDER / "drbackup.mo").write_bytes(compiled.getvalue())
-
-
-if __name__ == "__main__":
-    if "--check" not in sys.argv:
-        update()
-    found = problems()
-    sys.stdout.write("\n".join(found) + ("\n" if found else ""))
-    sys.exit(1 if found else 0)
+    return {f"{LANGUAGE}/drbackup.po": text.getvalue(), f"{LANGUAGE}/drbackup.mo": compiled.getvalue()}

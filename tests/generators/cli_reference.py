@@ -1,23 +1,19 @@
-"""Write ``docs/cli-reference.md`` from the commands themselves: ``python scripts/cli_reference.py``; ``--check`` only
-looks. A test holds the committed file to what this prints.
-"""
+"""``docs/cli-reference.md``, made from the commands themselves, so that it can't name an option that is not there."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from drbackup.cli.commands import shared_options
 from drbackup.cli.main import cli
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli-reference.md"
+PAGE = "docs/cli-reference.md"
 _HEAD = """# The `drbackup` command
 
-Generated from the commands themselves by `scripts/cli_reference.py`; do not edit.
+Generated from the commands themselves by `make docs`; do not edit.
 Exit codes are in [exit-codes.md](exit-codes.md).
 
 The result is on stdout, everything else on stderr. With `--json` stdout holds exactly one JSON document: the result,
@@ -69,10 +65,3 @@ def _table(options: list[click.Option]) -> str:
             text += f" Default: `{option.default}`."
         rows.append(f"| `{names}{value.replace('|', chr(92) + '|')}` | {text} |")
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    text = page()
-    if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == text else f"{PAGE.name} is not current: run {sys.argv[0]}")
-    PAGE.write_text(text, encoding="utf-8")
