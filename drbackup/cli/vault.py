@@ -8,7 +8,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
-from drbackup.controller.scrubbing import ScrubReport, remember, scrub
+from drbackup.controller.scrubbing import ScrubReport, forget_damaged, remember, scrub
 from drbackup.errors import ObjectCorrupt, UsageError
 from drbackup.reports.figures import size
 from drbackup.reports.words import _
@@ -39,6 +39,7 @@ def scrub_command(context: CliContext, stores: tuple[str, ...], system: str) -> 
             key = installation.vault(name).evidence_key
             report = scrub(installation.store(name), key, system=system, watch=watch)
         remember(installation.catalog.points, report, now=context.now())
+        forget_damaged(installation.catalog.packs, report)
         reports.append(report)
     context.show({"stores": [_document(report) for report in reports]}, *[_line(report) for report in reports])
     damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]

@@ -15,15 +15,25 @@ from typing import TypedDict, Unpack
 import msgspec
 
 from drbackup.controller.adopting import settle
+from drbackup.controller.believing import require_result, require_tree
 from drbackup.controller.catalog.runs import Claim, RunKind, RunState
 from drbackup.controller.catalog.sessions import Session
 from drbackup.controller.committing import Committer
 from drbackup.controller.desk import BackupDesk, Listeners, Site
 from drbackup.controller.installation import Installation
 from drbackup.controller.lease import Lease, RunStop, wish
-from drbackup.controller.presence import missing_packs, object_name, require_packs
+from drbackup.controller.presence import missing_packs, object_name
 from drbackup.controller.specs import backup_job, judge_size, plausibility
-from drbackup.errors import DoneInPart, DrbackupError, Interrupted, PacksMissing, ProtocolViolation, RunLost, UsageError
+from drbackup.errors import (
+    DoneInPart,
+    DrbackupError,
+    Interrupted,
+    ObjectCorrupt,
+    PacksMissing,
+    ProtocolViolation,
+    RunLost,
+    UsageError,
+)
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
@@ -31,6 +41,8 @@ from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.stores.base import Store
+from drbackup.vault.layout import TREE
+from drbackup.vault.tree import decode_root
 from drbackup.wire.messages import BackupJob, BackupResult, Note, Progress
 
 Clock = Callable[[], datetime]
@@ -78,7 +90,7 @@ class _BackupRun:
         self._options = options
         self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
         self._stop = RunStop(options.get("stop"))
-        self._notes: list[str] = []
+        self._pinned_ns = 0
         self._agent = installation.agent(source.agent)
         self._what = f"{policy.system}/{source.name}"
 
@@ -140,14 +152,20 @@ class _BackupRun:
         missing: tuple[bytes, ...] = ()
         for use_cache in (True, False):
             result = self._session(claim, lease, store, use_cache)
-            require_packs(result.packs)
+            require_result(result, self._pinned_ns, self._installation.inventory.max_clock_skew.total_seconds())
             packs, domain = self._catalog.packs, self._source.agent
             missing = missing_packs(store, domain, result.packs, packs.sizes(domain, result.packs))
+            missing += packs.forgotten(domain, store.name, result.packs)
             if not missing:
-                return result
+                try:
+                    require_tree(result, store, self._installation.keyring, domain)
+                except ObjectCorrupt:
+                    missing = (TREE.encode() + decode_root(result.root).top.pack,)
+                else:
+                    return result
             packs.forget(domain, store.name, [(chr(pack[0]), pack[1:]) for pack in missing])
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:10])
-        raise PacksMissing(f"{self._what}: {len(missing)} packs are not in store {store.name}: {names}")
+        raise PacksMissing(f"{self._what}: {len(missing)} packs are not whole in store {store.name}: {names}")
 
     def _session(self, claim: Claim, lease: Lease, store: Store, use_cache: bool) -> BackupResult:
         self._catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=self._source.agent)
@@ -191,6 +209,7 @@ class _BackupRun:
 
         def pinned(pinned_ns: int, position: str) -> None:
             runs = self._catalog.runs
+            self._pinned_ns = pinned_ns
             runs.step(claim, RunState.PINNED, now=self._now(), pinned_ns=pinned_ns, position=position)
             # The agent sends only after our answer, so "sending" is durable before its first byte.
             runs.step(claim, RunState.SENDING, now=self._now())

@@ -2,7 +2,8 @@
 
 Every record names its packs in the clear and every object's name is the hash of its bytes, so a scrub needs only the
 vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``. Nothing is written to
-the store and nothing is taken away: damage is reported, and repair is another command's work.
+the store and nothing is taken away: damage is reported and no longer relied upon by later runs; repair is another
+command's work.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
+from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.points import Points
 from drbackup.errors import ObjectCorrupt, ObjectMissing, SignatureInvalid
 from drbackup.model.point import Rung
 from drbackup.stores.base import Store
-from drbackup.vault.layout import digest_in_name, pack_name
+from drbackup.vault.layout import PREFIX, digest_in_name, pack_name
 from drbackup.vault.record import Record, list_records, read_record
 
 _READERS = 4
@@ -78,6 +80,15 @@ def remember(points: Points, report: ScrubReport, *, now: datetime) -> int:
     for identity in climbed:
         points.climb(identity, Rung.CHECKSUMMED, now=now)
     return len(climbed)
+
+
+def forget_damaged(packs: Packs, report: ScrubReport) -> int:
+    """Let no later run rely on what is damaged: its chunks are sent again while the source still has them. How many
+    packs that were."""
+    names = [damage.name.split("/") for damage in report.damages if damage.name.startswith(f"{PREFIX}d/")]
+    for _, _, domain, kind, digest in names:
+        packs.forget(domain, report.store, [(kind, bytes.fromhex(digest))])
+    return len(names)
 
 
 def _records(store: Store, evidence_key: bytes, system: str) -> tuple[dict[str, set[str]], list[Damage], set[str]]:

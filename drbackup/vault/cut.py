@@ -76,8 +76,8 @@ class Cutter:
 def coarser(chunks: Iterable[bytes], *, fine: int = FINE, step: int = STEP) -> Iterator[bytes]:
     """The same bytes in fewer pieces once a stream is very long: its places must fit into one page of a tree.
 
-    The first ``fine`` chunks stay as they are; behind them the wanted size grows with the distance, a byte each ``step``
-    bytes. Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
+    The first ``fine`` chunks stay as they are; behind them the wanted size grows with the distance, a byte for each
+    ``step`` bytes. Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
     """
     count = behind = size = 0
     gathered: list[bytes] = []

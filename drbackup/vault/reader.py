@@ -20,7 +20,7 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
 from drbackup.vault.suite import MAX_CHUNK
-from drbackup.vault.tree import Entry, Extent, Root, decode_page, decode_root, decode_top, path_key
+from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decode_root, decode_top, path_key
 from drbackup.wire.messages import Place
 
 WINDOW = 8 << 20
@@ -51,9 +51,13 @@ class PointReader:
         self._inflate = zstandard.ZstdDecompressor()
         self.fetched_bytes = 0
 
+    def pages(self) -> list[PageRef]:
+        """Where the tree's pages lie, in path order."""
+        return decode_top(self._chunk(TREE, self.root.top), "the tree's top")
+
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
         """Entries in path order: all, or ``prefix`` itself and what lies below it."""
-        pages = decode_top(self._chunk(TREE, self.root.top), "the tree's top")
+        pages = self.pages()
         start = 0
         if prefix:
             start = max(bisect_right([path_key(page.first) for page in pages], path_key(prefix)) - 1, 0)

@@ -113,6 +113,20 @@ class Packs:
             if connection.execute(there).first() is None:
                 connection.execute(insert(pack_copies).values(pack=known, store=store, stored_ns=to_ns(now)))
 
+    def forgotten(self, domain: str, store: str, wanted_packs: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Those packs (kind letter + name each) that are known, but not as held by ``store``: it once gave other bytes
+        back. Packs the catalog never heard of are left out."""
+        held = select(pack_copies.c.pack).where(pack_copies.c.store == store)
+        found: list[bytes] = []
+        with self._database.read() as connection:
+            query = select(packs.c.kind, packs.c.name).where(
+                packs.c.domain == _domain(connection, domain), packs.c.id.not_in(held)
+            )
+            for begin in range(0, len(wanted_packs), _BATCH):
+                some = packs.c.name.in_([each[1:] for each in wanted_packs[begin : begin + _BATCH]])
+                found += [kind.encode() + name for kind, name in connection.execute(query.where(some))]
+        return tuple(found)
+
     def forget(self, domain: str, store: str, names: Iterable[tuple[str, bytes]]) -> None:
         """The store turned out not to have these packs (kind, name): the agent must send their chunks again."""
         with self._database.write() as connection:

@@ -1,0 +1,71 @@
+"""Is an agent's result the tree it says it is? Asked before the commit: afterwards nothing takes a point back.
+
+An agent may be in an enemy's hands, or have a defect. Its root must decode and count what the result counts, and the
+tree's top must open with the catalog's key and lie, with every page, in packs that the record will name: a pack that no
+record names is not looked for, not copied, not scrubbed, and may be collected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import msgspec
+
+from drbackup.controller.presence import object_name, require_packs
+from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, ProtocolViolation, WrongKey
+from drbackup.model.point import SourceFacts
+from drbackup.stores.base import Store
+from drbackup.vault.direct import StoreFetch
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import TREE
+from drbackup.vault.reader import PointReader
+from drbackup.vault.tree import Root, decode_root
+from drbackup.wire.messages import BackupResult
+
+
+def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
+    """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
+
+    Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
+    """
+    require_packs(result.packs)
+    try:
+        root = decode_root(result.root)
+        facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
+    except (DrbackupError, msgspec.DecodeError) as bad:
+        raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
+    _require_counts(result, root)
+    if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= time.time_ns() + skew_seconds * 1e9:
+        raise ProtocolViolation(f"the copy is of {facts.pinned_ns} ns, but {pinned_ns} ns was pinned")
+    return facts
+
+
+def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
+    """Open the tree's top as it lies in ``store``. Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the
+    store gives other bytes back than were sent, or the store's errors when it does not answer."""
+    reader = PointReader(StoreFetch(store), keyring, domain, result.root)
+    packs = set(result.packs)
+    kind, top = TREE.encode(), reader.root.top.pack
+    if kind + top not in packs:
+        raise ProtocolViolation("the tree's top lies in a pack that the result does not name")
+    # Whole, because only then is it compared with its name: our key may open what another recipient's does not.
+    name = object_name(domain, kind + top)
+    if hashlib.sha256(store.get(name)).digest() != top:
+        raise ObjectCorrupt(f"{name} in store {store.name} does not match its name", where=name)
+    try:
+        pages = reader.pages()
+    except (WrongKey, FormatUnsupported) as bad:
+        raise ProtocolViolation(f"the tree's top does not open: {bad.message}", where=bad.where) from bad
+    if any(kind + page.place.pack not in packs for page in pages):
+        raise ProtocolViolation("a page of the tree lies in a pack that the result does not name")
+    if bool(pages) != bool(result.entries):
+        raise ProtocolViolation(f"{result.entries} entries on {len(pages)} pages")
+
+
+def _require_counts(result: BackupResult, root: Root) -> None:
+    said = (result.entries, result.files, result.content_bytes)
+    if said != (root.entries, root.files, root.content_bytes) or len(set(result.packs)) < root.packs:
+        raise ProtocolViolation(f"the result counts {said}, its own tree's root something else")
+    if min(*said, root.packs - 1, result.new_bytes, result.stored_bytes, result.rows + 1) < 0:
+        raise ProtocolViolation("the result counts less than nothing")

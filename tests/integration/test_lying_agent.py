@@ -1,0 +1,68 @@
+"""A department's server in an enemy's hands: whatever its agent says of its copy, a lie never becomes a point."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from drbackup.controller.runner import run_backup
+from drbackup.controller.scrubbing import forget_damaged, remember, scrub
+from drbackup.errors import PacksMissing, ProtocolViolation
+from drbackup.vault.layout import pack_name
+from tests.doubles.faulty_store import FaultyStore, Trouble
+from tests.doubles.lying_agent import LIES
+from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> SmallCity:
+    return SmallCity(tmp_path, module="tests.doubles.lying_agent").build()
+
+
+@pytest.mark.parametrize("lie", sorted(LIES))
+def test_a_lie_never_becomes_a_point(city: SmallCity, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = b"a pack of the neighbour's domain"
+    name = hashlib.sha256(foreign).digest()
+    monkeypatch.setenv("LYING_AGENT_PACK", (b"p" + name).hex())
+    with city.open() as installation:
+        installation.store("main").put(pack_name("neighbour", "p", name), foreign)
+        monkeypatch.setenv("LYING_AGENT", lie)
+        with pytest.raises((ProtocolViolation, PacksMissing)) as caught:
+            run_backup(installation, SYSTEM, SOURCE)
+        assert "fault in drbackup" not in str(caught.value)
+        assert installation.catalog.points.list() == []
+        assert list(installation.store("main").list("v1/r/")) == []
+        monkeypatch.setenv("LYING_AGENT", "")
+        point = run_backup(installation, SYSTEM, SOURCE)  # nothing of the lie stays behind
+    assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
+
+
+def test_what_scrub_found_damaged_is_not_relied_upon_again(tmp_path: Path) -> None:
+    city = SmallCity(tmp_path, module="drbackup_agent").build()
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+        for pack in (city.root / "store-main").rglob("p/*"):
+            pack.chmod(0o600)
+            data = bytearray(pack.read_bytes())
+            data[len(data) // 2] ^= 1  # same size: no look at the store can tell
+            pack.write_bytes(data)
+        key = installation.vault("main").evidence_key
+        report = scrub(installation.store("main"), key)
+        assert not report.good
+        assert forget_damaged(installation.catalog.packs, report) == 1
+        second = run_backup(installation, SYSTEM, SOURCE)
+        healed = scrub(installation.store("main"), key)
+        assert second.id in healed.proven
+        assert remember(installation.catalog.points, healed, now=second.committed_at) == 1
+    assert sorted(city.read(second.id).values()) == sorted([b"alpha" * 1000, b"beta" * 2000])
+
+
+def test_a_tree_that_the_store_gives_back_altered_is_sent_again(city: SmallCity) -> None:
+    with city.open() as installation:
+        entry = installation.inventory.stores["main"]
+        broken = FaultyStore(installation.store("main"), [Trouble("put", at=2, kind="flipped", matching="/t/")])
+        installation._stores["main"] = (entry, broken)
+        point = run_backup(installation, SYSTEM, SOURCE)
+    assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
