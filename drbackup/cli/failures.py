@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -13,9 +14,11 @@ from drbackup.reports.words import _
 
 def explain(failure: DrbackupError) -> list[Text]:
     """The lines for stderr. The first says what failed, on which host and at which place."""
-    where = ", ".join(part for part in (failure.host, failure.where) if part)
+    host = failure.host if not _says(failure.message, failure.host) else ""
+    place = failure.where if failure.where not in failure.message else ""
+    where = ", ".join(part for part in (host, place) if part)
     first = Text(_("failed: "), style="bold red") + Text(failure.message, style="red")
-    if where and where not in failure.message:
+    if where:
         first.append(f" ({where})", style="red")
     lines = [first]
     if failure.safe:
@@ -23,6 +26,11 @@ def explain(failure: DrbackupError) -> list[Text]:
     if failure.hint:
         lines.append(Text(_("next: "), style="bold") + Text(failure.hint))
     return lines
+
+
+def _says(message: str, host: str) -> bool:
+    """Whether the message names the host as a word of its own, not as a part of a path or another name."""
+    return re.search(rf"(?<![\w./-]){re.escape(host)}(?![\w/-])", message) is not None
 
 
 def joined(failures: Sequence[DrbackupError], good: Sequence[str], *, partly: bool) -> DrbackupError:

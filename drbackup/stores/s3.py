@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, past_the_end, require_name, require_prefix
 from drbackup.stores.s3_answers import faults_as_ours, read_body
 from drbackup.stores.s3_client import S3Config, make_client
@@ -236,7 +236,13 @@ class S3Store:
             with faults_as_ours(name):
                 return ask(deadline)
 
-        return self.config.patience.run(attempt, size)
+        try:
+            return self.config.patience.run(attempt, size)
+        except DrbackupError as fault:
+            # An object's name says nothing of where it is: an operator has several stores.
+            fault.message = f"store {self.name}: {fault.message}"
+            fault.args = (fault.message,)
+            raise
 
 
 def _base64(digest: bytes) -> str:

@@ -24,7 +24,7 @@ def faults_as_ours(name: str) -> Iterator[None]:
     except boto.ClientError as refused:
         status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         said = refused.response.get("Error", {})
-        error = error_for(status, str(said.get("Code", "")), str(said.get("Message", "")), name)
+        error = error_for(status, str(said.get("Code") or ""), str(said.get("Message") or ""), name)
         date = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         raise blame_clock(error, date) from refused
     except boto.SSLError as fault:

@@ -74,17 +74,19 @@ class Keyring:
     def __init__(self, keys: Iterable[SealKey]) -> None:
         self._keys = {key.id: key for key in keys}
 
-    def open(self, sealed: Sequence[tuple[bytes, bytes]], context: bytes) -> bytes:
+    def open(self, sealed: Sequence[tuple[bytes, bytes]], context: bytes, what: str = "") -> bytes:
         """Open the first of ``(key id, sealed)`` that one of our keys fits. Raises :class:`WrongKey` if none does, and
-        :class:`ObjectCorrupt` if what names our key does not open with it: then the bytes are wrong, not the key."""
+        :class:`ObjectCorrupt` if what names our key does not open with it: then the bytes are wrong, not the key.
+        ``what``: the object's name, for the error."""
         for wanted, blob in sealed:
             if (key := self._keys.get(wanted)) is not None:
                 try:
                     return key.open(blob, context)
                 except WrongKey as bad:
-                    raise ObjectCorrupt(f"what is sealed to the {key.recipient.role} key was altered") from bad
+                    said = f"what is sealed to the {key.recipient.role} key was altered"
+                    raise ObjectCorrupt(f"{what}: {said}" if what else said, where=what) from bad
         have = ", ".join(sorted(key.recipient.role for key in self._keys.values())) or "no key"
-        raise WrongKey(f"sealed to keys {', '.join(wanted.hex() for wanted, _ in sealed)}; at hand: {have}")
+        raise WrongKey(f"sealed to keys {', '.join(wanted.hex() for wanted, _ in sealed)}; at hand: {have}", where=what)
 
 
 class SigningKey:

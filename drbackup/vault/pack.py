@@ -165,7 +165,7 @@ class PackOpener:
         """``head``: at least the header (:data:`HEADER_LIMIT` bytes are always enough). Raises
         :class:`ObjectCorrupt`, :class:`FormatUnsupported` or :class:`~drbackup.errors.WrongKey`, naming ``what``."""
         header, self.header_size = read_header(head, what)
-        secret = keyring.open(header.sealed_keys, key_context(header.kind, domain))
+        secret = keyring.open(header.sealed_keys, key_context(header.kind, domain), what)
         sealing, commitment = _pack_keys(secret, header.salt, header.kind, domain)
         if not constant_time.bytes_eq(commitment, header.commitment):
             raise ObjectCorrupt(f"{what}: the key does not fit its commitment", where=what)

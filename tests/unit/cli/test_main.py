@@ -43,6 +43,23 @@ def test_every_error_class_exits_with_its_own_code(
         assert "next: " in said
 
 
+@pytest.mark.parametrize(
+    ("message", "host", "where", "said"),
+    [
+        ("table x broke", "db1", "table x", "table x broke (db1)"),
+        ("no connection to db1 (a@10.0.0.1)", "db1", "", "no connection to db1 (a@10.0.0.1)"),
+        ("store s, v1/d/db1/p/00: full", "db1", "v1/d/db1/p/00", "store s, v1/d/db1/p/00: full (db1)"),
+        ("it broke", "", "", "it broke"),
+    ],
+)
+def test_host_and_place_are_said_once(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str], message: str, host: str, where: str, said: str
+) -> None:
+    failing[:] = [errors.StoreFull(message, host=host, where=where)]
+    run(["fail"])
+    assert capsys.readouterr().err.splitlines()[0] == f"failed: {said}"
+
+
 def test_json_is_one_document_with_result_and_error(
     failing: list[BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,19 @@ def test_any_flipped_byte_is_found_even_without_the_packs_name() -> None:
             read_all(vault, bytes(broken))
 
 
+def test_damage_to_the_sealed_keys_is_said_with_the_objects_name() -> None:
+    vault = SmallVault()
+    _, data = build(vault)
+    header, _ = read_header(data[:HEADER_LIMIT], "the pack")
+    mine = vault.keys["drill"].id
+    (sealed,) = (blob for name, blob in header.sealed_keys if name == mine)
+    with pytest.raises(ObjectCorrupt, match="the pack: ") as altered:
+        opener(vault, data.replace(sealed, bytes(len(sealed)), 1))
+    with pytest.raises(WrongKey) as foreign:
+        opener(vault, data.replace(mine, bytes(len(mine)), 1))
+    assert altered.value.where == foreign.value.where == "the pack"
+
+
 def sealed_for_others(vault: SmallVault, data: bytes, broken: bytes) -> bool:
     """Whether only another recipient's sealed key was hit: our own reading is then rightly unaffected, and only the
     pack's name shows the damage."""
