@@ -21,6 +21,7 @@ from drbackup.controller.lease import Lease, RunStop, wish
 from drbackup.controller.specs import limits
 from drbackup.errors import (
     DrbackupError,
+    FormatUnsupported,
     Interrupted,
     ObjectCorrupt,
     ObjectMissing,
@@ -30,6 +31,7 @@ from drbackup.errors import (
     StoreRefused,
     StoreUnavailable,
     VaultMissing,
+    WrongKey,
 )
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.deployed import expected
@@ -44,7 +46,16 @@ from drbackup.wire.specs import NO_SECRET, PointRef, RestoreTarget, Secret
 Clock = Callable[[], datetime]
 Connector = Callable[[str, AgentEntry, Inventory], Channel]
 LOCAL = "local"
-_OTHER_COPY_MAY_DO = (ObjectCorrupt, ObjectMissing, SignatureInvalid, StoreRefused, StoreUnavailable, VaultMissing)
+_OTHER_COPY_MAY_DO = (
+    FormatUnsupported,  # a flipped bit in a pack's header can look like another format
+    ObjectCorrupt,
+    ObjectMissing,
+    SignatureInvalid,
+    StoreRefused,
+    StoreUnavailable,
+    VaultMissing,
+    WrongKey,  # or like another key's pack
+)
 
 
 class RestoreOptions(TypedDict, total=False):
@@ -178,9 +189,12 @@ class _Restore:
                 return self._from(store, claim, lease)
             except _OTHER_COPY_MAY_DO as bad:
                 failure = bad  # said when no other copy does better
+                if f"store {store}" not in bad.message:
+                    bad.message = f"store {store}: {bad.message}"
+                    bad.args = (bad.message,)
                 note = self._options.get("on_note")
                 if note is not None:
-                    note(Note("warning", f"store {store}: {bad.code}: {bad.message}"))
+                    note(Note("warning", f"{bad.code}: {bad.message}"))
         raise failure
 
     def _from(self, store: str, claim: Claim, lease: Lease) -> RestoreResult:
