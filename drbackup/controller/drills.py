@@ -29,6 +29,7 @@ from drbackup.controller.drill_statement import Course, describe, measurements
 from drbackup.controller.evidence import Evidence, chain_head, write_evidence
 from drbackup.controller.installation import Installation
 from drbackup.controller.negative import damaged
+from drbackup.controller.proven import finding_line
 from drbackup.controller.restoring import (
     Connector,
     Located,
@@ -335,6 +336,4 @@ class _DrillRun:
 
 
 def _line(reason: Reason) -> str:
-    """One finding on one line, for the catalog's row."""
-    figures = " / ".join(part for part in (reason.seen, reason.promised) if part)
-    return ": ".join(part for part in (str(reason.rule), reason.subject, figures) if part)
+    return finding_line(str(reason.rule), reason.subject, reason.seen, reason.promised)

@@ -77,10 +77,7 @@ def write_evidence(installation: Installation, statement: bytes, *, subject: str
         name, data = make_evidence(
             statement, subject=subject, when=when, after=after, recipients=recipients, signer=installation.signer
         )
-        path = folder / (name.removeprefix(EVIDENCE_PREFIX) + OBJECT)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_durably(path.with_suffix(STATEMENT), statement)
-        _write_durably(path, data)
+        path = keep(folder, name, data, statement)
         missing = publish(installation)
     return Evidence(
         id=digest_in_name(name),
@@ -122,18 +119,29 @@ def recollect(installation: Installation) -> int:
             continue  # counted below: with no store at all nothing is known about an older chain
         reached += 1
         for name in names:
-            path = folder / (name.removeprefix(EVIDENCE_PREFIX) + OBJECT)
-            if path.exists():
+            if _path(folder, name).exists():
                 continue
             data = store.get(name)
             statement = open_statement(read_head(data, installation.signer.public, name), installation.keyring, name)
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_durably(path.with_suffix(STATEMENT), statement)
-            _write_durably(path, data)
+            keep(folder, name, data, statement)
             brought += 1
     if stores and not reached:
         raise StoreUnavailable("no store answers, so it is not known whether this city has older evidence")
     return brought
+
+
+def keep(folder: Path, name: str, data: bytes, statement: bytes) -> Path:
+    """Write an object and its statement into the folder, the statement first; the object's path."""
+    path = _path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_durably(path.with_suffix(STATEMENT), statement)
+    _write_durably(path, data)
+    return path
+
+
+def objects_in(folder: Path) -> dict[str, Path]:
+    """The folder's objects by the names the stores have them under. Nothing is checked."""
+    return {_object_name(folder, path): path for path in _objects(folder)}
 
 
 def chain_head(folder: Path, public_key: bytes = b"") -> Link:
@@ -233,6 +241,10 @@ def _statement_faults(path: Path, head: Head, name: str) -> list[str]:
 
 def _objects(folder: Path) -> list[Path]:
     return sorted(folder.rglob(f"*{OBJECT}"))
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / (name.removeprefix(EVIDENCE_PREFIX) + OBJECT)
 
 
 def _object_name(folder: Path, path: Path) -> str:

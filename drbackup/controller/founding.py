@@ -19,7 +19,15 @@ import msgspec
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.installation import CATALOG_FILE, Installation, is_founded
-from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, sync_folder, write_seeds
+from drbackup.controller.keyfiles import (
+    CATALOG_KEY,
+    DOMAINS_KEY,
+    DRILL_KEY,
+    EVIDENCE_KEY,
+    read_seed,
+    sync_folder,
+    write_seeds,
+)
 from drbackup.controller.policies import load
 from drbackup.errors import DrbackupError, ObjectExists, UsageError
 from drbackup.stores.base import Store
@@ -28,6 +36,7 @@ from drbackup.vault.custody import split_seed
 from drbackup.vault.founding import VaultDescription, found_vault
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, SealKey, SigningKey, new_seed
 from drbackup.vault.layout import VAULT_NAME
+from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, make_sealed_keys
 
 DESCRIPTION_FILE = "vault.description"
 
@@ -72,24 +81,36 @@ def found(home: Path, policies_folder: Path, custodians: tuple[int, int], *, now
         evidence_key=signer.public,
     )
     stores = [open_store(name, entry) for name, entry in inventory.stores.items()]
-    founded, pending = _found_in(stores, description, signer)
+    sealed = make_sealed_keys(
+        InstallationKeys(seeds[CATALOG_KEY], seeds[EVIDENCE_KEY], seeds[DOMAINS_KEY]), description, now
+    )
+    founded, pending = _found_in(stores, description, signer, sealed)
     _settle(home, seeds, description)
     return Founding(shares, threshold, description, founded, pending, drill_key=home / "keys" / DRILL_KEY)
 
 
-def extend(installation: Installation) -> tuple[str, ...]:
-    """Found the vault in every store of the inventory that has none yet; the names of those stores.
+def extend(installation: Installation, *, now: datetime) -> tuple[str, ...]:
+    """Found the vault in every store of the inventory that has none yet, and put the installation's keys, sealed to
+    the custodians, into every one that lacks them; the names of the stores that were given something.
 
-    Raises the store's error. Again is harmless: the same bytes are put under the same name.
+    To be run again whenever a key has changed. Raises the store's error. Again is harmless.
     """
     description = read_description(installation.home)
-    found_in = []
-    for name in installation.inventory.stores:
-        store = installation.store(name)
+    keys = InstallationKeys(
+        *(read_seed(installation.keys_folder, name) for name in (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY))
+    )
+    name, data = make_sealed_keys(keys, description, now)
+    given = []
+    for store_name in installation.inventory.stores:
+        store = installation.store(store_name)
         if store.stat(VAULT_NAME) is None:
             found_vault(store, description, installation.signer)
-            found_in.append(name)
-    return tuple(found_in)
+            given.append(store_name)
+        installation.vault(store_name)  # never write where our vault is not
+        if next(list_sealed_keys(store), None) is None:
+            store.put(name, data)
+            given.append(store_name)
+    return tuple(dict.fromkeys(given))
 
 
 def read_description(home: Path) -> VaultDescription:
@@ -97,8 +118,22 @@ def read_description(home: Path) -> VaultDescription:
     return msgspec.msgpack.decode((home / DESCRIPTION_FILE).read_bytes(), type=VaultDescription)
 
 
+def write_description(home: Path, description: VaultDescription) -> None:
+    """Write that copy, durably, unless it is there already."""
+    path = home / DESCRIPTION_FILE
+    if path.exists() and read_description(home) == description:
+        return
+    fresh = path.with_name(f".{DESCRIPTION_FILE}.new")
+    with open(fresh, "wb") as file:
+        file.write(msgspec.msgpack.encode(description))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(home)
+
+
 def _found_in(
-    stores: Iterable[Store], description: VaultDescription, signer: SigningKey
+    stores: Iterable[Store], description: VaultDescription, signer: SigningKey, sealed: tuple[str, bytes]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     ready, pending = [], {}
     trouble: DrbackupError | None = None
@@ -119,6 +154,7 @@ def _found_in(
     for store in ready:
         try:
             found_vault(store, description, signer)
+            store.put(*sealed)
         except ObjectExists:
             raise UsageError(f"store {store.name}: somebody else founded a vault there a moment ago") from None
         except DrbackupError as failed:
@@ -134,10 +170,6 @@ def _settle(home: Path, seeds: dict[str, bytes], description: VaultDescription) 
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("logs", "evidence"):
         (home / name).mkdir(mode=0o700, exist_ok=True)
-    with open(home / DESCRIPTION_FILE, "wb") as file:
-        file.write(msgspec.msgpack.encode(description))
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(home)
+    write_description(home, description)
     Catalog.open(home / CATALOG_FILE).close()
     write_seeds(home / "keys", seeds)  # from here on the installation exists

@@ -25,14 +25,34 @@ def write_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
     fresh = parent / f".{folder.name}.new"
     fresh.mkdir(mode=0o700, exist_ok=True)  # a crashed founding left one: its keys guard nothing yet
     for name, seed in seeds.items():
-        file = os.open(fresh / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(file, "w", encoding="ascii") as stream:
-            stream.write(seed.hex() + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_seed(fresh / name, seed)
     sync_folder(fresh)
     fresh.rename(folder)  # fails on a folder with keys in it: nothing is ever overwritten
     sync_folder(parent)
+
+
+def add_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
+    """Write key files that ``folder`` lacks; a new folder appears with all of them or not at all.
+
+    Raises FileExistsError for a key that is there already.
+    """
+    if not folder.exists():
+        write_seeds(folder, seeds)
+        return
+    for name, seed in seeds.items():
+        fresh = folder / f".{name}.new"
+        _write_seed(fresh, seed)
+        os.link(fresh, folder / name)  # fails where a key is: nothing is ever overwritten
+        fresh.unlink()
+    sync_folder(folder)
+
+
+def _write_seed(path: Path, seed: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(file, "w", encoding="ascii") as stream:
+        stream.write(seed.hex() + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_seed(folder: Path, name: str, environment: Mapping[str, str] = os.environ) -> bytes:

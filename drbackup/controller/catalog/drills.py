@@ -55,6 +55,16 @@ class Drills:
             ):
                 raise UsageError(f"no drill {drill.id}")
 
+    def adopt(self, drill: Drill) -> None:
+        """Remember a drill that signed evidence tells of, whether it was known or not."""
+        with self._database.write() as connection:
+            known = connection.execute(select(drills.c.id).where(drills.c.id == drill.id)).first()
+            columns = _columns(drill)
+            if known is None:
+                connection.execute(insert(drills).values(**columns))
+            else:
+                connection.execute(update(drills).where(drills.c.id == drill.id).values(**columns))
+
     def get(self, drill: str) -> Drill:
         """One drill by id. Raises :class:`UsageError`."""
         with self._database.read() as connection:

@@ -113,6 +113,16 @@ class Packs:
             if connection.execute(there).first() is None:
                 connection.execute(insert(pack_copies).values(pack=known, store=store, stored_ns=to_ns(now)))
 
+    def known(self, domain: str, kind: str) -> dict[bytes, frozenset[str]]:
+        """Every pack of one kind in a domain and the stores that hold it."""
+        found: dict[bytes, set[str]] = {}
+        with self._database.read() as connection:
+            joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id).join(domains)
+            query = select(packs.c.name, pack_copies.c.store).select_from(joined)
+            for name, store in connection.execute(query.where(domains.c.name == domain, packs.c.kind == kind)):
+                found.setdefault(name, set()).add(store)
+        return {name: frozenset(stores) for name, stores in found.items()}
+
     def forgotten(self, domain: str, store: str, wanted_packs: Sequence[bytes]) -> tuple[bytes, ...]:
         """Those packs (kind letter + name each) that are known, but not as held by ``store``: it once gave other bytes
         back. Packs the catalog never heard of are left out."""

@@ -80,8 +80,8 @@ def test_a_store_that_is_away_gets_its_vault_later(tmp_path: Path) -> None:
     assert (made.stores, set(made.pending)) == (("main",), {"other"})
     away.parent.mkdir()
     with city.open() as installation:
-        assert extend(installation) == ("other",)
-        assert extend(installation) == ()
+        assert extend(installation, now=NOW) == ("other",)
+        assert extend(installation, now=NOW) == ()
         assert installation.vault("other") == installation.vault("main") == made.vault
 
 

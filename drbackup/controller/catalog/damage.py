@@ -1,0 +1,19 @@
+"""Is a catalog's file damaged, or only not ours to open now? Only a damaged one may be moved aside."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether SQLite finds the file's own structure broken. A locked, newer or unreadable one is not damaged."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as trouble:
+        return getattr(trouble, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+    return bool(answer != "ok")

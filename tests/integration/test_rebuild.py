@@ -1,0 +1,279 @@
+"""The catalog made anew from the stores is the one that was lost, row by row; what is damaged is named."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from drbackup.controller import rebuilding
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
+from drbackup.controller.home_keys import keys_for_rebuild
+from drbackup.controller.installation import Installation
+from drbackup.controller.rebuilding import REBUILDING_FILE, RebuildReport
+from drbackup.controller.runner import run_backup
+from drbackup.errors import RunActive, StoreUnavailable, UsageError, WrongKey
+from drbackup.model.point import Rung
+from drbackup.stores.directory import DirectoryStore
+from drbackup.vault.custody import join_shares
+from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+BIG = random.Random(4).randbytes(5 << 20)
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> SmallCity:
+    """Two points of one source in two stores."""
+    city = SmallCity(tmp_path, copies="main, other", module="drbackup_agent").build()
+    (city.data / "big").write_bytes(BIG)
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+        (city.data / "c").write_bytes(b"gamma" * 3000)
+        run_backup(installation, SYSTEM, SOURCE)
+    return city
+
+
+def stores_of(city: SmallCity, names: Iterable[str] = ("main", "other")) -> dict[str, DirectoryStore]:
+    return {name: DirectoryStore(name, city.root / f"store-{name}") for name in names}
+
+
+def rebuild(city: SmallCity, *names: str, seed: bytes | None = None) -> RebuildReport:
+    stores = stores_of(city, names or ("main", "other"))
+    keys = keys_for_rebuild(city.home, stores, seed)
+    return rebuilding.rebuild(city.home, keys, stores, now=NOW, watch=lambda *_: None)
+
+
+def lose(city: SmallCity) -> dict[str, Any]:
+    """The catalog is gone; what it held."""
+    held = rows(city)
+    for path in city.home.glob("catalog.sqlite*"):
+        path.unlink()
+    return held
+
+
+def rows(city: SmallCity) -> dict[str, Any]:
+    """Everything a store can tell, without numbers that are only this database's and times of storing."""
+    with Catalog.open(city.home / "catalog.sqlite") as catalog, catalog.database.read() as connection:
+        named = select(domains.c.name, packs.c.kind, packs.c.name, packs.c.size, packs.c.session).join(domains)
+        inside = select(packs.c.name, *(column for column in chunks.c if column.name not in {"domain", "pack"}))
+        queries = {
+            "points": select(points),
+            "point_copies": select(point_copies),
+            "packs": named,
+            "pack_copies": select(packs.c.name, pack_copies.c.store).join(packs),
+            "chunks": inside.join(packs, packs.c.id == chunks.c.pack),
+        }
+        return {name: sorted(tuple(row) for row in connection.execute(query)) for name, query in queries.items()}
+
+
+def only(folder: Path, pattern: str) -> Path:
+    return sorted(folder.glob(pattern))[0]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def test_it_is_the_lost_one_row_by_row(city: SmallCity) -> None:
+    before = lose(city)
+    report = rebuild(city)
+    assert (report.faults, report.notes) == ((), ())
+    assert (report.points, report.packs, report.chunks) == (2, len(before["packs"]), len(before["chunks"]))
+    after = rows(city)
+    for table, expected in before.items():
+        assert after[table] == expected, table
+
+
+def test_the_next_backup_sends_nothing_new_and_the_chain_goes_on(city: SmallCity) -> None:
+    lose(city)
+    rebuild(city)
+    shutil.rmtree(city.root / "agent")  # with its memory an agent would not even ask
+    with city.open() as installation:
+        last = installation.catalog.points.newest(SYSTEM, SOURCE)
+        point = run_backup(installation, SYSTEM, SOURCE)
+        assert last is not None
+        assert point.totals.new_bytes == 0
+        assert installation.catalog.points.previous(SYSTEM, SOURCE) == point.id
+    lose(city)
+    assert rebuild(city).faults == ()  # no gap, no branch
+
+
+def test_looking_writes_nothing(city: SmallCity) -> None:
+    lose(city)
+    before = {path: path.read_bytes() for path in city.root.rglob("*") if path.is_file()}
+    stores = stores_of(city)
+    keys = keys_for_rebuild(city.home, stores, None)
+    report = rebuilding.look(city.home, keys, stores, now=NOW, watch=lambda *_: None)
+    assert (report.points, report.faults) == (2, ())
+    assert {path: path.read_bytes() for path in city.root.rglob("*") if path.is_file()} == before
+
+
+def test_the_stores_are_only_read(city: SmallCity) -> None:
+    lose(city)
+    before = {path: path.stat().st_mtime_ns for path in city.root.glob("store-*/**/*")}
+    rebuild(city)
+    assert {path: path.stat().st_mtime_ns for path in city.root.glob("store-*/**/*")} == before
+
+
+def test_the_second_copy_alone_knows_every_chunk_of_data_by_its_trees(city: SmallCity) -> None:
+    before = lose(city)
+    shutil.rmtree(city.root / "store-main")
+    assert not list(city.root.glob("store-other/v1/d/*/i/*"))  # it never gets the deltas
+    report = rebuild(city, "other")
+    assert (report.points, report.faults, report.notes) == (2, (), ())
+    deltas = {row[2] for row in before["packs"] if row[1] == "i"}
+    assert rows(city)["chunks"] == [row for row in before["chunks"] if row[0] not in deltas]
+
+
+def test_a_rebuild_that_died_goes_on_and_ends_the_same(city: SmallCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lose(city)
+    get = DirectoryStore.get
+    asked: list[str] = []
+
+    def stop_in_the_middle(self: DirectoryStore, name: str, *more: Any) -> bytes:
+        asked.append(name)
+        if "/i/" in name and len([each for each in asked if "/i/" in each]) > 1:
+            raise StoreUnavailable("the line went dead")
+        return get(self, name, *more)
+
+    monkeypatch.setattr(DirectoryStore, "get", stop_in_the_middle)
+    with pytest.raises(StoreUnavailable):
+        rebuild(city)
+    assert not (city.home / "catalog.sqlite").exists()
+    assert (city.home / REBUILDING_FILE).exists()
+    monkeypatch.setattr(DirectoryStore, "get", get)
+    rebuild(city)
+    assert rows(city) == before
+    assert not (city.home / REBUILDING_FILE).exists()
+
+
+def test_a_flipped_record_is_named_and_the_other_copy_gives_the_point(city: SmallCity) -> None:
+    before = lose(city)
+    flip(only(city.root, "store-main/v1/r/*/*"))
+    report = rebuild(city)
+    (fault,) = report.faults
+    assert fault.store == "main"
+    assert fault.name.startswith("v1/r/registry/")
+    after = rows(city)
+    assert after["points"] == before["points"]
+    assert len(after["point_copies"]) == len(before["point_copies"]) - 1
+
+
+def test_a_record_lost_everywhere_is_a_named_gap(city: SmallCity) -> None:
+    lose(city)
+    with_first = sorted(city.root.glob("store-main/v1/r/*/*"))
+    records = {path.name: path for path in with_first}
+    report = None
+    for store in ("main", "other"):
+        (city.root / f"store-{store}" / "v1" / "r" / SYSTEM / min(records)).unlink()
+    report = rebuild(city)
+    assert report.points == 1
+    assert len(report.faults) == 1
+    assert "nowhere sound" in report.faults[0].why or "branches" in report.faults[0].why
+
+
+def test_a_flipped_delta_is_named_and_its_chunks_come_from_the_trees(city: SmallCity) -> None:
+    before = lose(city)
+    for delta in city.root.glob("store-main/v1/d/*/i/*"):
+        flip(delta)
+    report = rebuild(city)
+    assert len(report.faults) == 2
+    assert all("/i/" in fault.name for fault in report.faults)
+    data = {row[2] for row in before["packs"] if row[1] in "pt"}
+    assert {row for row in rows(city)["chunks"] if row[0] in data} == {
+        row for row in before["chunks"] if row[0] in data
+    }
+
+
+def test_a_missing_pack_is_named_and_not_deduplicated_against(city: SmallCity) -> None:
+    lose(city)
+    pack = max(city.root.glob("store-main/v1/d/*/p/*"), key=lambda path: path.stat().st_size)
+    pack.unlink()
+    report = rebuild(city, "main")
+    assert {fault.store for fault in report.faults} == {"main"}
+    assert all(pack.name in fault.why for fault in report.faults)
+    with city.open() as installation:
+        assert not installation.catalog.packs.has(AGENT, "p", bytes.fromhex(pack.name), "main")
+
+
+def test_a_pack_of_a_session_that_never_ended_is_noted_and_opened_by_the_custodians(city: SmallCity) -> None:
+    assert city.founding is not None
+    before = rows(city)
+    for path in city.root.glob("store-*/v1/r/*/*"):
+        path.unlink()
+    for path in city.root.glob("store-*/v1/d/*/i/*"):
+        path.unlink()
+    lose(city)
+    report = rebuild(city)
+    assert "will be sent again" in report.notes[0]
+    lose(city)
+    report = rebuild(city, seed=join_shares(city.founding.shares[:2]))
+    assert (report.faults, report.notes) == ((), ())
+    data = {row[2] for row in before["packs"] if row[1] in "pt"}
+    assert set(rows(city)["chunks"]) == {row for row in before["chunks"] if row[0] in data}
+
+
+def test_a_whole_catalog_and_a_second_rebuild_are_refused(city: SmallCity) -> None:
+    with pytest.raises(UsageError, match="whole"):
+        rebuild(city)
+    lose(city)
+    with rebuilding._alone(city.home), pytest.raises(RunActive):
+        rebuild(city)
+
+
+def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> None:
+    assert city.founding is not None
+    before = rows(city)
+    keys = {path.name: path.read_text() for path in (city.home / "keys").iterdir() if path.name != "drill.key"}
+    shutil.rmtree(city.home)
+    with pytest.raises(WrongKey, match="catalog key"):
+        rebuild(city)
+    with pytest.raises(WrongKey, match="another"):
+        rebuild(city, seed=b"\x01" * 32)
+    assert not city.home.exists()
+    rebuild(city, seed=join_shares(city.founding.shares[1:]))
+    assert {path.name: path.read_text() for path in (city.home / "keys").iterdir()} == keys
+    assert rows(city) == before
+    with city.open() as installation:
+        assert run_backup(installation, SYSTEM, SOURCE).totals.new_bytes == 0
+
+
+def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by_extend(city: SmallCity) -> None:
+    from drbackup.controller.founding import extend
+
+    assert city.founding is not None
+    seed = join_shares(city.founding.shares[:2])
+    for path in city.root.glob("store-*/v1/c/*"):
+        path.unlink()
+    saved = city.root / "saved"
+    city.home.rename(saved)
+    with pytest.raises(WrongKey, match="sealed to the custodians"):
+        rebuild(city, seed=seed)
+    saved.rename(city.home)
+    with Installation.open(city.home, city.policies) as installation:
+        assert extend(installation, now=NOW) == ("main", "other")
+        assert extend(installation, now=NOW) == ()
+    shutil.rmtree(city.home)
+    assert rebuild(city, seed=seed).points == 2
+
+
+def test_points_are_only_written_until_something_proves_more(city: SmallCity) -> None:
+    with city.open() as installation:
+        point = installation.catalog.points.newest(SYSTEM, SOURCE)
+        assert point is not None
+        installation.catalog.points.climb(point.id, Rung.APP_CHECKED, now=NOW)  # nothing signed says so
+    lose(city)
+    rebuild(city)
+    with city.open() as installation:
+        assert {each.rung for each in installation.catalog.points.list()} == {Rung.WRITTEN}
