@@ -1,4 +1,4 @@
-"""``drbackup keys``: public halves to look at; custodians' shares joined into a key file."""
+"""``drbackup keys``: public halves to look at; shares joined into a key file; our own keys sealed into the stores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
+from drbackup.controller.founding import extend
 from drbackup.errors import TargetOccupied, UsageError, WrongKey
 from drbackup.reports.tables import plain_table
 from drbackup.reports.words import _
@@ -48,6 +49,22 @@ def show(context: CliContext) -> None:
             }
         )
     context.show({"vaults": vaults}, table)
+
+
+@keys.command()
+@pass_cli
+def seal(context: CliContext) -> None:
+    """Put this installation's keys, sealed to the custodians, into every store that lacks them.
+
+    "drbackup init" has done so; a store that was away then, or a vault from before, is given them now, and a vault if
+    it has none. With them and enough shares "drbackup vault rebuild" brings a burnt backup centre back.
+    """
+    installation = context.installation()
+    given = extend(installation, now=context.now())
+    rest = [name for name in installation.policies.inventory.stores if name not in given]
+    lines = [Text(_("sealed keys written to {store}").format(store=name), style="green") for name in given]
+    lines += [Text(_("{store} had them already").format(store=name)) for name in rest]
+    context.show({"written": list(given), "had": rest}, *lines)
 
 
 @keys.command()

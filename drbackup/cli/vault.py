@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.keys import read_secret
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
+from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
+from drbackup.controller.policies import load
+from drbackup.controller.rebuilding import RebuildReport, look, rebuild
 from drbackup.controller.scrubbing import ScrubReport, forget_damaged, remember, scrub
-from drbackup.errors import ObjectCorrupt, UsageError
+from drbackup.errors import DoneInPart, ObjectCorrupt, SignatureInvalid, UsageError
 from drbackup.reports.figures import size
 from drbackup.reports.words import _
+from drbackup.stores.registry import open_store
 
 
 @click.group()
 def vault() -> None:
-    """Read a store's vault back."""
+    """Read a store's vault back; rebuild the catalog from it."""
 
 
 @vault.command("scrub")
@@ -68,4 +75,82 @@ def _document(report: ScrubReport) -> dict[str, object]:
         "damages": [
             {"name": damage.name, "why": damage.why, "points": list(damage.points)} for damage in report.damages
         ],
+    }
+
+
+# --- rebuild ----------------------------------------------------------------------------------------------------------
+
+
+@vault.command("rebuild")
+@click.argument("stores", metavar="[STORE]…", nargs=-1)
+@click.option(
+    "--recovery-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The custodians' key (drbackup keys combine): brings the home's own keys back, too.",
+)
+@click.option("--evidence-key", metavar="HEX", help="The evidence key as printed: refuse every other vault.")
+@click.option("--apply", "apply", is_flag=True, help="Really do it.")
+@pass_cli
+def rebuild_command(
+    context: CliContext, stores: tuple[str, ...], recovery_key: Path | None, evidence_key: str | None, apply: bool
+) -> None:
+    """Make a lost catalog anew from all stores (or from those named), and lost keys with --recovery-key.
+
+    Needs the policies and the keys; the stores are only read. Without --apply it says what it finds. A catalog that is
+    whole is never replaced; a damaged one is kept beside the new one. Exit code 3 when something in the stores is
+    damaged: it is named, and the rest is rebuilt.
+    """
+    entries = load(context.policies_folder).inventory.stores
+    for name in stores:
+        if name not in entries:
+            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, entries))
+    opened = {name: open_store(name, entries[name]) for name in stores or entries}
+    seed = None if recovery_key is None else read_secret(recovery_key)
+    keys = keys_for_rebuild(context.home, opened, seed)
+    if evidence_key is not None and keys.description.evidence_key.hex() != evidence_key.strip().lower():
+        raise SignatureInvalid("the vault's evidence key is not the printed one", safe="nothing was changed")
+    with counting(context, _("reading indexes")) as watch:
+        work = rebuild if apply else look
+        report = work(context.home, keys, opened, now=context.now(), watch=watch)
+    context.show(_rebuilt_document(keys, report, apply), *_rebuilt_lines(keys, report, apply))
+    if apply and report.faults:
+        raise DoneInPart(
+            f"the catalog is rebuilt, but {len(report.faults)} things in the stores are not as they should be",
+            hint="look at each; then: drbackup vault scrub",
+        )
+
+
+def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list[Text]:
+    lines = [
+        Text(_("vault {id} in {stores}").format(id=keys.description.vault_id, stores=", ".join(keys.stores))),
+        Text(_("evidence key {key}: compare it with the printed one").format(key=keys.description.evidence_key.hex())),
+    ]
+    if keys.seeds:
+        lines.append(Text(_("keys from the store: {names}").format(names=", ".join(sorted(keys.seeds)))))
+    words = _("{points} points; {packs} packs of {size} with {chunks} chunks read; {drills} drills told by evidence")
+    figures = {"points": report.points, "packs": report.packs, "chunks": report.chunks, "drills": report.drills}
+    lines.append(Text(words.format(size=size(report.bytes), **figures), style="bold"))
+    lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
+    lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]
+    if not applied:
+        return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
+    lines.append(Text(_("the catalog is rebuilt; next: drbackup check, drbackup vault scrub"), style="green"))
+    return lines
+
+
+def _rebuilt_document(keys: HomeKeys, report: RebuildReport, applied: bool) -> dict[str, object]:
+    return {
+        "applied": applied,
+        "vault_id": keys.description.vault_id,
+        "evidence_key": keys.description.evidence_key.hex(),
+        "stores": list(keys.stores),
+        "keys": sorted(keys.seeds),
+        "points": report.points,
+        "packs": report.packs,
+        "bytes": report.bytes,
+        "chunks": report.chunks,
+        "drills": report.drills,
+        "evidence": report.evidence,
+        "faults": [{"store": each.store, "name": each.name, "why": each.why} for each in report.faults],
+        "notes": list(report.notes),
     }
