@@ -46,11 +46,13 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """A running proxy. ``seen`` counts requests by method, those answered with a fault too."""
+    """A running proxy. ``seen`` lists the requests' methods, those answered with a fault too; ``asked`` method and
+    path with its query."""
 
     upstream: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.proxy.asked.append((self.command, self.path))
         fault = self.proxy.take(self.command) or Fault()
         if fault.delay:
             self.proxy.rest(fault.delay)
