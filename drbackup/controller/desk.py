@@ -18,6 +18,7 @@ from drbackup.controller.catalog.packs import Pack
 from drbackup.errors import ObjectCorrupt, ObjectMissing, ProtocolViolation
 from drbackup.stores.base import SignedPut, Store
 from drbackup.vault.layout import PACK_KINDS, pack_name
+from drbackup.vault.suite import MAX_CHUNK
 from drbackup.wire.messages import Note, Place, Progress
 
 MAX_PACK = 256 << 20
@@ -77,7 +78,7 @@ class BackupDesk:
         pack sent twice."""
         name = self._name(kind, pack, size)
         for place in places:
-            if place.pack != pack or len(place.id) != NAME_SIZE or not 0 <= place.offset <= size - place.size:
+            if place.pack != pack or len(place.id) != NAME_SIZE or not _inside(place, size):
                 raise ProtocolViolation(f"a place outside its pack {pack.hex()[:12]}", where=name)
         site = self._site
         if body is not None:
@@ -128,6 +129,12 @@ class Shelf:
             for each in packs:
                 found[domain, chr(each[0]), bytes(each[1:])] = store
         return cls(found)
+
+
+def _inside(place: Place, size: int) -> bool:
+    """Whether a place can be true for a pack of ``size`` bytes; later runs and their readers will rely on it."""
+    fits = 0 < place.size <= size and 0 <= place.offset <= size - place.size
+    return fits and 0 <= place.ordinal < size and 0 <= place.raw <= MAX_CHUNK
 
 
 class ReadingDesk:

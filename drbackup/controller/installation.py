@@ -23,6 +23,7 @@ from drbackup.stores.base import Store
 from drbackup.stores.registry import open_store
 from drbackup.vault.founding import VaultDescription, read_vault
 from drbackup.vault.keys import CATALOG, DRILL, Keyring, SealKey, SigningKey, domain_keys
+from drbackup.vault.layout import VAULT_NAME
 from drbackup.wire.specs import DomainKeys
 
 if TYPE_CHECKING:
@@ -128,11 +129,14 @@ class Installation:
             return held[1]
 
     def vault(self, name: str) -> VaultDescription:
-        """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`."""
+        """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`.
+
+        Looked for each time: a folder whose disk was unmounted is empty, and nothing may be written into that.
+        """
         store = self.store(name)
         with self._lock:
             known = self._vaults.get(name)
-        if known is None:
+        if known is None or store.stat(VAULT_NAME) is None:
             known = read_vault(store, self.signer.public)
             if known.evidence_key != self.signer.public:
                 raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)

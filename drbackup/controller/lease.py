@@ -90,6 +90,10 @@ class Lease:
                 if self._now() >= self._until:
                     self._give_up(trouble)
                     return
+            except Exception as bug:  # noqa: BLE001 — whatever it was, the run must hear of it
+                # A thread that ended in silence would let the lease run out, and another run begin, while we work on.
+                self._give_up(DrbackupError(f"the lease could not be renewed: {type(bug).__name__}: {bug}"))
+                return
 
     def _give_up(self, why: DrbackupError) -> None:
         self._lost = why

@@ -105,6 +105,7 @@ class Answerer:
             case Fetch():
                 return self._hand_out(question)
             case Pinned():
+                _require(0 < question.pinned_ns < 1 << 63, f"an instant of {question.pinned_ns} ns")
                 self._desk.pinned(question.pinned_ns, question.position)
                 return Proceed(question.ask), b""
 

@@ -181,7 +181,8 @@ class ChunkSink:
         missing: list[Chunk] = []
         with self._lock:
             for chunk in fresh:
-                if (place := found.get(chunk.id)) is not None:
+                # A place that can't be this chunk's is none: sending it again costs bytes, believing it the content.
+                if (place := found.get(chunk.id)) is not None and place.raw == chunk.raw:
                     chunk.place, chunk.data = place, None
                     self.packs.add(place.pack)
                     self._pending.pop(chunk.id, None)

@@ -182,6 +182,22 @@ def test_a_truncated_pack_counts_as_missing(city: SmallCity) -> None:
     assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
 
 
+def test_a_disk_unmounted_under_a_running_controller_is_not_an_empty_store(city: SmallCity) -> None:
+    store, aside = city.root / "store-main", city.root / "aside"
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+        store.rename(aside)  # what is left is the folder it was mounted on
+        store.mkdir()
+        with pytest.raises(VaultMissing):
+            run_backup(installation, SYSTEM, SOURCE)
+        assert list(store.iterdir()) == []
+        store.rmdir()
+        aside.rename(store)
+        point = run_backup(installation, SYSTEM, SOURCE)
+        assert point.totals.new_bytes == 0  # nothing was forgotten
+    assert set(city.read(point.id)) == {b"a", b"b"}
+
+
 def test_an_agent_that_names_packs_it_never_sent_gets_no_point(
     city: SmallCity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,12 @@ def test_foreign_kinds_names_and_sizes_are_refused(desk: BackupDesk, kind: str, 
         Place(CHUNK[:8], PACK, 0, 0, 10, 10),
         Place(CHUNK, PACK, 0, len(BODY) - 5, 10, 10),
         Place(CHUNK, PACK, 0, -1, 10, 10),
+        Place(CHUNK, PACK, 0, 0, -10, 10),
+        Place(CHUNK, PACK, 0, 0, 0, 10),
+        Place(CHUNK, PACK, -1, 0, 10, 10),
+        Place(CHUNK, PACK, 0, 0, 10, -1),
+        Place(CHUNK, PACK, 0, 0, 10, 2**40),
+        Place(CHUNK, PACK, 2**63, 0, 10, 10),
     ],
 )
 def test_places_outside_their_pack_are_refused(desk: BackupDesk, place: Place) -> None:

@@ -13,6 +13,8 @@ from drbackup.controller import lease as module
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.lease import Lease, RunStop, wish
+from drbackup.errors import DrbackupError
+from drbackup.wire.messages import Progress
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -40,3 +42,16 @@ def test_a_callers_stop_reaches_every_run() -> None:
     runs = [RunStop(shared), RunStop(shared)]
     shared.set()
     assert all(run.is_set() for run in runs)
+
+
+def test_counters_that_no_catalog_takes_end_the_run_instead_of_its_lease(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
+    stop = RunStop(None)
+    claim = catalog.runs.start(RunKind.BACKUP, "base", "registry", lease=wish(NOW))
+    with Lease(catalog.runs, claim, lambda: NOW, stop) as lease:
+        lease.hear(Progress("sending", 2**64 - 1))  # what a lying agent may send
+        assert stop.wait(10)
+        with pytest.raises(DrbackupError, match="renewed"):
+            lease.require()
