@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -119,15 +120,15 @@ def _ending(story: Story, *, good: bool, keep: bool) -> list[RenderableType]:
 def _next(story: Story, *, keep: bool) -> list[RenderableType]:
     stage = story.stage
     shown = [Text(_("Look at:"), style="bold")]
-    shown.append(Text(f"  {_('month report')}    {stage.report}"))
-    shown += [
-        Text(f"  {_('drill report')}    {path}") for path in sorted((stage.home / "evidence").rglob("*.html"))[-1:]
-    ]
-    shown.append(Text(f"  {_('policies')}        {stage.policies}"))
+    places = [(_("month report"), stage.report), (_("policies"), stage.policies)]
+    # each on a line of its own, whole: it will be copied
+    places[1:1] = [(_("drill report"), path) for path in sorted((stage.home / "evidence").rglob("*.html"))[-1:]]
+    shown += [Text(f"  {name}:\n    {path}") for name, path in places]
     shown.append(Text(_("Try:"), style="bold"))
-    shown.append(Text(f"  export DRBACKUP_HOME={stage.home} DRBACKUP_POLICIES={stage.policies}"))
+    shown.append(Text(f"  export DRBACKUP_HOME={stage.home}\n  export DRBACKUP_POLICIES={stage.policies}"))
+    program = "drbackup" if shutil.which("drbackup") else sys.argv[0]  # make demo puts nothing on the path
     for words in ("status", "points list", "points ls enterprise-base/scans", "drill list"):
-        shown.append(Text(f"  drbackup {words}"))
+        shown.append(Text(f"  {program} {words}"))
     if keep and stage.city.tools is not None:
         words = _("The databases still run; to stop them: sh {script}").format(script=_stopper(stage))
     else:

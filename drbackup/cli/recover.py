@@ -22,6 +22,7 @@ from drbackup.controller.recovery import DONE, FAILED, RUNNING, RecoveryOutcome,
 from drbackup.controller.recovery_plan import PreflightLine, RecoveryPlan, plan_recovery
 from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
 from drbackup.reports.figures import size, span
+from drbackup.reports.fitting import foldable
 from drbackup.reports.tables import plain_table, right
 from drbackup.reports.words import _
 from drbackup.wire.messages import Progress
@@ -130,7 +131,7 @@ def state_word(state: str) -> str:
 
 def _plan_table(plan: RecoveryPlan) -> Table:
     table = right(plain_table(_("Wave"), _("System"), _("Source"), _("Point"), _("Size"), "RTO", _("After")), 4)
-    table.columns[6].no_wrap = False
+    foldable(table, 6)
     for step in plan.steps:
         for number, source in enumerate(step.sources):
             first = number == 0
@@ -141,7 +142,7 @@ def _plan_table(plan: RecoveryPlan) -> Table:
                 source.point[:12] or Text(_("none"), style="bold red"),
                 size(source.bytes),
                 span_of(step.rto) if first else "",
-                ", ".join(step.after) if first else "",
+                "\n".join(step.after) if first else "",
             )
     return table
 

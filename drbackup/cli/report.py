@@ -9,8 +9,10 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.errors import UsageError
-from drbackup.reports import month as pages
-from drbackup.reports.words import _
+from drbackup.reports import month_page
+from drbackup.reports.break_glass import write_sheets
+from drbackup.reports.month import gaps_first, month_at, month_of, recall_month
+from drbackup.reports.words import _, ngettext
 
 
 @click.group()
@@ -27,18 +29,41 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
     """Report one month (default: the present one), system by system: backups, time within the RPO, drills, RTO."""
     installation, zone, now = context.installation(), context.zone(), context.now()
     try:
-        span = pages.month_at(month or now.astimezone(zone).strftime("%Y-%m"), zone, now)
+        span = month_at(month or now.astimezone(zone).strftime("%Y-%m"), zone, now)
     except ValueError as bad:
         raise UsageError(f"no month to report: {bad}", hint="write it like 2026-11") from bad
     title = installation.policies.inventory.title
     systems = [
-        pages.month_of(policy, pages.recall_month(installation.catalog, policy, span), span)
+        month_of(policy, recall_month(installation.catalog, policy, span), span)
         for policy in installation.policies.policies.values()
     ]
-    page = (pages.html if form == "html" else pages.markdown)(title, span, systems, zone)
-    document = pages.document(title, span, systems)
+    page = month_page.Page(title, span, gaps_first(systems), zone)
+    text = (month_page.html if form == "html" else month_page.markdown)(page)
+    document = month_page.document(page)
     if target is None:
-        context.show(document, Text(page.rstrip("\n")))
+        context.show(document, Text(text.rstrip("\n")))
     else:
-        target.write_text(page, encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
         context.show({**document, "file": str(target)}, Text(_("report written to {path}").format(path=target)))
+
+
+@report.command()
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Write the sheets into this folder.",
+)
+@pass_cli
+def sheets(context: CliContext, folder: Path) -> None:
+    """Write a break-glass sheet for each system: how to bring it back by hand when nothing of drbackup is left.
+
+    Print them and keep them with the custodians' shares; print anew when a policy or a store changes. They hold
+    addresses and public keys, no secret.
+    """
+    paths = write_sheets(context.installation(), folder, now=context.now())
+    words = ngettext("{n} sheet written to {folder}", "{n} sheets written to {folder}", len(paths))
+    lines = [Text(words.format(n=len(paths), folder=folder)), *(Text(f"  {path.name}") for path in paths)]
+    lines.append(Text(_("next: print them and keep them with the custodians' shares")))
+    context.show({"folder": str(folder), "files": [str(path) for path in paths]}, *lines)

@@ -5,9 +5,11 @@ Pure rendering of an :class:`~drbackup.reports.estate.Estate`: a rich table for 
 
 from __future__ import annotations
 
+import enum
 from datetime import timedelta, tzinfo
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +18,11 @@ from drbackup.model.objectives import PromiseState
 from drbackup.model.point import Point, Rung
 from drbackup.reports.estate import DrillStanding, Estate, Need, SourceStatus, SystemStatus
 from drbackup.reports.figures import age, iso, local, span
+from drbackup.reports.fitting import widest
 from drbackup.reports.words import _, ngettext
 
-WIDE = 110  # columns from which times stand beside ages
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
+_PAPER = 1_000_000  # lines
 _LEAST_NEEDS = 4  # however small the terminal; --json has them all
 
 RUNG_STYLES = {
@@ -68,63 +71,77 @@ def drill_word(standing: DrillStanding) -> str:
     }[standing]
 
 
+class Detail(enum.Enum):
+    """How much a row tells, from most to least."""
+
+    TIMES = enum.auto()  # times beside ages
+    TITLES = enum.auto()  # the systems' titles
+    NAMES = enum.auto()  # names alone, shortened where they must be
+
+
 def render(estate: Estate, zone: tzinfo, width: int, height: int) -> RenderableType:
     """The screen for a terminal of ``width`` columns and ``height`` lines (0: endless paper)."""
     rows = sum(len(system.sources) for system in estate.systems)
-    room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else len(estate.needs)
+    room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else _PAPER
     head = Text(estate.title, style="bold")
     head.append(f"  {local(estate.now, zone)} {estate.now.astimezone(zone).tzname() or ''}", style="dim")
-    return Group(head, _table(estate, zone, wide=width >= WIDE), _verdict(estate), *_needs(estate, room))
+    table = widest(width, *(_table(estate, zone, detail) for detail in Detail))
+    return Group(head, table, _verdict(estate), *_needs(estate, room, width))
 
 
-def _table(estate: Estate, zone: tzinfo, *, wide: bool) -> Table:
+def _table(estate: Estate, zone: tzinfo, detail: Detail) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim", expand=False)
-    table.add_column(_("System"), max_width=None if wide else 21)
-    if wide:
+    named = detail is Detail.NAMES
+    table.add_column(_("System"), max_width=21 if named else None)
+    if not named:
         table.add_column(_("Title"))
     table.add_column(_("L"), justify="right", min_width=1)
-    table.add_column(_("Source"), max_width=None if wide else 10)
+    table.add_column(_("Source"), max_width=10 if named else None)
     # on a narrow screen only names give way, never a figure
-    table.add_column(_("Newest point") if wide else _("Newest"))
+    table.add_column(_("Newest") if named else _("Newest point"))
     table.add_column(_("Proven"), min_width=11)
-    table.add_column(_("RPO now / promise") if wide else "RPO", min_width=11)
-    table.add_column(_("Last drill") if wide else _("Drill"))
+    table.add_column("RPO" if named else _("RPO now / promise"), min_width=11)
+    table.add_column(_("Drill") if named else _("Last drill"))
     for column in table.columns:
         column.no_wrap = True
     for system in estate.systems:
         for number, source in enumerate(system.sources):
-            first = number == 0
-            cells: list[str | Text] = [system.system if first else ""]
-            if wide:
-                cells.append(system.title if first else "")
-            cells += [
-                str(system.level) if first else "",
-                source.name,
-                _newest(source, estate, zone, wide=wide),
-                _rung(source.newest, estate, wide=wide),
-                _rpo(source),
-                _drill(system, estate, wide=wide) if first else "",
-            ]
-            table.add_row(*cells)
+            table.add_row(*_row(system, source, number == 0, (estate, zone, detail)))
     return table
 
 
-def _newest(source: SourceStatus, estate: Estate, zone: tzinfo, *, wide: bool) -> Text:
+def _row(system: SystemStatus, source: SourceStatus, first: bool, view: tuple[Estate, tzinfo, Detail]) -> list[Text]:
+    """The cells of one source; ``first``: the system's own stand in its row."""
+    estate, zone, detail = view
+    timed = detail is Detail.TIMES
+    own = [Text(system.system), *([] if detail is Detail.NAMES else [Text(system.title)]), Text(str(system.level))]
+    return [
+        *(own if first else [Text("")] * len(own)),
+        Text(source.name),
+        _newest(source, estate, zone if timed else None),
+        _rung(source.newest, estate, timed=timed),
+        _rpo(source),
+        _drill(system, estate, timed=timed) if first else Text(""),
+    ]
+
+
+def _newest(source: SourceStatus, estate: Estate, zone: tzinfo | None) -> Text:
+    """``zone``: to show the instant in, beside the age; None for the age alone."""
     if source.running and source.run is not None:
         return Text(_("running: {phase}").format(phase=source.run.phase or source.run.state), style="cyan")
     if source.newest is None:
         return Text(_("none"), style="bold red")
     text = Text(age(source.newest.pinned_at, estate.now))
-    if wide:
+    if zone is not None:
         text.append(f"  {local(source.newest.pinned_at, zone)}", style="dim")
     return text
 
 
-def _rung(point: Point | None, estate: Estate, *, wide: bool) -> Text:
+def _rung(point: Point | None, estate: Estate, *, timed: bool) -> Text:
     if point is None:
         return Text("-", style="dim")
     text = Text(rung_word(point.rung), style=RUNG_STYLES[point.rung])
-    if wide and point.rung_at is not None:
+    if timed and point.rung_at is not None:
         text.append(f"  {age(point.rung_at, estate.now)}", style="dim")
     return text
 
@@ -134,9 +151,9 @@ def _rpo(source: SourceStatus) -> Text:
     return Text(f"{now} / {span(source.rpo.promised)}", style=_PROMISE_STYLES[source.rpo.state])
 
 
-def _drill(system: SystemStatus, estate: Estate, *, wide: bool) -> Text:
+def _drill(system: SystemStatus, estate: Estate, *, timed: bool) -> Text:
     text = Text(drill_word(system.drilled), style=_DRILL_STYLES[system.drilled])
-    if system.drill is not None and wide:
+    if system.drill is not None and timed:
         text.append(f"  {age(system.drill.started_at, estate.now)}", style="dim")
     return text
 
@@ -151,23 +168,34 @@ def _verdict(estate: Estate) -> Text:
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")
 
 
-def _needs(estate: Estate, room: int) -> list[RenderableType]:
+def _needs(estate: Estate, room: int, width: int) -> list[RenderableType]:
+    """``room``: for so many lines."""
     if not estate.needs:
         return []
     lines: list[RenderableType] = [Text(_("Needs a person:"), style="bold")]
-    lines += [_need(need) for need in estate.needs[:room]]
-    if len(estate.needs) > room:
-        more = len(estate.needs) - room
+    shown = 0
+    for need in estate.needs:
+        text = _need(need, width)
+        taken = text.plain.count("\n") + 1
+        if room < taken and shown:
+            break
+        lines.append(text)
+        room, shown = room - taken, shown + 1
+    if len(estate.needs) > shown:
+        more = len(estate.needs) - shown
         lines.append(Text("  " + _("… and {n} more (--json shows all)").format(n=more), style="dim"))
     return lines
 
 
-def _need(need: Need) -> Text:
+def _need(need: Need, width: int) -> Text:
     line = Text("  ")
     line.append("✗ " if need.urgent else "• ", style="bold red" if need.urgent else "yellow")
     line.append(need.subject, style="bold")
     line.append(f" {need.what}")
-    line.append(f"  → {need.next}", style="dim")
+    step = f"→ {need.next}"
+    # a command stands in one piece, so that it can be copied
+    line.append("  " if line.cell_len + 2 + cell_len(step) <= width else "\n    ")
+    line.append(step, style="dim")
     return line
 
 

@@ -17,11 +17,13 @@ from drbackup.controller.catalog.drills import Drill
 from drbackup.model.point import Point
 from drbackup.reports.estate import NEGATIVE
 from drbackup.reports.figures import age, iso, local, size, span
-from drbackup.reports.status import RUNG_STYLES, WIDE, rung_word
+from drbackup.reports.fitting import foldable, widest
+from drbackup.reports.status import RUNG_STYLES, rung_word
 from drbackup.reports.words import _
 from drbackup.vault.tree import Entry, EntryKind
 
 VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
+WIDE = 110  # columns from which a list tells more than the least
 _LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, block device, socket
 
 
@@ -59,7 +61,12 @@ def right(table: Table, *columns: int) -> Table:
 
 def points_table(points: Iterable[Point], view: View) -> Table:
     """One row a point, newest first as given."""
-    if view.wide:
+    rows = list(points)
+    return widest(view.width, _points(rows, view, wide=True), _points(rows, view, wide=False))
+
+
+def _points(points: Iterable[Point], view: View, *, wide: bool) -> Table:
+    if wide:
         titles = (_("Point"), _("Source"), _("Instant"), _("Age"), _("Proven"), _("Size"), _("Added"), _("Copies"))
         table = right(plain_table(*titles), 5, 6)
     else:
@@ -70,7 +77,7 @@ def points_table(points: Iterable[Point], view: View) -> Table:
             proven.append(" ⚓")
         name, gone = Text(point.short, style="bold"), age(point.pinned_at, view.now)
         place, whole = f"{point.system}/{point.source}", size(point.totals.bytes)
-        if view.wide:
+        if wide:
             copies = ", ".join(point.copies) + (f"  ⚓ {point.held}" if point.held else "")
             instant = local(point.pinned_at, view.zone)
             table.add_row(name, place, instant, gone, proven, whole, size(point.totals.stored_bytes), copies)
@@ -146,7 +153,7 @@ def path_text(path: bytes) -> str:
 def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
     """Like ``ls -l``: mode, owner, size or rows, time, path."""
     table = right(plain_table(_("Mode"), _("Owner"), _("Size"), _("Rows"), _("Changed"), _("Path")), 2, 3)
-    table.columns[5].overflow = "fold"
+    foldable(table, 5)
     for entry in entries:
         path = Text(path_text(entry.path))
         if entry.target:
@@ -230,7 +237,7 @@ def changes_table(found: Sequence[Change]) -> Table:
         "attributes": ("=", "dim"),
     }
     table = right(plain_table("", _("Before"), _("After"), _("Path")), 1, 2)
-    table.columns[3].overflow = "fold"
+    foldable(table, 3)
     for change in found:
         sign, style = signs[change.how]
         sizes = [size(count) if count >= 0 else "" for count in (change.before, change.after)]
@@ -255,8 +262,13 @@ def verdict_word(verdict: str) -> str:
 
 def drills_table(drills: Iterable[Drill], view: View) -> Table:
     """One row a drill; a negative one is marked ``(-)``."""
+    rows = list(drills)
+    return widest(view.width, _drills(rows, view, wide=True), _drills(rows, view, wide=False))
+
+
+def _drills(drills: Iterable[Drill], view: View, *, wide: bool) -> Table:
     figures = ("RTO", "RPO", _("Host"))
-    if view.wide:
+    if wide:
         table = plain_table(_("Verdict"), _("System"), _("Started"), _("Age"), *figures, _("Drill"))
     else:
         table = plain_table(_("Verdict"), _("System"), _("Age"), *figures)
@@ -266,7 +278,7 @@ def drills_table(drills: Iterable[Drill], view: View) -> Table:
             verdict.append(" (-)", style="dim")
         measured = (_seconds(drill.rto_seconds), _seconds(drill.rpo_seconds), drill.host)
         gone = age(drill.started_at, view.now)
-        if view.wide:
+        if wide:
             started = local(drill.started_at, view.zone)
             table.add_row(verdict, drill.system, started, gone, *measured, Text(drill.id, style="bold"))
         else:

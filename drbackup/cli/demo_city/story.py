@@ -187,7 +187,7 @@ class Story:
         self._run("evidence", "verify", "--stores")
         self._run("report", "month", "--format", "html", "--to", str(self.stage.report))
         self._run("status")
-        return str(self.stage.report)
+        return self.stage.report.name
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,185 @@
+"""The month's figures as Markdown, as a self-contained HTML page, and as the document of ``--json``.
+
+Pure. Systems stand in the given order; gaps belong first (:func:`~drbackup.reports.month.gaps_first`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+import jinja2
+
+from drbackup.reports.figures import iso, local, size, span
+from drbackup.reports.month import Month, SystemMonth
+from drbackup.reports.tables import verdict_word
+from drbackup.reports.words import _, language, ngettext
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("drbackup.reports"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TONES = {"passed": "good", "conditional": "warn"}  # of a drill's verdict; all others are bad
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What both forms show: whose month it is, and where its clocks stand."""
+
+    title: str
+    month: Month
+    systems: Sequence[SystemMonth]
+    zone: tzinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: its text, a second line in small, how it stands (good, warn, bad or nothing), figures to the right."""
+
+    text: str
+    more: str = ""
+    tone: str = ""
+    figure: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.more})" if self.more else self.text
+
+
+def _row(each: SystemMonth, page: Page) -> list[Cell]:
+    measured = each.rto_measured
+    late = measured is not None and measured > each.policy.objectives.rto.total_seconds()
+    rto = "-" if measured is None else span(timedelta(seconds=round(measured)))
+    backups = f"{each.committed} / {each.failed} / {each.missed}"
+    return [
+        Cell(each.policy.title, each.policy.system),
+        Cell(each.policy.department),
+        Cell(str(each.policy.level), figure=True),
+        Cell(backups, tone="warn" if each.failed or each.missed else "", figure=True),
+        _in_rpo(each, page),
+        Cell(span(each.policy.objectives.rpo), figure=True),
+        Cell(verdict_word(each.verdict) if each.drills else _("not run"), tone=_TONES.get(each.verdict, "bad")),
+        Cell(f"{rto} / {span(each.policy.objectives.rto)}", tone="bad" if late else "", figure=True),
+        Cell(size(each.stored_bytes), figure=True),
+    ]
+
+
+def _in_rpo(each: SystemMonth, page: Page) -> Cell:
+    worst = each.worst
+    if worst.since is None:
+        return Cell(_("GAP"), _("no point yet: {sources}").format(sources=", ".join(each.gaps)), "bad")
+    if worst.share is None:
+        return Cell("-", _("first protected {when}").format(when=_when(worst.since, page)))
+    whole = worst.since <= page.month.begin
+    since = "" if whole else _("since {when}").format(when=_when(worst.since, page))
+    return Cell(f"{_floored(worst.share):.1%}", since, "good" if worst.share >= 1 else "warn")
+
+
+def _floored(share: float) -> float:
+    """To a tenth of a percent, downwards: 99.96 % is not the whole time."""
+    return int(share * 1000) / 1000
+
+
+def _when(at: datetime, page: Page) -> str:
+    return local(at, page.zone)[:16]  # to the minute
+
+
+def _heads() -> list[str]:
+    return [
+        _("System"),
+        _("Department"),
+        _("Level"),
+        _("Backups good / failed / missed"),
+        _("Time within RPO"),
+        _("RPO promised"),
+        _("Last drill"),
+        _("RTO measured / promised"),
+        _("Stored"),
+    ]
+
+
+def _notes(page: Page) -> list[str]:
+    notes = []
+    if not page.month.whole:
+        notes.append(_("The month is not over; counted up to {when}.").format(when=local(page.month.end, page.zone)))
+    notes.append(_("Time within the RPO counts from a system's first point on; a source without a point is a gap."))
+    notes.append(_("A system without a drill in the month counts as not proven."))
+    return notes
+
+
+def _judgement(page: Page) -> tuple[str, str]:
+    """The month in a few words, and its tone as the drill's page names it."""
+    gaps = sum(bool(each.gaps) for each in page.systems)
+    if gaps:
+        return ngettext("{n} system is not protected", "{n} systems are not protected", gaps).format(n=gaps), "failed"
+    unproven = sum(each.verdict != "passed" or (each.in_rpo or 0) < 1 for each in page.systems)
+    if unproven:
+        words = ngettext("{n} system is short of its promises", "{n} systems are short of their promises", unproven)
+        return words.format(n=unproven), "conditional"
+    return _("Every promise was kept and proven"), "passed"
+
+
+def _heading(page: Page) -> str:
+    return _("{title}: backups and drills in {month}").format(title=page.title, month=page.month.name)
+
+
+def markdown(page: Page) -> str:
+    """The page as Markdown."""
+    rows = [_heads(), ["---"] * len(_heads()), *[[str(cell) for cell in _row(each, page)] for each in page.systems]]
+    table = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows)
+    notes = "\n\n".join([f"**{_judgement(page)[0]}**", *_notes(page)])
+    return f"# {_heading(page)}\n\n{notes}\n\n{table}\n"
+
+
+def html(page: Page) -> str:
+    """The page as HTML that needs nothing from anywhere."""
+    words, tone = _judgement(page)
+    return _TEMPLATES.get_template("month.html").render(
+        language=language().replace("_", "-"),
+        heading=_heading(page),
+        kind=_("Monthly report"),
+        page=page,
+        words=words,
+        tone=tone,
+        notes=_notes(page),
+        heads=_heads(),
+        rows=[_row(each, page) for each in page.systems],
+    )
+
+
+def document(page: Page) -> dict[str, Any]:
+    """The page for ``--json``."""
+    month = page.month
+    return {
+        "title": page.title,
+        "month": month.name,
+        "begin": iso(month.begin),
+        "end": iso(month.end),
+        "whole": month.whole,
+        "systems": [_system(each) for each in page.systems],
+    }
+
+
+def _system(each: SystemMonth) -> dict[str, Any]:
+    share, since = each.in_rpo, each.worst.since
+    return {
+        "system": each.policy.system,
+        "title": each.policy.title,
+        "department": each.policy.department,
+        "level": each.policy.level,
+        "committed": each.committed,
+        "failed": each.failed,
+        "missed": each.missed,
+        "gaps": list(each.gaps),
+        "in_rpo": None if share is None else round(share, 6),
+        "in_rpo_since": None if since is None else iso(since),
+        "rpo_seconds": each.policy.objectives.rpo.total_seconds(),
+        "rto_seconds": each.policy.objectives.rto.total_seconds(),
+        "rto_measured_seconds": each.rto_measured,
+        "stored_bytes": each.stored_bytes,
+        "drills": [{"id": drill.id, "verdict": drill.verdict} for drill in each.drills],
+    }
