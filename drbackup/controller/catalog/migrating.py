@@ -7,15 +7,16 @@ the second waits and then finds nothing to do. A newer catalog is refused untouc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.tables import HEAD
 from drbackup.errors import CatalogUnusable
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # heavy, and almost every opening finds nothing to migrate
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -30,6 +31,9 @@ def migrate(database: Database) -> None:
         found = _version(connection)  # another process may have migrated while we waited
         if found == HEAD:
             return
+        from alembic import command
+        from alembic.script import ScriptDirectory
+
         config = configuration(connection)
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if found and found not in known:
@@ -41,6 +45,8 @@ def migrate(database: Database) -> None:
 
 def configuration(connection: Connection) -> Config:
     """Alembic's configuration for the migrations inside this package, on one open connection."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
