@@ -116,14 +116,15 @@ class Rebuilding:
     def _objects(self, *, write: bool) -> dict[str, tuple[Head, bytes]]:
         """Every sound object of evidence with its statement, by name: the folder's, and what only stores have."""
         found: dict[str, tuple[Head, bytes]] = {}
-        for name, path in objects_in(self.evidence_folder).items():
+        here = objects_in(self.evidence_folder)
+        for name, path in here.items():
             self._take(found, "", name, path.read_bytes())
         for store_name, store in self.origin.stores.items():
             for name in sorted(list_evidence(store)):
                 if name in found:
                     continue
                 data = self._take_from(found, (store_name, store), name)
-                if data and write:
+                if data and write and name not in here:  # a damaged file is named, and left for a person to look at
                     keep(self.evidence_folder, name, data, found[name][1])
         return found
 
@@ -148,10 +149,16 @@ class Rebuilding:
 # --- the home ---------------------------------------------------------------------------------------------------------
 
 
+def has_catalog(home: Path) -> bool:
+    """Whether the home has a catalog that is not damaged."""
+    path = home / CATALOG_FILE
+    return path.exists() and not is_damaged(path)
+
+
 def require_lost(home: Path) -> None:
     """Raises :class:`UsageError` while the home has a catalog that is not damaged: nothing is ever built over it."""
     path = home / CATALOG_FILE
-    if path.exists() and not is_damaged(path):
+    if has_catalog(home):
         raise UsageError(
             f"the catalog {path} is whole",
             where=str(path),
@@ -198,7 +205,7 @@ def _alone(home: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise RunActive("another rebuild of this home is under way", where=str(home)) from None
+        raise RunActive("another rebuild of this home is under way", where=str(home), hint="wait for it") from None
     try:
         yield
     finally:

@@ -15,15 +15,19 @@ from sqlalchemy import select
 from drbackup.controller import rebuilding
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
+from drbackup.controller.evidence import verify_folder, write_evidence
+from drbackup.controller.founding import extend
 from drbackup.controller.home_keys import keys_for_rebuild
 from drbackup.controller.installation import Installation
 from drbackup.controller.rebuilding import REBUILDING_FILE, RebuildReport
 from drbackup.controller.runner import run_backup
+from drbackup.controller.statement import PointUsed, encode
 from drbackup.errors import RunActive, StoreUnavailable, UsageError, WrongKey
 from drbackup.model.point import Rung
 from drbackup.stores.directory import DirectoryStore
 from drbackup.vault.custody import join_shares
 from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.doubles.told_drill import statement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BIG = random.Random(4).randbytes(5 << 20)
@@ -250,8 +254,6 @@ def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> Non
 
 
 def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by_extend(city: SmallCity) -> None:
-    from drbackup.controller.founding import extend
-
     assert city.founding is not None
     seed = join_shares(city.founding.shares[:2])
     for path in city.root.glob("store-*/v1/c/*"):
@@ -266,6 +268,39 @@ def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by
         assert extend(installation, now=NOW) == ()
     shutil.rmtree(city.home)
     assert rebuild(city, seed=seed).points == 2
+
+
+def test_signed_evidence_says_how_far_points_were_proven_and_damaged_evidence_is_named(city: SmallCity) -> None:
+    with city.open() as installation:
+        point = installation.catalog.points.newest(SYSTEM, SOURCE)
+        assert point is not None
+        used = PointUsed(
+            id=point.id,
+            name=point.name,
+            source=SOURCE,
+            kind="files",
+            domain=AGENT,
+            store="main",
+            pinned_at=NOW,
+            committed_at=NOW,
+        )
+        told = encode(statement(points=(used,), checks=(), findings=()))
+        write_evidence(installation, told, subject="drill", when=NOW)
+        write_evidence(installation, b"{}", subject="recovery", when=NOW)
+    lose(city)
+    shutil.rmtree(city.home / "evidence")
+    report = rebuild(city)
+    assert (report.evidence, report.drills, report.faults) == (2, 1, ())
+    with city.open() as installation:
+        assert installation.catalog.points.get(point.id).rung is Rung.RESTORED
+        assert [drill.id for drill in installation.catalog.drills.list()] == ["d1"]
+        assert verify_folder(installation.evidence_folder, installation.signer.public).good
+    lose(city)
+    first = only(city.home, "evidence/*/*.evidence")
+    flip(first)
+    report = rebuild(city)
+    assert [first.stem in fault.name for fault in report.faults] == [True]
+    assert report.evidence == 2  # the stores have it whole
 
 
 def test_points_are_only_written_until_something_proves_more(city: SmallCity) -> None:

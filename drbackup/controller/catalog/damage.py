@@ -10,7 +10,10 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether SQLite finds the file's own structure broken. A locked, newer or unreadable one is not damaged."""
+    """Whether the file is empty, or SQLite finds its structure broken. A locked, newer or unreadable one is not
+    damaged."""
+    if path.stat().st_size == 0:
+        return True
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
