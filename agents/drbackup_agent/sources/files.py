@@ -47,7 +47,7 @@ class FilesSource:
         self._canary_ns = 0
         self._canary_note = ""
         self._cache: FileCache | None = None
-        self._first_links: dict[tuple[int, int], bytes] = {}
+        self._first_links: dict[tuple[int, int], tuple[bytes, int, int]] = {}  # inode → path, size, mtime as read
         self._files = self._bytes = 0
 
     # --- the Source protocol -------------------------------------------------------------------------------------
@@ -148,7 +148,8 @@ class FilesSource:
         self._add_file(found, reading, writer)
         cache.remember(found.path, reading.stat, reading.xattrs, reading.content, reading.holes)
         if linked:
-            self._first_links[(reading.stat.st_dev, reading.stat.st_ino)] = found.path
+            stat = reading.stat
+            self._first_links[stat.st_dev, stat.st_ino] = (found.path, stat.st_size, stat.st_mtime_ns)
 
     def _add_file(self, found: Found, reading: Reading, writer: PointWriter) -> None:
         entry = entry_of(found.path, EntryKind.FILE, reading.stat, reading.xattrs)
@@ -158,10 +159,13 @@ class FilesSource:
             self._bytes += reading.stat.st_size
 
     def _add_link(self, found: Found, writer: PointWriter) -> bool:
-        first = self._first_links.get((found.stat.st_dev, found.stat.st_ino))
-        if first is not None:
-            writer.add(replace(entry_of(found.path, EntryKind.HARDLINK, found.stat, ()), target=first))
-        return first is not None
+        """False when its inode was not read yet, or is not as it was then: written to, or already another file's."""
+        stat = found.stat
+        path, *as_read = self._first_links.get((stat.st_dev, stat.st_ino), (b"", -1, -1))
+        if as_read != [stat.st_size, stat.st_mtime_ns]:
+            return False
+        writer.add(replace(entry_of(found.path, EntryKind.HARDLINK, stat, ()), target=path))
+        return True
 
     def _special(self, found: Found, kind: EntryKind, writer: PointWriter, watch: Watch) -> None:
         xattrs = read_xattrs(b"/proc/self/fd/%d/%s" % (found.parent, found.name))

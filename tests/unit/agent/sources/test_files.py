@@ -320,6 +320,31 @@ def test_a_file_that_comes_to_rest_is_read_again_and_whole(data: Path, runs: Sou
     assert run.written.content_bytes == 300_000  # what was read in vain does not count
 
 
+def test_an_inode_that_is_another_file_by_now_is_no_link_to_the_first(
+    data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "a").write_bytes(b"the first file")
+    os.link(data / "a", data / "y")
+    os.link(data / "a", data / "z")
+    from drbackup_agent.sources import files
+
+    read = files.read_file
+
+    def read_and_reuse(*arguments: object) -> object:
+        reading = read(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(files, "read_file", read)
+        (data / "z").write_bytes(b"another one, under the same inode number")
+        return reading
+
+    monkeypatch.setattr(files, "read_file", read_and_reuse)
+    run = runs.backup(spec(data))
+    kinds = {path[-1:]: entry.kind for path, entry in run.entries.items() if entry.kind != EntryKind.DIR}
+    assert kinds[b"a"] == kinds[b"y"] == EntryKind.FILE
+    y = run.entries[tree_path(data, "y")]
+    assert b"".join(run.reader.content(y)) == b"another one, under the same inode number"
+    assert run.entries[tree_path(data, "z")].target == tree_path(data, "y")
+
+
 def test_files_that_vanish_are_noted_and_skipped(data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         (data / name).write_text(name)
