@@ -13,7 +13,7 @@ from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
 from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
 from drbackup.controller.policies import load
-from drbackup.controller.rebuilding import RebuildReport, look, rebuild
+from drbackup.controller.rebuilding import RebuildReport, has_catalog, look, rebuild
 from drbackup.controller.scrubbing import ScrubReport, forget_damaged, remember, scrub
 from drbackup.errors import DoneInPart, ObjectCorrupt, SignatureInvalid, UsageError
 from drbackup.reports.figures import size
@@ -109,6 +109,11 @@ def rebuild_command(
     keys = keys_for_rebuild(context.home, opened, seed)
     if evidence_key is not None and keys.description.evidence_key.hex() != evidence_key.strip().lower():
         raise SignatureInvalid("the vault's evidence key is not the printed one", safe="nothing was changed")
+    if keys.seeds and has_catalog(context.home):  # only the keys are lost
+        if apply:
+            keys.settle(context.home)
+        context.show(_document_of_keys(keys, apply), *_lines_of_keys(keys), _outcome(apply, _("the keys are back")))
+        return
     with counting(context, _("reading indexes")) as watch:
         work = rebuild if apply else look
         report = work(context.home, keys, opened, now=context.now(), watch=watch)
@@ -120,31 +125,43 @@ def rebuild_command(
         )
 
 
-def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list[Text]:
+def _lines_of_keys(keys: HomeKeys) -> list[Text]:
     lines = [
         Text(_("vault {id} in {stores}").format(id=keys.description.vault_id, stores=", ".join(keys.stores))),
         Text(_("evidence key {key}: compare it with the printed one").format(key=keys.description.evidence_key.hex())),
     ]
     if keys.seeds:
         lines.append(Text(_("keys from the store: {names}").format(names=", ".join(sorted(keys.seeds)))))
-    words = _("{points} points; {packs} packs of {size} with {chunks} chunks read; {drills} drills told by evidence")
-    figures = {"points": report.points, "packs": report.packs, "chunks": report.chunks, "drills": report.drills}
-    lines.append(Text(words.format(size=size(report.bytes), **figures), style="bold"))
-    lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
-    lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]
-    if not applied:
-        return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
-    lines.append(Text(_("the catalog is rebuilt; next: drbackup check, drbackup vault scrub"), style="green"))
     return lines
 
 
-def _rebuilt_document(keys: HomeKeys, report: RebuildReport, applied: bool) -> dict[str, object]:
+def _outcome(applied: bool, done: str) -> Text:
+    if applied:
+        return Text(done, style="green")
+    return Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")
+
+
+def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list[Text]:
+    words = _("{points} points; {packs} packs of {size} with {chunks} chunks read; {drills} drills told by evidence")
+    figures = {"points": report.points, "packs": report.packs, "chunks": report.chunks, "drills": report.drills}
+    lines = [*_lines_of_keys(keys), Text(words.format(size=size(report.bytes), **figures), style="bold")]
+    lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
+    lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]
+    return [*lines, _outcome(applied, _("the catalog is rebuilt; next: drbackup check, drbackup vault scrub"))]
+
+
+def _document_of_keys(keys: HomeKeys, applied: bool) -> dict[str, object]:
     return {
         "applied": applied,
         "vault_id": keys.description.vault_id,
         "evidence_key": keys.description.evidence_key.hex(),
         "stores": list(keys.stores),
         "keys": sorted(keys.seeds),
+    }
+
+
+def _rebuilt_document(keys: HomeKeys, report: RebuildReport, applied: bool) -> dict[str, object]:
+    return _document_of_keys(keys, applied) | {
         "points": report.points,
         "packs": report.packs,
         "bytes": report.bytes,

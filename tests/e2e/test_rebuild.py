@@ -81,9 +81,10 @@ def test_a_lost_or_damaged_catalog_comes_back_with_the_homes_own_keys(site: Site
     assert "drbackup vault rebuild" in lost.err
     site.good("vault", "rebuild", "--apply")
     assert site.good("points", "list", "--json").document["points"] == points
-    (site.home / "catalog.sqlite").write_bytes(b"rats have been here" * 1000)
-    site.good("vault", "rebuild", "--apply")
-    assert site.good("points", "list", "--json").document["points"] == points
+    for ruin in (b"rats have been here" * 1000, b""):
+        (site.home / "catalog.sqlite").write_bytes(ruin)
+        site.good("vault", "rebuild", "--apply")
+        assert site.good("points", "list", "--json").document["points"] == points
     assert list(site.home.glob("catalog.sqlite.damaged-*"))
 
 
@@ -132,4 +133,19 @@ def test_a_store_that_was_away_is_given_the_vault_and_the_sealed_keys(bare: Site
     assert site.good("keys", "seal", "--json").document == {"written": [], "had": ["offsite"]}
     shutil.rmtree(site.home)
     site.good("vault", "rebuild", "--recovery-key", str(join(site, shares)), "--apply")
+    site.good("backup", "registry/scans")
+
+
+def test_lost_keys_alone_come_back_and_the_catalog_is_left_alone(bare: Site) -> None:
+    site = bare
+    shares = site.found()
+    site.good("backup", "registry/scans")
+    key = join(site, shares)
+    before = (site.home / "keys" / "evidence.key").read_text()
+    shutil.rmtree(site.home / "keys")
+    site.good("vault", "rebuild", "--recovery-key", str(key), "--apply")
+    assert (site.home / "keys" / "evidence.key").read_text() == before
+    (site.home / "keys" / "domains.key").unlink()
+    site.good("vault", "rebuild", "--recovery-key", str(key), "--apply")
+    assert len(site.good("points", "list", "--json").document["points"]) == 1
     site.good("backup", "registry/scans")
