@@ -11,6 +11,7 @@ batch is the header.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -66,6 +67,7 @@ class FileCache:
         self._row_key = b""
         self._out: BinaryIO | None = None
         self._hash = blake3()
+        self._trouble: OSError | None = None  # why this run's rows can't be written; the run goes on without them
         self._pending: deque[
             tuple[bytes, os.stat_result, tuple[tuple[bytes, bytes], ...], Content, tuple[tuple[int, int], ...]]
         ] = deque()
@@ -127,13 +129,23 @@ class FileCache:
         holes: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """Gather one file, in tree order. Written out as soon as its content has its place, to keep memory flat."""
+        if self._trouble is not None:
+            return
         self._pending.append((path, stat, xattrs, content, holes))
         # Packs are stored in any order and kept content has its place at once, so each row is asked, not the last one.
         if len(self._pending) % BATCH == 0 and all(each[3].settled for each in islice(self._pending, BATCH)):
-            self._flush(BATCH)
+            try:
+                self._flush(BATCH)
+            except OSError as bad:  # a full disk under the cache says nothing about the source
+                self.close()
+                self._trouble = bad
 
     def save(self) -> None:
-        """Replace the last run's rows by this run's. A crash before the rename leaves the last run's in force."""
+        """Replace the last run's rows by this run's. A crash before the rename leaves the last run's in force.
+
+        Raises ``OSError`` when they could not be written, now or while they were gathered."""
+        if self._trouble is not None:
+            raise self._trouble
         while self._pending:
             self._flush(min(BATCH, len(self._pending)))
         out = self._open()
@@ -148,7 +160,8 @@ class FileCache:
         """Forget what was gathered, if it was not saved."""
         self._pending.clear()
         if self._out is not None:
-            self._out.close()
+            with contextlib.suppress(OSError):  # what is thrown away need not reach a full disk
+                self._out.close()
             self._out = None
             self._partial.unlink(missing_ok=True)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from drbackup_agent.cache import BATCH
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.canary_file import read_canary
 from drbackup_agent.sources.files_walk import top_paths
+from drbackup_agent.sources.kinds import open_source
 from tests.doubles.source_runs import SourceRuns
 from tests.doubles.tree_facts import tree_facts
 
@@ -242,6 +246,37 @@ def test_a_damaged_cache_only_costs_a_read(data: Path, runs: SourceRuns, harm: s
             cache.write_bytes(b"")
     run = runs.backup(spec(data))
     assert b"".join(run.reader.content(run.entries[tree_path(data, "f")])) == b"content"
+
+
+@contextlib.contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """This process can write no file beyond that size: the nearest thing to a full disk that needs no root."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("batches", [1, 6], ids=["at the end", "while rows are gathered"])
+def test_a_full_disk_under_the_cache_costs_no_more_than_the_cache(data: Path, runs: SourceRuns, batches: int) -> None:
+    for number in range(batches * BATCH + 10):
+        (data / f"f{number:05d}").write_bytes(b"%d" % number)
+    later(runs, 60)
+    runs.backup(spec(data))
+    before = {path.name: path.read_bytes() for path in (runs.state / "cache").iterdir()}
+    source = open_source(spec(data), runs.context())
+    with no_file_beyond(100_000):
+        source.pin()
+        with runs.vault.writer() as writer:
+            source.copy(writer, Watch())
+            written = writer.finish()
+        with pytest.raises(OSError, match="too large"):
+            source.remember()
+        source.close()
+    assert written.files == batches * BATCH + 10
+    assert {path.name: path.read_bytes() for path in (runs.state / "cache").iterdir()} == before
 
 
 def test_a_cache_of_another_vault_is_not_believed(data: Path, runs: SourceRuns) -> None:
