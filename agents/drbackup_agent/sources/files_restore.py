@@ -20,7 +20,7 @@ from drbackup.wire.messages import RestoreResult
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.restore_facts import apply_facts
 from drbackup_agent.sources.restore_journal import RestoreJournal
-from drbackup_agent.sources.restore_target import Target, safe_parts
+from drbackup_agent.sources.restore_target import Target, require_possible, safe_parts
 
 _READ = 4 << 20
 
@@ -133,6 +133,7 @@ class _Restore:
         """Restore one entry. Every name is judged before anything is done for it."""
         self._watch.check()
         safe_parts(entry.path)
+        require_possible(entry)
         path = self._path(entry, above=above)
         if path is None:
             return

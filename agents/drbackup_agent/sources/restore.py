@@ -28,7 +28,7 @@ from drbackup_agent.sources.command import restore_command
 from drbackup_agent.sources.files_restore import FolderRequest, folder_request, restore_folder
 from drbackup_agent.sources.postgres_restore import restore_postgres
 from drbackup_agent.sources.restore_facts import apply_facts
-from drbackup_agent.sources.restore_target import Target
+from drbackup_agent.sources.restore_target import Target, require_possible
 from drbackup_agent.sources.sqlite import place_restored, require_replaceable
 
 
@@ -98,6 +98,7 @@ def _sqlite_in_place(spec: SqliteSpec, request: RestoreRequest, watch: Watch) ->
     require_replaceable(target, replace_it=request.replace)
     reader = request.reader
     entry = only_file(reader)
+    require_possible(entry)
     work = target.parent / f".drbackup-restore-{request.point[:16]}"
     try:
         with Target(str(work), watch, replace=True) as folder:

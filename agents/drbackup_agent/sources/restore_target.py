@@ -16,7 +16,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from drbackup.errors import DrbackupError, HostUnsuitable, PathEscape, TargetFull, TargetOccupied
+from drbackup.errors import DrbackupError, HostUnsuitable, PathEscape, RestoreMismatch, TargetFull, TargetOccupied
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.restore_facts import apply_facts
@@ -34,6 +34,23 @@ def safe_parts(path: bytes) -> list[bytes]:
     if not path or b"\0" in path or any(part in (b"", b".", b"..") or len(part) > 255 for part in parts):
         raise PathEscape(f"the tree holds the name {shown(path)!r}", where=shown(path))
     return parts
+
+
+def require_possible(entry: Entry) -> None:
+    """Raises :class:`RestoreMismatch` for facts that no file can have: the tree was not made by an honest agent."""
+    sizes = (entry.size, *(number for hole in entry.holes for number in hole))
+    possible = (
+        all(0 <= number < 1 << 63 for number in sizes)
+        and all(-(1 << 63) <= time < 1 << 63 for time in (entry.mtime_ns, entry.atime_ns))
+        and 0 <= entry.mode <= 0o7777
+        and all(0 <= number < (1 << 32) - 1 for number in (entry.uid, entry.gid))  # the last means "leave it"
+        and all(0 <= number < 1 << 20 for number in entry.device)
+        and all(name and b"\0" not in name for name, _ in entry.xattrs)
+        and b"\0" not in entry.target
+        and "\0" not in entry.user + entry.group
+    )
+    if not possible:
+        raise RestoreMismatch(f"{shown(entry.path)}: no file can have the facts the tree gives it")
 
 
 class Target:
