@@ -38,7 +38,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def shared_options() -> list[click.Option]:
-    """Fresh copies of the options that may stand before or after the command's word."""
+    """Fresh copies of the options that may stand before or after the command's word.
+
+    The environment is read by :class:`CliContext`, not here: an option after the word would take its variable, and
+    with it overrule what was said before the word.
+    """
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value is not None and value is not False:
@@ -51,7 +55,6 @@ def shared_options() -> list[click.Option]:
         click.Option(
             ["--home"],
             type=click.Path(path_type=Path),
-            envvar="DRBACKUP_HOME",
             expose_value=False,
             callback=keep,
             help="The installation's state [DRBACKUP_HOME; /var/lib/drbackup, or the XDG state folder].",
@@ -59,7 +62,6 @@ def shared_options() -> list[click.Option]:
         click.Option(
             ["--policies", "policies_folder"],
             type=click.Path(path_type=Path),
-            envvar="DRBACKUP_POLICIES",
             expose_value=False,
             callback=keep,
             help="The folder of policies and inventory.yaml [DRBACKUP_POLICIES; /etc/drbackup/policies].",

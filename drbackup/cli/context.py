@@ -20,6 +20,8 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from drbackup.reports.fitting import unbroken
+
 if TYPE_CHECKING:
     from drbackup.controller.installation import Installation
     from drbackup.reports.tables import View
@@ -28,14 +30,20 @@ JsonObject = dict[str, Any]
 
 
 def default_home() -> Path:
-    """``/var/lib/drbackup`` for root, else the XDG state folder's ``drbackup``."""
+    """DRBACKUP_HOME; else ``/var/lib/drbackup`` for root, the XDG state folder's ``drbackup`` for others."""
+    if named := os.environ.get("DRBACKUP_HOME"):
+        return Path(named)
     if os.geteuid() == 0:
         return Path("/var/lib/drbackup")
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drbackup"
 
 
+def default_policies() -> Path:
+    """DRBACKUP_POLICIES, else ``/etc/drbackup/policies``."""
+    return Path(os.environ.get("DRBACKUP_POLICIES") or "/etc/drbackup/policies")
+
+
 _ENDLESS = 2000  # columns of a pipe
-DEFAULT_POLICIES = Path("/etc/drbackup/policies")
 
 
 @dataclass
@@ -43,7 +51,7 @@ class CliContext:
     """The state of one command's run."""
 
     home: Path = field(default_factory=default_home)
-    policies_folder: Path = DEFAULT_POLICIES
+    policies_folder: Path = field(default_factory=default_policies)
     json: bool = False
     log_level: str = "warning"
     log_format: str = "console"
@@ -92,8 +100,8 @@ class CliContext:
         self.document = document
         if not self.json:
             for renderable in renderables:
-                # A line of text holds a path as often as not, and a path with a line break in it can't be copied.
-                self.console.print(renderable, soft_wrap=isinstance(renderable, Text))
+                whole = isinstance(renderable, Text) and unbroken(renderable, self.console.width)
+                self.console.print(renderable, soft_wrap=whole)
 
 
 def console_for(terminal: bool, *, stderr: bool = False) -> Console:

@@ -1,10 +1,11 @@
-"""Fitting what is shown to the reader's screen: figures are never cut."""
+"""Fitting what is shown to the reader's screen: figures are never cut, and what is copied stays in one piece."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 _ENDLESS = Console(width=100_000)  # only measures
 
@@ -23,3 +24,9 @@ def foldable(table: Table, column: int) -> Table:
     table.columns[column].no_wrap = False
     table.columns[column].overflow = "fold"
     return table
+
+
+def unbroken(text: Text, width: int) -> bool:
+    """Whether the terminal itself should break ``text``: a path longer than a line must be copied without a line break
+    in it. All else is broken between words, custodians' words above all."""
+    return any(len(word) > width for word in text.plain.split())

@@ -111,6 +111,9 @@ def test_home_is_the_option_else_the_variable_else_the_users_state(
     assert "by-variable" in capsys.readouterr().err
     assert run(["status", "--home", str(tmp_path / "by-option")]) == 10
     assert "by-option" in capsys.readouterr().err
+    assert run(["--home", str(tmp_path / "in-front"), "status"]) == 10
+    assert "in-front" in capsys.readouterr().err
+    monkeypatch.delenv("DRBACKUP_HOME")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_home() == tmp_path / "drbackup"
