@@ -100,7 +100,7 @@ class WrongKey(DrbackupError):
     """None of the keys at hand opens what must be opened."""
 
     exit_code = 12
-    hint = "name the drill key, or join the custodians' shares with: drbackup keys combine"
+    hint = "name a key file with --key: the drill key, or the recovery key from: drbackup keys combine"
 
 
 class SignatureInvalid(DrbackupError):

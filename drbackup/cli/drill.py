@@ -186,7 +186,8 @@ def _find(context: CliContext, word: str) -> Drill:
         return last
     found = [each for each in drills.list() if each.id.startswith(word)]
     if len(found) != 1 and not any(each.id == word for each in found):
-        raise UsageError(f"{len(found)} drills begin with {word!r}", hint="see: drbackup drill list")
+        what = "several drills begin" if found else "no drill begins"
+        raise UsageError(f"{what} with {word!r}, and no system is named so", hint="see: drbackup drill list")
     return next((each for each in found if each.id == word), found[0])
 
 

@@ -51,7 +51,11 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
     enough of them reads everything; without them nothing survives the loss of the drill host.
     """
     if is_founded(context.home):
-        raise UsageError(f"there is an installation in {context.home} already", safe="nothing was changed")
+        raise UsageError(
+            f"there is an installation in {context.home} already",
+            safe="nothing was changed",
+            hint="go on with it: drbackup status; or name another folder for a new one with --home",
+        )
     if shares_folder is not None:
         _make_empty(shares_folder)  # before anything is founded: shares that can't be written would be lost
     founding = found(context.home, context.policies_folder, custodians, now=context.now())

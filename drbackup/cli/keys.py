@@ -104,7 +104,9 @@ def share_in(path: Path) -> str:
         if parts and all(part.isascii() and part.isalpha() and part.islower() for part in parts):
             words += parts
     if not words:
-        raise UsageError(f"{path} holds no share's words", where=str(path))
+        raise UsageError(
+            f"{path} holds no share's words", where=str(path), hint="name the custodians' share-N-of-M.txt files"
+        )
     return " ".join(words)
 
 

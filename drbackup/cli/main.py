@@ -5,6 +5,8 @@ Exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.
 
 from __future__ import annotations
 
+import difflib
+import re
 import signal
 import sys
 import traceback
@@ -83,7 +85,23 @@ def _usage(problem: click.ClickException) -> UsageError:
     """Click's complaint in our own form; the usage line goes into the hint."""
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "drbackup"
-    return UsageError(problem.format_message(), hint=f"{path} --help")
+    return UsageError(problem.format_message(), hint=_meant(problem, context) or f"see: {path} --help")
+
+
+def _meant(problem: click.ClickException, context: click.Context | None) -> str:
+    """What a mistyped command or option was meant to be; empty when nothing is near."""
+    if context is None or isinstance(problem, click.BadParameter):
+        return ""
+    if isinstance(problem, click.NoSuchOption):
+        names = [name for option in context.command.params for name in option.opts]
+        word, before = problem.option_name, f"{context.command_path} "
+    elif isinstance(context.command, click.Group):
+        names, before = context.command.list_commands(context), f"{context.command_path} "
+        word = next(iter(re.findall(r"'([^']+)'", problem.message)), "")
+    else:
+        return ""
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean: {before}{near[0]}" if near else ""
 
 
 def _unexpected(problem: Exception) -> DrbackupError:

@@ -73,6 +73,9 @@ def find_point(context: CliContext, word: str, at: str = "") -> Point:
     if "/" not in word:
         if at:
             raise UsageError("--at goes with SYSTEM/SOURCE: a point's id says already which one it is")
+        if word in context.installation().policies.policies:
+            names = [f"{word}/{source.name}" for source in context.installation().policies.policies[word].sources]
+            raise UsageError(f"{word} is a system, not a point", hint=f"name a source: {' or '.join(names)}")
         return catalog.points.get(word)
     system, source = split_place(context, word)
     return choose_point(catalog, system, source, moment(context, at) or "latest")

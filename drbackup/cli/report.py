@@ -31,7 +31,7 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
     try:
         span = month_at(month or now.astimezone(zone).strftime("%Y-%m"), zone, now)
     except ValueError as bad:
-        raise UsageError(f"no month to report: {bad}", hint="write it like 2026-11") from bad
+        raise UsageError(f"no month to report: {month!r}", hint="write a month that has begun, like 2026-11") from bad
     title = installation.policies.inventory.title
     systems = [
         month_of(policy, recall_month(installation.catalog, policy, span), span)

@@ -25,4 +25,7 @@ def status(context: CliContext) -> None:
     height = context.console.height if context.console.is_terminal else 0
     context.show(document(estate), render(estate, context.zone(), context.console.width, height))
     if estate.breached:
-        raise ObjectiveBreached(_("promise broken: {systems}").format(systems=", ".join(estate.breached)))
+        raise ObjectiveBreached(
+            _("promise broken: {systems}").format(systems=", ".join(estate.breached)),
+            hint=_("do what stands under “Needs a person”, the ✗ first"),
+        )

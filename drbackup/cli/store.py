@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.places import did_you_mean
 from drbackup.errors import DrbackupError, StoreRefused, UsageError
 from drbackup.reports.words import _
 from drbackup.stores.probe import ProbeLine, needed_kept, probe
@@ -30,7 +31,7 @@ def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
     known = cli.installation().policies.inventory.stores
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise UsageError(f"no such store: {', '.join(unknown)}", hint=f"the inventory has: {', '.join(sorted(known))}")
+        raise UsageError(f"no store {unknown[0]!r}", hint=did_you_mean(unknown[0], known))
     documents: list[dict[str, Any]] = []
     tables: list[Table] = []
     broken: list[str] = []

@@ -17,6 +17,7 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, read_seed
 from drbackup.controller.policies import PolicySet, load
 from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing
+from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
 from drbackup.model.policy import Policy
 from drbackup.stores.base import Store
@@ -54,7 +55,11 @@ class Installation:
         yet.
         """
         if not is_founded(home):
-            raise VaultMissing(f"there is no installation in {home}", where=str(home))
+            raise VaultMissing(
+                f"there is no installation in {home}",
+                where=str(home),
+                hint="name its folder with --home or DRBACKUP_HOME; to found a new one: drbackup init",
+            )
         policies = load(policies_folder)
         path = home / CATALOG_FILE
         if not new_catalog and not path.exists():
@@ -95,16 +100,14 @@ class Installation:
         """Raises :class:`UsageError` for a system without a policy."""
         found = self.policies.policies.get(system)
         if found is None:
-            known = ", ".join(sorted(self.policies.policies)) or "none"
-            raise UsageError(f"no policy for system {system}", hint=f"systems: {known}")
+            raise UsageError(f"no policy for system {system}", hint=nearest(system, self.policies.policies))
         return found
 
     def agent(self, name: str) -> AgentEntry:
         """Raises :class:`UsageError` for an unknown agent."""
         found = self.inventory.agents.get(name)
         if found is None:
-            known = ", ".join(sorted(self.inventory.agents))
-            raise UsageError(f"no agent {name} in the inventory", hint=f"agents: {known}")
+            raise UsageError(f"no agent {name} in the inventory", hint=nearest(name, self.inventory.agents))
         return found
 
     def reload_policies(self) -> PolicySet:
@@ -118,8 +121,7 @@ class Installation:
         """The opened store. Raises :class:`UsageError` for an unknown name."""
         entry = self.inventory.stores.get(name)
         if entry is None:
-            known = ", ".join(sorted(self.inventory.stores))
-            raise UsageError(f"no store {name} in the inventory", hint=f"stores: {known}")
+            raise UsageError(f"no store {name} in the inventory", hint=nearest(name, self.inventory.stores))
         with self._lock:
             held = self._stores.get(name)
             if held is None or held[0] != entry:  # a reload may have moved the store

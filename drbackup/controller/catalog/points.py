@@ -81,6 +81,11 @@ class Points:
             if source:
                 query = query.where(points.c.source == source)
             found = self._read(query) if len(word) >= 4 else ()
+        if word == "latest" and not found:
+            raise PointMissing(
+                f"{system}/{source} has no recovery point yet".lstrip("/"),
+                hint=f"back it up: drbackup backup {system}/{source}" if source else "see: drbackup status",
+            )
         scope = f" of {system}/{source}" if source else f" of {system}" if system else ""
         if not found:
             raise PointMissing(f"no recovery point {word}{scope}")
