@@ -11,10 +11,13 @@ rebuild that dies goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+import msgspec
 
 from drbackup.controller.catalog.packs import Pack, Packs
 from drbackup.controller.rebuild_points import NOT_SOUND, Fault, Found, Origin, ahead
@@ -42,6 +45,7 @@ class PackScan:
     notes: list[str]
     listed: dict[PackId, dict[str, Stat]] = field(default_factory=dict)
     told: set[PackId] = field(default_factory=set)  # their chunks are known
+    said: dict[PackId, bytes] = field(default_factory=dict)  # digest of what a delta said of the pack
     chunks: int = 0
 
     def run(self, found: Mapping[str, Found]) -> None:
@@ -117,12 +121,25 @@ class PackScan:
         """One pack that a delta names, when it is there at all."""
         for kind in (DATA, TREE):
             pack = (delta[0], kind, table.pack)
-            if pack in self.listed and pack not in self.told:
-                if table.fits(self._size(pack)):
-                    self._tell(pack, table)
-                else:
-                    why = f"{pack_name(*delta)}: names chunks outside their pack {pack_name(*pack)}"
-                    self.faults.append(Fault("", pack_name(*delta), why))
+            if pack not in self.listed:
+                continue
+            digest = hashlib.sha256(msgspec.msgpack.encode(table.places)).digest()
+            if not table.fits(self._size(pack)):
+                self._name(delta, f"names chunks outside their pack {pack_name(*pack)}")
+            elif self.said.setdefault(pack, digest) != digest:
+                self._name(delta, f"contradicts another index about {pack_name(*pack)}")
+                self._doubt(pack)
+            elif pack not in self.told:
+                self._tell(pack, table)
+
+    def _doubt(self, pack: PackId) -> None:
+        """Nobody knows which of two deltas lies: nothing is deduplicated against the pack any more."""
+        if self.packs is not None:
+            for store in self.listed[pack]:
+                self.packs.forget(pack[0], store, [(pack[1], pack[2])])
+
+    def _name(self, pack: PackId, why: str) -> None:
+        self.faults.append(Fault("", pack_name(*pack), f"{pack_name(*pack)}: {why}"))
 
     def _trees(self) -> None:
         for pack, data in ahead(self._get, self._untold(TREE)):

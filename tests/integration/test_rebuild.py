@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -25,7 +26,12 @@ from drbackup.controller.statement import PointUsed, encode
 from drbackup.errors import RunActive, StoreUnavailable, UsageError, WrongKey
 from drbackup.model.point import Rung
 from drbackup.stores.directory import DirectoryStore
+from drbackup.vault.chunks import ChunkSink
 from drbackup.vault.custody import join_shares
+from drbackup.vault.direct import StoreDepot
+from drbackup.vault.layout import INDEX
+from drbackup.vault.pack import SessionKey
+from drbackup.wire.messages import Place
 from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.doubles.told_drill import statement
 
@@ -198,6 +204,23 @@ def test_a_flipped_delta_is_named_and_its_chunks_come_from_the_trees(city: Small
     assert {row for row in rows(city)["chunks"] if row[0] in data} == {
         row for row in before["chunks"] if row[0] in data
     }
+
+
+def test_two_indexes_that_disagree_are_named_and_neither_is_believed(city: SmallCity) -> None:
+    pack = next(row[2] for row in rows(city)["packs"] if row[1] == "p")
+    with city.open() as installation:
+        keys = installation.domain_keys(AGENT, "main")
+        depot = StoreDepot(installation.store("main"), AGENT)
+    lie = Place(b"\x01" * 32, pack, 0, 100, 50, 50)
+    sink = ChunkSink(depot, SessionKey.new(INDEX, keys), bytes(32), 1)
+    sink.add(msgspec.msgpack.encode(("liar", pack, (lie,))))
+    sink.finish()
+    lose(city)
+    report = rebuild(city, "main")
+    assert ["contradicts" in fault.why for fault in report.faults] == [True]
+    with city.open() as installation:
+        assert not installation.catalog.packs.has(AGENT, "p", pack, "main")
+        assert installation.catalog.packs.locate(AGENT, "main", [lie.id]) == ()
 
 
 def test_a_missing_pack_is_named_and_not_deduplicated_against(city: SmallCity) -> None:
