@@ -16,6 +16,7 @@ from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
 from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
 from drbackup.reports.words import _
+from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
 
@@ -85,10 +86,13 @@ def _stores(installation: Installation) -> Iterator[Line]:
     for name in installation.inventory.stores:
         try:
             vault = installation.vault(name)
+            sealed = next(list_sealed_keys(installation.store(name)), "")
         except DrbackupError as problem:  # a line of the check; the exit code says it again
             yield Line(_("stores"), name, False, f"{problem.message}; {problem.hint}")
         else:
             yield Line(_("stores"), name, True, _("vault {id}").format(id=vault.vault_id))
+            if not sealed:
+                yield Line(_("stores"), name, None, _("does not hold our sealed keys: drbackup keys seal"))
 
 
 def _evidence(installation: Installation) -> Iterator[Line]:

@@ -129,8 +129,10 @@ def test_a_store_that_was_away_is_given_the_vault_and_the_sealed_keys(bare: Site
     site = bare
     shares = site.found()
     shutil.rmtree(site.folder / "store" / "v1" / "c")  # as in a vault of before
+    assert "drbackup keys seal" in site.good("check", "--no-agents").out
     assert site.good("keys", "seal", "--json").document == {"written": ["offsite"], "had": []}
     assert site.good("keys", "seal", "--json").document == {"written": [], "had": ["offsite"]}
+    assert "drbackup keys seal" not in site.good("check", "--no-agents").out
     shutil.rmtree(site.home)
     site.good("vault", "rebuild", "--recovery-key", str(join(site, shares)), "--apply")
     site.good("backup", "registry/scans")

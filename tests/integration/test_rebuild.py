@@ -34,6 +34,7 @@ from drbackup.vault.pack import SessionKey
 from drbackup.wire.messages import Place
 from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.doubles.told_drill import statement
+from tests.services.seaweedfs import S3Server
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BIG = random.Random(4).randbytes(5 << 20)
@@ -335,3 +336,23 @@ def test_points_are_only_written_until_something_proves_more(city: SmallCity) ->
     rebuild(city)
     with city.open() as installation:
         assert {each.rung for each in installation.catalog.points.list()} == {Rung.WRITTEN}
+
+
+@pytest.mark.s3
+def test_a_burnt_home_comes_back_from_a_bucket(tmp_path: Path, s3_server: S3Server, s3_bucket: str) -> None:
+    bucket = f"bucket: {s3_bucket}, endpoint: '{s3_server.endpoint}', credentials_file: {s3_server.credentials_file()}"
+    stores = f"  cloud: {{s3: {{{bucket}}}, prefix: city/}}\n"
+    city = SmallCity(tmp_path, copies="cloud", module="drbackup_agent", stores=stores).build()
+    assert city.founding is not None
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+        cloud = {"cloud": installation.store("cloud")}
+    before = rows(city)
+    shutil.rmtree(city.home)
+    shutil.rmtree(city.root / "agent")
+    keys = keys_for_rebuild(city.home, cloud, join_shares(city.founding.shares[:2]))
+    report = rebuilding.rebuild(city.home, keys, cloud, now=NOW, watch=lambda *_: None)
+    assert (report.points, report.faults, report.notes) == (1, (), ())
+    assert rows(city) == before
+    with city.open() as installation:
+        assert run_backup(installation, SYSTEM, SOURCE).totals.new_bytes == 0
