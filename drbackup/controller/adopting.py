@@ -55,10 +55,13 @@ def settle(installation: Installation, system: str, source: str, now: Callable[[
     unsettled = installation.catalog.runs.unsettled(system, source)
     if not unsettled:
         return ()
-    # A commit begins in the first copy's store: if the record is not there, it is nowhere.
+    # A commit begins in the store that was the first copy's then: if the record is not there, it is nowhere.
     # One that is not ours is no commit of ours, and must not keep the source from being backed up.
     strange: list[DrbackupError] = []
-    adopted = adopt_records(installation, installation.policy(system).copies[0], system, strange)
+    sessions = [session for run in unsettled for session in installation.catalog.sessions.list(run=run.id)]
+    stores = dict.fromkeys([installation.policy(system).copies[0], *(session.store for session in sessions)])
+    known = [name for name in stores if name in installation.inventory.stores]
+    adopted = [point for name in known for point in adopt_records(installation, name, system, strange)]
     seen = "".join(f"; not ours: {each.where}" for each in strange)
     points = installation.catalog.points
     by_session = {points.session(point.id): point for point in points.list(system=system, source=source)}
@@ -66,7 +69,7 @@ def settle(installation: Installation, system: str, source: str, now: Callable[[
         point = by_session.get(run.id)
         identity = point.id if point else ""
         installation.catalog.runs.settle(run.id, identity, now=now(), detail=(identity or "no record") + seen)
-    return adopted
+    return tuple(adopted)
 
 
 def point_of(record: Record, sealed: Sealed, name: tuple[str, str], copies: tuple[str, ...]) -> Point:

@@ -227,7 +227,7 @@ class Session:
                 case Progress():
                     self._hear_progress(desk, message)
                 case Note():
-                    desk.note(message)
+                    desk.note(Note(message.level, masked(message.text)))
                 case Finished():
                     return _fitting(job, message.result)
                 case Failed():

@@ -56,9 +56,12 @@ class PointReader:
         return decode_top(self._chunk(TREE, self.root.top), "the tree's top")
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
-        """Entries in path order: all, or ``prefix`` itself and what lies below it."""
+        """Entries in path order: all, or ``prefix`` itself and what lies below it.
+
+        Raises :class:`RestoreMismatch` behind the last one when all were asked for and their number is not the root's.
+        """
         pages = self.pages()
-        start = 0
+        start = count = 0
         if prefix:
             start = max(bisect_right([path_key(page.first) for page in pages], path_key(prefix)) - 1, 0)
         below = prefix + b"/"
@@ -66,8 +69,11 @@ class PointReader:
             if prefix and path_key(page.first) > path_key(prefix) and not page.first.startswith(below):
                 return
             for entry in decode_page(self._chunk(TREE, page.place), "the tree"):
+                count += 1
                 if not prefix or entry.path == prefix or entry.path.startswith(below):
                     yield entry
+        if not prefix and count != self.root.entries:
+            raise RestoreMismatch(f"the tree has {count} entries instead of {self.root.entries}")
 
     def find(self, path: bytes) -> Entry | None:
         """The entry of exactly this path."""

@@ -320,6 +320,21 @@ def test_each_copy_holds_the_whole_point_by_itself(twins: SmallCity) -> None:
     )
 
 
+def test_a_commit_whose_answer_was_lost_is_found_although_the_copies_changed_places(twins: SmallCity) -> None:
+    with twins.open() as installation:
+        break_store(installation, "main", Trouble("put", kind="lost-answer", matching="v1/r/"))
+        with pytest.raises(StoreUnavailable):
+            run_backup(installation, SYSTEM, SOURCE)
+    twins.copies = "other, main"
+    twins.write_policies()
+    with twins.open() as installation:
+        second = run_backup(installation, SYSTEM, SOURCE)
+        newest, oldest = installation.catalog.points.list()
+        record = read_record(installation.store("other"), second.name, installation.signer.public)
+    assert (newest.id, record.previous) == (second.id, oldest.id)
+    assert twins.read(oldest.id, "main") == twins.read(second.id, "other")
+
+
 @pytest.mark.parametrize("place", ["/p/", "v1/r/"])
 def test_a_second_store_that_fails_makes_a_partial_run_and_catches_up_later(twins: SmallCity, place: str) -> None:
     with twins.open() as installation:

@@ -168,6 +168,7 @@ class _Restore:
         if self._finished_before(entry, path):
             self._skipped += 1
         else:
+            self._require_ours(entry, path)
             with self._target.begin_file(path) as file:
                 self._write(entry, file.write)
                 file.resize(entry.size)
@@ -209,6 +210,19 @@ class _Restore:
             return stat.st_size == entry.size and _digest_without_holes(handle, entry) == entry.digest
         finally:
             os.close(handle)
+
+    def _require_ours(self, entry: Entry, path: bytes) -> None:
+        """A restore that goes on finds its own files only. What somebody else put there since it was interrupted, days
+        ago perhaps, does not go without ``replace``: then the emptiness of the target was not looked at again."""
+        if self._request.replace or not self._journal.resumes:
+            return
+        stat = self._target.stat(path)
+        # A power cut may lose the journal's last rows, but hardly gives a foreign file our time to the nanosecond.
+        if stat is not None and stat.st_mtime_ns != entry.mtime_ns and not self._journal.knows(path, stat):
+            raise TargetOccupied(
+                f"{shown(path)} was put into {self._request.folder} after an earlier restore of this point broke off",
+                where=shown(path),
+            )
 
     def _link(self, entry: Entry, path: bytes) -> None:
         safe_parts(entry.target)

@@ -13,7 +13,7 @@ import zstandard
 from drbackup.errors import FormatUnsupported, ObjectCorrupt, RestoreMismatch, StoreFull
 from drbackup.vault.chunks import BATCH_CHUNKS, unpack
 from drbackup.vault.direct import StoreDepot
-from drbackup.vault.tree import Entry, EntryKind, Extent, encode_page, weight
+from drbackup.vault.tree import Entry, EntryKind, Extent, Root, encode_page, weight
 from drbackup.vault.writer import PointWriter
 from drbackup.wire.messages import Place
 from tests.doubles.memory_store import MemoryStore
@@ -248,3 +248,11 @@ def test_a_place_with_absurd_numbers_is_called_corrupt(field: str, value: int) -
     reader = vault.reader(vault.write({b"a": bytes(1000)}).root)
     with pytest.raises(ObjectCorrupt):
         list(reader.content(absurd))
+
+
+def test_a_tree_that_lacks_an_entry_is_not_called_whole() -> None:
+    vault = SmallVault()
+    root = msgspec.msgpack.decode(vault.write({b"a": b"1", b"b": b"2"}).root, type=Root)
+    short = vault.reader(msgspec.msgpack.encode(msgspec.structs.replace(root, entries=3)))
+    with pytest.raises(RestoreMismatch, match="2 entries instead of 3"):
+        list(short.entries())

@@ -244,6 +244,22 @@ def test_a_finished_file_that_was_changed_since_is_restored_again(run: Run, data
     assert tree_facts(out / str(data)[1:]) == tree_facts(data)
 
 
+def test_what_somebody_put_there_since_is_not_overwritten_by_going_on(run: Run, data: Path) -> None:
+    out = data.parents[1] / "out"
+    request = folder_request(str(out), POINT)
+    run.reader.__class__ = CutOff
+    with pytest.raises(DrbackupError, match="cut"):
+        restore_folder(run.reader, request, Watch())
+    run.reader.__class__ = PointReader
+    theirs = out / str(data / "z")[1:]
+    theirs.write_bytes(b"written by the service that was started again")
+    with pytest.raises(TargetOccupied, match="broke off"):
+        restore_folder(run.reader, request, Watch())
+    assert theirs.read_bytes() == b"written by the service that was started again"
+    restore_folder(run.reader, folder_request(str(out), POINT, replace=True), Watch())
+    assert tree_facts(out / str(data)[1:]) == tree_facts(data)
+
+
 def test_a_journal_of_another_point_is_not_trusted(run: Run, tmp_path: Path, data: Path) -> None:
     out = data.parents[1] / "out"
     out.mkdir()
