@@ -41,12 +41,16 @@ class DirectoryStore:
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`."""
         *parents, leaf = require_name(name).split("/")
-        with self._faults(name), self._make_folder(parents, name) as folder:
-            if not self._settled(folder, leaf, name, data):
-                self._create(folder, leaf, name, data)
-            # Only now is the name durable. A crash before this line leaves no object or a whole one, never a part;
-            # on a retry of the same bytes it also settles a name whose first writer died between link and fsync.
-            os.fsync(folder)
+        try:
+            with self._faults(name), self._make_folder(parents, name) as folder:
+                if not self._settled(folder, leaf, name, data):
+                    self._create(folder, leaf, name, data)
+                # Only now is the name durable. A crash before this line leaves no object or a whole one, never a part;
+                # on a retry of the same bytes it also settles a name whose first writer died between link and fsync.
+                os.fsync(folder)
+        except FileNotFoundError as gone:
+            self._durable.clear()  # what we made is not there any more: the disk was taken away or changed
+            raise StoreUnavailable(f"store {self.name}: its folders vanished under {name}", where=name) from gone
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[offset, offset+length)``. Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused."""

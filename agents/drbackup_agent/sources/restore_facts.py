@@ -34,13 +34,22 @@ def apply_facts(place: Place, entry: Entry, watch: Watch) -> None:
         if isinstance(place, int):
             os.fchmod(place, mode)
         else:
-            os.chmod(place[1], mode, dir_fd=place[0])
+            _change_mode(place, mode)
     _set_xattrs(place, entry, watch)
     times = (entry.atime_ns, entry.mtime_ns)
     if isinstance(place, int):
         os.utime(place, ns=times)
     else:
         os.utime(place[1], ns=times, dir_fd=place[0], follow_symlinks=False)
+
+
+def _change_mode(place: tuple[int, bytes], mode: int) -> None:
+    """By handle: chmod by name follows a link that somebody who may write to the folder could have put there by now."""
+    handle = os.open(place[1], os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place[0])
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", mode)
+    finally:
+        os.close(handle)
 
 
 def _give(place: Place, entry: Entry) -> bool:

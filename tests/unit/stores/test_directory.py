@@ -281,3 +281,14 @@ def test_an_object_that_vanishes_while_listing_does_not_cut_the_list_short(store
     assert next(found).name == "v1/a"
     (store.path / "v1/b").unlink()
     assert [stat.name for stat in found] == ["v1/c/d", "v1/e"]
+
+
+def test_folders_that_vanish_under_a_running_store_are_an_error_of_ours_and_are_made_anew(tmp_path: Path) -> None:
+    store = DirectoryStore("main", tmp_path / "store")
+    store.put("v1/d/db1/first", BODY)
+    (tmp_path / "store").rename(tmp_path / "taken-away")
+    (tmp_path / "store").mkdir()
+    with pytest.raises(StoreUnavailable, match="vanished"):
+        store.put("v1/d/db1/second", BODY)
+    store.put("v1/d/db1/second", BODY)
+    assert store.get("v1/d/db1/second") == BODY

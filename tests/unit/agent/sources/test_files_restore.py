@@ -24,6 +24,7 @@ from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.specs import FilesSpec, FolderTarget, InPlaceTarget
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files_restore import folder_request, restore_folder
+from drbackup_agent.sources.restore_facts import apply_facts
 from tests.doubles.small_vault import SmallVault
 from tests.doubles.source_runs import Run, SourceRuns
 from tests.doubles.tree_facts import tree_facts
@@ -105,6 +106,20 @@ def test_nothing_is_written_through_a_link_that_stands_in_the_target(tmp_path: P
         with pytest.raises(TargetOccupied):
             restore(reader, tmp_path / "out")
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_mode_is_not_given_to_what_a_link_leads_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s")
+    secret.chmod(0o600)
+    (tmp_path / "pipe").symlink_to(secret)  # somebody was quicker: the fifo just made is a link by now
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="not supported|Too many levels"):
+            apply_facts((folder, b"pipe"), Entry(b"pipe", EntryKind.FIFO, 0o666), Watch())
+    finally:
+        os.close(folder)
+    assert secret.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("target", [b"../../secret", b"/etc/passwd", b"never/there", b""])
