@@ -207,7 +207,7 @@ def _outcome_lines(outcome: DrillOutcome) -> list[RenderableType]:
         Text(f"    {_reason(reason)}", style="yellow" if reason.is_condition else "red") for reason in outcome.reasons
     ]
     lines += [_check_line(each) for each in outcome.checks if not each.passed]
-    lines.append(Text(f"    {_('report')}: {outcome.report_path}", style="dim"))
+    lines.append(Text("    " + _("report: {path}").format(path=outcome.report_path), style="dim"))
     return lines
 
 
@@ -216,7 +216,7 @@ def _negative_lines(outcome: DrillOutcome) -> list[RenderableType]:
     head = Text(verdict_word(outcome.verdict), style=VERDICT_STYLES[str(outcome.verdict)])
     head.append(f"  {outcome.system}", style="bold")
     head.append("  " + _("one byte was flipped on the way, and the drill found it"))
-    return [head, Text(f"    {_('report')}: {outcome.report_path}", style="dim")]
+    return [head, Text("    " + _("report: {path}").format(path=outcome.report_path), style="dim")]
 
 
 def _check_line(judged: JudgedCheck) -> Text:

@@ -152,7 +152,7 @@ def read_secret(path: Path) -> bytes:
     try:
         seed = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError, UnicodeDecodeError) as bad:
-        raise UsageError(f"{path} is no readable key file: {bad}", where=str(path)) from bad
+        raise UsageError(f"{path} is no readable key file: {bad}", where=str(path), hint=WrongKey.hint) from bad
     if len(seed) != 32:
-        raise UsageError(f"{path} holds {len(seed)} bytes, a key has 32", where=str(path))
+        raise UsageError(f"{path} holds {len(seed)} bytes, a key has 32", where=str(path), hint=WrongKey.hint)
     return seed

@@ -21,6 +21,7 @@ from drbackup.cli.context import CliContext, print_document
 from drbackup.cli.failures import document_of, explain
 from drbackup.controller.logs import configure
 from drbackup.errors import DrbackupError, Interrupted, UsageError
+from drbackup.reports.fitting import unbroken
 from drbackup.reports.words import speak_by_environment
 
 cli = CommandList(
@@ -74,7 +75,7 @@ def _finish(state: CliContext, failure: DrbackupError | None) -> None:
     """The error on stderr, the one document on stdout."""
     if failure is not None:
         for line in explain(failure):
-            state.err.print(line, soft_wrap=True)
+            state.err.print(line, soft_wrap=unbroken(line, state.err.width))
         if state.log_level == "debug" and failure.__cause__ is not None:
             traceback.print_exception(failure.__cause__, file=sys.stderr)
     if state.json and (state.document is not None or failure is not None):

@@ -180,7 +180,7 @@ def _lines(outcome: RecoveryOutcome, *, wide: bool) -> list[RenderableType]:
     if not wide:  # a narrow screen keeps its lines for what went wrong
         lines += [Text(f"  ✗ {each.system}: {_details(each)}") for each in outcome.systems if each.state != DONE]
     if outcome.evidence is not None:
-        lines.append(Text(f"{_('Evidence')}: {outcome.evidence.statement_path}", style="dim"))
+        lines.append(Text(_("evidence: {path}").format(path=outcome.evidence.statement_path), style="dim"))
     return lines
 
 

@@ -59,7 +59,7 @@ def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
 
 
 def _table(name: str, lines: tuple[ProbeLine, ...]) -> Table:
-    table = Table(title=f"{_('Store')} {name}", title_justify="left")
+    table = Table(title=_("Store {name}").format(name=name), title_justify="left")
     for heading in (_("promise"), _("kept"), _("needed for"), _("detail")):
         table.add_column(heading)
     purposes = {

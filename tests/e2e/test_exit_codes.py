@@ -19,7 +19,7 @@ def test_without_an_installation_it_exits_10_and_says_what_to_do(bare: Site) -> 
     assert answer.code == 10
     assert answer.out == ""
     assert answer.err.startswith("failed: there is no installation in")
-    assert "next: run drbackup init" in answer.err
+    assert "to found a new one: drbackup init" in answer.err
 
 
 def test_a_vault_that_vanished_exits_10(site: Site) -> None:

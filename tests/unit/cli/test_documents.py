@@ -20,6 +20,17 @@ def test_every_string_is_translated() -> None:
     assert translations.problems() == []
 
 
+def test_no_string_hides_from_translation() -> None:
+    hidden = re.compile(r"""\bf["'].*\{(_|ngettext)\(""")  # extraction does not look into f-strings
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (ROOT / "drbackup").rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if hidden.search(line)
+    ]
+    assert found == []
+
+
 def test_every_exit_code_is_documented_and_no_other() -> None:
     text = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
