@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+import msgspec
 import zstandard
 
 from drbackup.errors import FormatUnsupported
@@ -64,7 +65,7 @@ class ChunkSink:
         self.new_bytes = 0
         self.stored_bytes = 0
         self.packs: set[bytes] = set()
-        self.tables: list[tuple[bytes, list[Place]]] = []
+        self.tables: list[tuple[bytes, msgspec.Raw]] = []  # pack → its places, encoded: there are many
         self._depot = depot
         self._key = key
         self._id_key = id_key
@@ -232,10 +233,11 @@ class ChunkSink:
             for ordinal, (row, offset) in enumerate(zip(builder.rows, builder.offsets, strict=True))
         ]
         self._depot.put(builder.kind, name, data, places)
+        table = msgspec.msgpack.encode(places)
         with self._lock:
             self.stored_bytes += len(data)
             self.packs.add(name)
-            self.tables.append((name, places))
+            self.tables.append((name, msgspec.Raw(table)))
             for chunk, place in zip(chunks, places, strict=True):
                 chunk.place = place
                 # From here on the depot knows it: a later twin is found by locate, and memory stays bounded.
