@@ -141,8 +141,9 @@ class Running:
         out, err = self.process.communicate(timeout=60)
         return Answer(self.process.returncode, out, err)
 
-    def open_to(self, fifo: Path) -> int:
-        """A descriptor that feeds ``fifo`` as soon as somebody reads it: then the run is certainly in its middle."""
+    @contextlib.contextmanager
+    def feeding(self, fifo: Path) -> Iterator[Callable[[bytes], None]]:
+        """What is written into ``fifo``, as soon as somebody reads it: inside the block the run is in its middle."""
         found: list[int] = []
 
         def opened() -> bool:
@@ -156,10 +157,16 @@ class Running:
 
         until(opened)
         os.set_blocking(found[0], True)
-        return found[0]
+        with os.fdopen(found[0], "wb", buffering=0) as file:
+            yield lambda data: require_all(file.write(data), data)
 
 
-def until(met: Callable[[], bool], seconds: float = 30.0) -> None:
+def require_all(written: int | None, data: bytes) -> None:
+    """A fifo takes everything from a writer that waits."""
+    assert written == len(data)
+
+
+def until(met: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll until it is so."""
     end = time.monotonic() + seconds
     while not met():
@@ -190,6 +197,19 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
         yield lambda other: mount(f"remount,size={other}")
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+
+
+@contextlib.contextmanager
+def no_room(disk: Path) -> Iterator[None]:
+    """Not a byte is free on that small disk, for the block."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 def python_prelude(folder: Path, text: str) -> str:

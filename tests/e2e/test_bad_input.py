@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.mishap import PLACE, Town, complaint, processes_with, python_prelude, small_disk, until
+from tests.e2e.mishap import PLACE, Town, complaint, no_room, processes_with, python_prelude, small_disk, until
 from tests.e2e.site import Site
 from tests.e2e.test_restore_and_drill import contents
 from tests.services.capability import require
@@ -165,15 +165,12 @@ def test_an_agent_killed_in_the_middle_is_said_so_and_leaves_nothing_running(
     packs = town.site.folder / "store" / "v1" / "d"
     with town.amended("agents", db1=entry):
         held = len(list(packs.rglob("p/*")))
-        with town.running("backup", EXPORT) as run:
-            feed = run.open_to(fifo(town.site))
-            for _ in range(40):
-                os.write(feed, os.urandom(1 << 20))
-            until(lambda: len(list(packs.rglob("p/*"))) > held)
+        with town.running("backup", EXPORT) as run, run.feeding(fifo(town.site)) as feed:
+            while len(list(packs.rglob("p/*"))) == held:
+                feed(os.urandom(1 << 20))
             (agent,) = (each for each in processes_with(mark) if "drbackup_agent" in each.cmdline())
             agent.send_signal(signal.SIGKILL)
             said = complaint(run.end(), 1)
-            os.close(feed)
         assert "db1" in said.failed
         assert "killed" in said.next
         assert not processes_with(mark)
@@ -185,9 +182,8 @@ def test_an_agent_killed_in_the_middle_is_said_so_and_leaves_nothing_running(
 def export_once(town: Town, data: bytes) -> None:
     """One good backup of the export."""
     with town.running("backup", EXPORT) as run:
-        feed = run.open_to(fifo(town.site))
-        os.write(feed, data)
-        os.close(feed)
+        with run.feeding(fifo(town.site)) as feed:
+            feed(data)
         answer = run.end()
     assert answer.code == 0, answer.err
     target = town.site.folder / f"export-{secrets.token_hex(4)}"
@@ -209,14 +205,13 @@ def test_a_clock_an_hour_off_stops_the_run_before_any_work(town: Town, tmp_path:
 
 def test_two_runs_of_one_source_never_run_at_once(town: Town) -> None:
     with town.running("backup", EXPORT) as first:
-        feed = first.open_to(fifo(town.site))
-        said = town.refused(1, "backup", EXPORT)
-        assert EXPORT in said.failed
-        assert "wait for it" in said.next
-        town.nothing_is_lost()
-        town.goes_on()  # another source of the same system
-        os.write(feed, b"the first run is not disturbed")
-        os.close(feed)
+        with first.feeding(fifo(town.site)) as feed:
+            said = town.refused(1, "backup", EXPORT)
+            assert EXPORT in said.failed
+            assert "wait for it" in said.next
+            town.nothing_is_lost()
+            town.goes_on()  # another source of the same system
+            feed(b"the first run is not disturbed")
         answer = first.end()
     assert answer.code == 0, answer.err
     export_once(town, b"the second may go now")
@@ -384,7 +379,35 @@ def test_damaged_objects_are_named_and_the_other_copy_is_read(bare: Site) -> Non
     town.nothing_is_lost()
 
 
-# --- restores
+# --- full disks
+
+
+@pytest.mark.root
+def test_a_full_disk_on_a_departments_server_stops_only_what_needs_room(bare: Site) -> None:
+    disk = bare.folder / "agents"
+    with small_disk(disk, "16m"):
+        town = Town.settle(bare)
+        town.good("backup", "registry/register")
+        with no_room(disk):
+            town.goes_on()  # without the agent's memory of unchanged files
+            said = town.refused(1, "backup", "registry/register")  # its copy has to lie somewhere
+            assert str(disk) in said.failed
+            assert "db1" in said.failed
+            assert "free space there" in said.next
+        town.nothing_is_lost()
+        town.goes_on("registry/register")
+
+
+@pytest.mark.root
+def test_a_full_disk_under_the_catalog_is_named_and_loses_nothing(bare: Site) -> None:
+    with small_disk(bare.home, "16m"):
+        town = Town.settle(bare)
+        with no_room(bare.home):
+            said = town.refused(1, "backup", PLACE)
+            assert str(bare.home / "catalog.sqlite") in said.failed
+            assert "home folder's disk" in said.next
+        town.nothing_is_lost()
+        town.goes_on()
 
 
 @pytest.mark.root

@@ -17,7 +17,14 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from drbackup.errors import HostUnsuitable, RestoreMismatch, SourceUnreadable, SourceUnstable, TargetOccupied
+from drbackup.errors import (
+    NOTHING_COMMITTED_LOST,
+    HostUnsuitable,
+    RestoreMismatch,
+    SourceUnreadable,
+    SourceUnstable,
+    TargetOccupied,
+)
 from drbackup.model.point import SourceFacts, SourceKind
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.writer import PointWriter
@@ -75,7 +82,12 @@ class SqliteSource:
                     f"{self._spec.path}: locked for {_BUSY_SECONDS:g} s", where=self._spec.path
                 ) from bad
             if bad.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise HostUnsuitable(f"no room for a copy of {self._spec.path} in {self._copy.parent}") from bad
+                raise HostUnsuitable(
+                    f"no room for a copy of {self._spec.path} in {self._copy.parent}",
+                    where=str(self._copy.parent),
+                    safe=NOTHING_COMMITTED_LOST,
+                    hint="free space there, or name another state_folder for the agent in inventory.yaml",
+                ) from bad
             raise SourceUnreadable(f"{self._spec.path}: {bad}", where=self._spec.path) from bad
         except sqlite3.Error as bad:
             raise SourceUnreadable(f"{self._spec.path}: {bad}", where=self._spec.path) from bad

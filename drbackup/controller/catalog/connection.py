@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError
 
 from drbackup.errors import CatalogUnusable
@@ -57,14 +57,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view of the catalog. Raises :class:`CatalogUnusable`."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        with _translated(self.url), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction: committed, synced to disk, when the block is left. Raises
         :class:`CatalogUnusable`; then nothing of the block was kept."""
-        with _translated(), self._engine.connect() as bare:
+        with _translated(self.url), self._engine.connect() as bare:
             connection = bare.execution_options(**{_WRITES: True})
             with connection.begin():
                 yield connection
@@ -74,8 +74,10 @@ class Database:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as trouble:
-        raise CatalogUnusable(f"the catalog's database: {trouble.orig or trouble}") from trouble
+        place = make_url(url)
+        where = place.database if place.drivername.startswith("sqlite") else place.render_as_string(hide_password=True)
+        raise CatalogUnusable(f"the catalog's database: {trouble.orig or trouble}", where=where) from trouble
