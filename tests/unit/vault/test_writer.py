@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import zstandard
 
-from drbackup.errors import FormatUnsupported, ObjectCorrupt, RestoreMismatch, StoreFull
+from drbackup.errors import FormatUnsupported, HostUnsuitable, ObjectCorrupt, RestoreMismatch, StoreFull
 from drbackup.vault.chunks import BATCH_CHUNKS, unpack
 from drbackup.vault.direct import StoreDepot
 from drbackup.vault.tree import Entry, EntryKind, Extent, Root, encode_page, weight
@@ -256,3 +256,20 @@ def test_a_tree_that_lacks_an_entry_is_not_called_whole() -> None:
     short = vault.reader(msgspec.msgpack.encode(msgspec.structs.replace(root, entries=3)))
     with pytest.raises(RestoreMismatch, match="2 entries instead of 3"):
         list(short.entries())
+
+
+def test_a_compressor_that_errs_never_gets_a_chunk_into_the_vault(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = zstandard.ZstdCompressor()
+
+    class Erring:
+        def __init__(self, **_: object) -> None:
+            """Takes what the true one takes."""
+
+        def compress(self, data: bytes) -> bytes:
+            return right.compress(data.replace(b"ledger", b"lodger"))
+
+    monkeypatch.setattr(zstandard, "ZstdCompressor", Erring)
+    vault = SmallVault()
+    with pytest.raises(HostUnsuitable, match="memory"):
+        vault.write({b"a": b"ledger line\n" * 10_000})
+    assert vault.depot.places == {}
