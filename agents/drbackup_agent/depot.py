@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from drbackup.errors import ProtocolViolation, StoreRefused
-from drbackup.stores.signed import get_signed, put_signed
 from drbackup.wire.messages import (
     Answer,
     Fetch,
@@ -78,6 +77,8 @@ class WireDepot:
         if self._limiter is not None:
             self._limiter.take(len(data))
         if isinstance(way, PutHttp):
+            from drbackup.stores.signed import put_signed  # with its HTTP library: half the agent's start
+
             put_signed(way.url, way.headers, data)
             answer, _ = self._link.ask(report)
         else:
@@ -105,7 +106,7 @@ class WireFetch:
         known = self._known(name)
         if known is not None:
             try:
-                return get_signed(known, offset, length, short_ok=True)
+                return _get(known, offset, length)
             except StoreRefused:  # the address ran out early: ask for a new one
                 self._forget(name)
         answer, body = self._link.ask(Fetch(0, kind, domain, pack, offset, length))
@@ -114,7 +115,7 @@ class WireFetch:
         if not isinstance(answer, GetHttp):
             raise _unfitting("Fetch", answer)
         self._remember(name, answer)
-        return get_signed(answer.url, offset, length, short_ok=True)
+        return _get(answer.url, offset, length)
 
     def _known(self, name: tuple[str, str, bytes]) -> str | None:
         with self._lock:
@@ -130,6 +131,13 @@ class WireFetch:
     def _forget(self, name: tuple[str, str, bytes]) -> None:
         with self._lock:
             self._urls.pop(name, None)
+
+
+def _get(url: str, offset: int, length: int) -> bytes:
+    """What is there of a range, fewer bytes past the end."""
+    from drbackup.stores.signed import get_signed
+
+    return get_signed(url, offset, length, short_ok=True)
 
 
 def _unfitting(question: str, answer: Answer) -> ProtocolViolation:

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from drbackup.errors import PolicyError
-from drbackup.fleet import local, ssh
+from drbackup.fleet import local
+from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.session import Timeouts
-from drbackup.fleet.ssh import SshAddress
 from drbackup.model.inventory import AgentEntry, Inventory
 
 AGENT_FILE = "drbackup-agent"
@@ -25,6 +25,8 @@ def open_channel(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
         case "local":
             return local.open_channel(name, agent_command(entry), _local_environment(entry))
         case "ssh":
+            from drbackup.fleet import ssh  # its library is slow to import
+
             return ssh.open_channel(ssh_address(name, inventory), agent_command(entry))
 
 

@@ -15,8 +15,9 @@ from typing import Protocol
 import paramiko
 
 from drbackup.errors import HostUnreachable
+from drbackup.fleet.address import SshAddress
 from drbackup.fleet.masking import masked
-from drbackup.fleet.ssh import Connection, SshAddress, connect
+from drbackup.fleet.ssh import Connection, connect
 
 _KEPT = 1 << 20  # bytes of each output stream
 

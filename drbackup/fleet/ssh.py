@@ -16,13 +16,13 @@ import shlex
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
 from drbackup.errors import AgentMissing, AuthenticationRefused, HostKeyChanged, HostKeyUnknown, HostUnreachable
+from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import StderrTail
 from drbackup.fleet.masking import masked
 
@@ -35,27 +35,6 @@ _PACKET_BYTES = 512 << 10  # small packets make paramiko shuffle its buffer: a f
 _SLICE_BYTES = 32 << 10  # OpenSSH's own packet size, so one slice is one packet
 _KEEPALIVE_SECONDS = 15
 _DEAD_PEER_MS = 60_000  # unacknowledged bytes for this long: the connection is gone, not slow
-
-
-@dataclass(frozen=True, slots=True)
-class SshAddress:
-    """Where and as whom. ``host_keys``: pinned lines ``ssh-ed25519 AAAA…``. ``timeout``: seconds for each of connect,
-    banner, key exchange and login."""
-
-    name: str
-    host: str
-    user: str
-    host_keys: tuple[str, ...]
-    port: int = 22
-    key_file: str = ""
-    ssh_agent: bool = False
-    timeout: float = 20.0
-    jump: SshAddress | None = None
-
-    @property
-    def shown(self) -> str:
-        """For messages: the inventory's name and the address behind it."""
-        return f"{self.name} ({self.user}@{self.host}:{self.port})"
 
 
 class Connection:

@@ -28,8 +28,9 @@ from drbackup.errors import (
     Interrupted,
     ProtocolViolation,
 )
+from drbackup.fleet.address import SshAddress
 from drbackup.fleet.session import Timeouts, run_session
-from drbackup.fleet.ssh import SshAddress, open_channel
+from drbackup.fleet.ssh import open_channel
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
 from tests.doubles.memory_desk import MemoryDesk, small_agent
 from tests.doubles.small_agent import PACKS

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.fleet.ssh import SshAddress
+from drbackup.fleet.address import SshAddress
 from tests.services.capability import require
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
