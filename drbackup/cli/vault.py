@@ -119,9 +119,10 @@ def rebuild_command(
         report = work(context.home, keys, opened, now=context.now(), watch=watch)
     context.show(_rebuilt_document(keys, report, apply), *_rebuilt_lines(keys, report, apply))
     if apply and report.faults:
+        named = "; ".join(fault.why for fault in report.faults[:5])
         raise DoneInPart(
-            f"the catalog is rebuilt, but {len(report.faults)} things in the stores are not as they should be",
-            hint="look at each; then: drbackup vault scrub",
+            f"the catalog is rebuilt, but not everything is as it should be: {named}",
+            hint="look at each object named; then: drbackup vault scrub",
         )
 
 

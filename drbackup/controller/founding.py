@@ -146,7 +146,8 @@ def _found_in(
         if taken:
             raise UsageError(
                 f"store {store.name} holds a vault already",
-                hint="open it with its own installation's home, or give this one another prefix in inventory.yaml",
+                hint="if its home is lost: drbackup vault rebuild --recovery-key FILE; else give this installation "
+                "another prefix in inventory.yaml",
                 safe="nothing was changed",
             )
         ready.append(store)
