@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
+# The tests start hundreds of programs: none of them should compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: venv demo test lint bench docs system-packages clean
 
 venv: $(STAMP)
