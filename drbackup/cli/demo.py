@@ -26,6 +26,7 @@ from drbackup.cli.demo_city.city import City
 from drbackup.cli.demo_city.servers import postgres_tools
 from drbackup.cli.demo_city.story import Stage, Story
 from drbackup.errors import TargetOccupied, ToolMissing
+from drbackup.reports.fitting import foldable
 from drbackup.reports.tables import plain_table, right
 from drbackup.reports.words import _
 
@@ -101,8 +102,7 @@ def _tell(context: CliContext, title: str) -> None:
 
 def _ending(story: Story, *, good: bool, keep: bool) -> list[RenderableType]:
     table: Table = right(plain_table("", _("Step"), _("Seconds"), _("Result")), 2)
-    table.columns[3].no_wrap = False
-    table.columns[1].no_wrap = False
+    foldable(foldable(table, 1), 3)
     for step in story.steps:
         mark = Text("✓", style="bold green") if step.good else Text("✗", style="bold red")
         table.add_row(mark, step.title, f"{step.seconds:.1f}", Text(step.saw, style="" if step.good else "red"))
