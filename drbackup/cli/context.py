@@ -105,8 +105,8 @@ class CliContext:
 
 
 def console_for(terminal: bool, *, stderr: bool = False) -> Console:
-    """A console that fits a terminal, and breaks or cuts no line of a pipe."""
-    width = None if terminal or "COLUMNS" in os.environ else _ENDLESS
+    """A console that fits a terminal, and breaks or cuts no line of a pipe, whatever COLUMNS a shell exported."""
+    width = None if terminal else _ENDLESS
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
