@@ -1,9 +1,9 @@
 """Reading a store back, byte by byte, without any key.
 
 Every record names its packs in the clear and every object's name is the hash of its bytes, so a scrub needs only the
-vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``. Nothing is written to
-the store and nothing is taken away: damage is reported and no longer relied upon by later runs; repair is another
-command's work.
+vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``; points with damage
+fall to ``written``. Nothing is written to the store and nothing is taken away: damage is reported and no longer relied
+upon by later runs; repair is another command's work.
 """
 
 from __future__ import annotations
@@ -74,8 +74,11 @@ def scrub(store: Store, evidence_key: bytes, *, system: str = "", watch: Watch |
 
 
 def remember(points: Points, report: ScrubReport, *, now: datetime) -> int:
-    """Let the proven points climb to ``checksummed``; how many of them the catalog knows."""
+    """Let the proven points climb to ``checksummed``, and those with damage fall to ``written``, whatever was proven of
+    them before and whatever other copies they have; how many of the proven the catalog knows."""
     known = {point.id for point in points.list(store=report.store)}
+    for identity in known & {point for damage in report.damages for point in damage.points}:
+        points.fall(identity, now=now)
     climbed = [identity for identity in report.proven if identity in known]
     for identity in climbed:
         points.climb(identity, Rung.CHECKSUMMED, now=now)

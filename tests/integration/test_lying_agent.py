@@ -10,6 +10,7 @@ import pytest
 from drbackup.controller.runner import run_backup
 from drbackup.controller.scrubbing import forget_damaged, remember, scrub
 from drbackup.errors import PacksMissing, ProtocolViolation
+from drbackup.model.point import Rung
 from drbackup.vault.layout import pack_name
 from tests.doubles.faulty_store import FaultyStore, Trouble
 from tests.doubles.lying_agent import LIES
@@ -57,6 +58,19 @@ def test_what_scrub_found_damaged_is_not_relied_upon_again(tmp_path: Path) -> No
         assert second.id in healed.proven
         assert remember(installation.catalog.points, healed, now=second.committed_at) == 1
     assert sorted(city.read(second.id).values()) == sorted([b"alpha" * 1000, b"beta" * 2000])
+
+
+def test_a_point_found_damaged_is_not_called_proven_any_longer(tmp_path: Path) -> None:
+    city = SmallCity(tmp_path, module="drbackup_agent").build()
+    with city.open() as installation:
+        point = run_backup(installation, SYSTEM, SOURCE)
+        points, store = installation.catalog.points, installation.store("main")
+        key = installation.vault("main").evidence_key
+        remember(points, scrub(store, key), now=point.committed_at)
+        assert points.newest(SYSTEM, SOURCE).rung is Rung.CHECKSUMMED
+        next((city.root / "store-main").rglob("p/*")).unlink()
+        assert remember(points, scrub(store, key), now=point.committed_at) == 0
+        assert points.newest(SYSTEM, SOURCE).rung is Rung.WRITTEN
 
 
 def test_a_tree_that_the_store_gives_back_altered_is_sent_again(city: SmallCity) -> None:

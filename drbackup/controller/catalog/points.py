@@ -36,12 +36,19 @@ class Points:
             _add_copy(connection, point, store, now)
 
     def climb(self, point: str, rung: Rung, *, now: datetime) -> None:
-        """The point was proven up to ``rung``. A lower rung than it has only refreshes nothing: rungs never fall."""
+        """The point was proven up to ``rung``. A rung below the one it has changes nothing."""
         with self._database.write() as connection:
             connection.execute(
                 update(points)
                 .where(points.c.id == point, points.c.rung <= int(rung))
                 .values(rung=int(rung), rung_ns=to_ns(now))
+            )
+
+    def fall(self, point: str, *, now: datetime) -> None:
+        """A copy of the point was found damaged: what was proven of it before is not claimed any more."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(points).where(points.c.id == point).values(rung=int(Rung.WRITTEN), rung_ns=to_ns(now))
             )
 
     def hold(self, point: str, reason: str) -> None:
