@@ -24,7 +24,9 @@ READY_SECONDS = 20.0
 
 def make_key(path: Path, kind: str = "ed25519") -> str:
     """A key pair at ``path``; returns the public line ``ssh-ed25519 AAAA…``."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(path)], check=True, timeout=30)
+    # With a comment: paramiko 5 can't read some keys that have none (it takes the end of the comment for padding).
+    words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "drbackup-test", "-f", str(path)]
+    subprocess.run(words, check=True, timeout=30)
     return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
