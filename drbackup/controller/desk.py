@@ -49,12 +49,28 @@ class Site:
     relay: bool = False
 
 
-class BackupDesk:
+class _Telling:
+    """What every desk does with an agent's news: passes it on to whoever listens."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    def pinned(self, pinned_ns: int, position: str) -> None:
+        self._listeners.pinned(pinned_ns, position)
+
+    def progress(self, news: Progress) -> None:
+        self._listeners.progress(news)
+
+    def note(self, note: Note) -> None:
+        self._listeners.note(note)
+
+
+class BackupDesk(_Telling):
     """The desk of a session that writes. Thread-safe: its state is the catalog and the store."""
 
     def __init__(self, site: Site, listeners: Listeners) -> None:
+        super().__init__(listeners)
         self._site = site
-        self._listeners = listeners
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
         """Chunks of our domain that lie in packs this store holds."""
@@ -98,15 +114,6 @@ class BackupDesk:
         """A server that writes backups reads none."""
         raise ProtocolViolation("a backup may not read the vault", where=pack.hex())
 
-    def pinned(self, pinned_ns: int, position: str) -> None:
-        self._listeners.pinned(pinned_ns, position)
-
-    def progress(self, news: Progress) -> None:
-        self._listeners.progress(news)
-
-    def note(self, note: Note) -> None:
-        self._listeners.note(note)
-
     def _name(self, kind: str, pack: bytes, size: int) -> str:
         if kind not in PACK_KINDS or len(pack) != NAME_SIZE:
             raise ProtocolViolation(f"not a pack: kind {kind[:20]!r}, {len(pack)} bytes of name")
@@ -137,12 +144,12 @@ def _inside(place: Place, size: int) -> bool:
     return fits and 0 <= place.ordinal < size and 0 <= place.raw <= MAX_CHUNK
 
 
-class ReadingDesk:
+class ReadingDesk(_Telling):
     """The desk of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
 
     def __init__(self, shelf: Shelf, listeners: Listeners, *, relay: bool = False) -> None:
+        super().__init__(listeners)
         self._shelf = shelf
-        self._listeners = listeners
         self._relay = relay
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
@@ -167,12 +174,3 @@ class ReadingDesk:
         if stat is None:
             raise ObjectMissing(f"store {store.name} has no {name}", where=name)
         return store.get(name, offset, max(0, min(length, stat.size - offset))) if offset < stat.size else b""
-
-    def pinned(self, pinned_ns: int, position: str) -> None:
-        self._listeners.pinned(pinned_ns, position)
-
-    def progress(self, news: Progress) -> None:
-        self._listeners.progress(news)
-
-    def note(self, note: Note) -> None:
-        self._listeners.note(note)

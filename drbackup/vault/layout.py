@@ -10,6 +10,7 @@ import re
 from datetime import datetime
 
 from drbackup.errors import UsageError
+from drbackup.stores import base
 
 PREFIX = "v1/"
 VAULT_NAME = PREFIX + "vault"
@@ -73,6 +74,5 @@ def sealed_keys_name(when: datetime, digest: str) -> str:
 
 
 def digest_in_name(name: str) -> str:
-    """The 64 hex characters at the end of a hashed name; empty for others."""
-    tail = name[-64:]
-    return tail if re.fullmatch(r"[0-9a-f]{64}", tail) else ""
+    """The 64 hex characters at the end of a hashed name; empty for others. As the stores read it, in hex."""
+    return (base.digest_in_name(name) or b"").hex()
