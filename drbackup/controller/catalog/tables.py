@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration this program knows. A catalog that is ahead of it is refused.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -139,6 +139,10 @@ pack_copies = Table(
     Column("pack", ForeignKey("packs.id"), primary_key=True),
     Column("store", String(128), primary_key=True),
     Column("stored_ns", BigInteger, nullable=False),
+    Column("locked_ns", BigInteger, nullable=False, server_default="0"),  # the store's own lock holds until then
+    Column("retired_ns", BigInteger, nullable=False, server_default="0"),  # since then nothing new relies on it
+    Column("condemned_ns", BigInteger, nullable=False, server_default="0"),  # since then it is to be collected
+    Column("scrubbed_ns", BigInteger, nullable=False, server_default="0"),  # last read back whole
     sqlite_with_rowid=False,
 )
 
