@@ -31,7 +31,7 @@ from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, P
 from drbackup.wire.specs import PointRef, PostgresSpec
 from drbackup_agent.checks import measure
 from drbackup_agent.copies import FilesCopy, PostgresCopy, Refuted, RestoredCopy, SqliteCopy, without_content
-from drbackup_agent.depot import WireFetch
+from drbackup_agent.fetching import WireFetch
 from drbackup_agent.link import Link
 from drbackup_agent.metered import ATTRIBUTION, MeteredFetch, MeteredReader, Meters
 from drbackup_agent.sandbox import Sandbox, Wipe, open_sandbox

@@ -37,7 +37,8 @@ from drbackup.wire.messages import (
     Result,
 )
 from drbackup.wire.specs import Limits, Plausibility
-from drbackup_agent.depot import WireDepot, WireFetch
+from drbackup_agent.depot import WireDepot
+from drbackup_agent.fetching import WireFetch
 from drbackup_agent.link import Link
 from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch
 from drbackup_agent.sources.kinds import open_source

@@ -20,7 +20,8 @@ from pathlib import Path
 from drbackup.errors import DrbackupError, SourceEmpty
 from drbackup.wire.framing import GREETING, FrameStream
 from drbackup.wire.messages import Hello, Job, Note, Pinned, PreflightResult, Progress, Result, Upload
-from drbackup_agent.depot import WireDepot, WireFetch
+from drbackup_agent.depot import WireDepot
+from drbackup_agent.fetching import WireFetch
 from drbackup_agent.identity import hello
 from drbackup_agent.link import Link
 from drbackup_agent.serve import end_process_group, own_process_group, serve, take_streams

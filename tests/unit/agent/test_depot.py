@@ -13,7 +13,8 @@ from drbackup.errors import DrbackupError, ProtocolViolation, StoreRefused
 from drbackup.fleet.answers import Answerer
 from drbackup.stores.base import SignedPut
 from drbackup.wire.messages import Fetch, Locate, Pinned, Place, Proceed, Question, Upload, Uploaded
-from drbackup_agent.depot import WireDepot, WireFetch
+from drbackup_agent.depot import WireDepot
+from drbackup_agent.fetching import WireFetch
 from drbackup_agent.link import Link
 from tests.doubles.memory_desk import MemoryDesk
 from tests.doubles.wire_pair import WirePair, wire_pair

@@ -1,0 +1,71 @@
+"""How the vault's reader gets bytes of packs on a department's server: by asking over the link.
+
+For each pack the controller answers with a signed URL, which is kept while it lasts, or with the bytes themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from drbackup.errors import StoreRefused
+from drbackup.wire.messages import Fetch, Fetched, GetHttp
+from drbackup_agent.depot import Limiter, unfitting
+from drbackup_agent.link import Link
+
+_KEPT_URLS = 256
+_URL_MARGIN_SECONDS = 20.0  # a read that begins now must also end before the URL does
+
+
+class WireFetch:
+    """Where a point's reader gets bytes of packs: :class:`drbackup.vault.reader.Fetch` over the link. Thread-safe."""
+
+    def __init__(self, link: Link, limiter: Limiter | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link = link
+        self._limiter = limiter
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._urls: dict[tuple[str, str, bytes], tuple[str, float]] = {}  # pack → (address, usable until)
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+        """Bytes ``[offset, offset+length)`` of a pack; what is there when the range reaches past its end."""
+        self._link.check()
+        if self._limiter is not None:
+            self._limiter.take(length)
+        name = (kind, domain, pack)
+        known = self._known(name)
+        if known is not None:
+            try:
+                return _get(known, offset, length)
+            except StoreRefused:  # the address ran out early: ask for a new one
+                self._forget(name)
+        answer, body = self._link.ask(Fetch(0, kind, domain, pack, offset, length))
+        if isinstance(answer, Fetched):
+            return body
+        if not isinstance(answer, GetHttp):
+            raise unfitting("Fetch", answer)
+        self._remember(name, answer)
+        return _get(answer.url, offset, length)
+
+    def _known(self, name: tuple[str, str, bytes]) -> str | None:
+        with self._lock:
+            url, until = self._urls.get(name, ("", 0.0))
+        return url if url and self._clock() < until else None
+
+    def _remember(self, name: tuple[str, str, bytes], answer: GetHttp) -> None:
+        with self._lock:
+            if len(self._urls) >= _KEPT_URLS:
+                self._urls.pop(next(iter(self._urls)))
+            self._urls[name] = (answer.url, self._clock() + answer.valid_seconds - _URL_MARGIN_SECONDS)
+
+    def _forget(self, name: tuple[str, str, bytes]) -> None:
+        with self._lock:
+            self._urls.pop(name, None)
+
+
+def _get(url: str, offset: int, length: int) -> bytes:
+    """What is there of a range, fewer bytes past the end."""
+    from drbackup.stores.signed import get_signed
+
+    return get_signed(url, offset, length, short_ok=True)
