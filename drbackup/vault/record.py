@@ -131,5 +131,6 @@ def unseal(record: Record, keyring: Keyring) -> Sealed:
 
 
 def list_records(store: Store, system: str = "") -> Iterator[Stat]:
-    """The records of one system or of all; by name their time order inside a system."""
+    """The records of one system or of all, by name: inside a system by the second of their commit, and those of one
+    second in no order at all (``committed_ns`` tells)."""
     return iter(sorted(store.list(record_prefix(system)), key=lambda stat: stat.name))
