@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration this program knows. A catalog that is ahead of it is refused.
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -100,6 +100,7 @@ points = Table(
     Column("rung", Integer, nullable=False),
     Column("rung_ns", BigInteger, nullable=False),
     Column("held", Text, nullable=False, server_default=""),
+    Column("collected_ns", BigInteger, nullable=False, server_default="0"),  # since then its records are being removed
     Index("ix_points_source", "system", "source", "committed_ns"),
 )
 
@@ -109,6 +110,7 @@ point_copies = Table(
     Column("point", ForeignKey("points.id"), primary_key=True),
     Column("store", String(128), primary_key=True),
     Column("committed_ns", BigInteger, nullable=False),
+    Column("locked_ns", BigInteger, nullable=False, server_default="0"),  # the store's lock on the record, as of a pack
 )
 
 # --- packs and chunks: what an agent need not send again ------------------------------------------------------------
