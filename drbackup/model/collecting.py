@@ -1,0 +1,300 @@
+"""What goes from the stores, what stays, and why: a pure decision that a person reads before anybody acts on it.
+
+Two phases, days apart. A point that no rule keeps loses its record; packs that no record names any more, and are old
+enough, are *condemned*: from then on nothing new relies on them. A condemned pack that is in no record even a grace
+later is *erased*. The grace is far longer than a session may take to commit, so whatever relied on a pack before it was
+condemned has its record by then, and that record pardons it. No lock is taken and no agent's clock is asked.
+
+Invariants: never goes a point that retention keeps, the newest of its source, or a part of a group whose rest stays;
+never goes a pack that a record names which stays, in whatever store that record lies; what could not be read counts as
+naming everything.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from drbackup.model.point import Point
+from drbackup.model.retention import Ruling
+
+SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any more
+LEASE_MARGIN = timedelta(hours=1)
+GRACE = timedelta(days=7)
+GRACE_LEAST = 2 * SESSION_MOST
+SPARSE = 0.25  # a pack with a smaller living share is retired
+RENEW_BELOW = 2 / 3  # of a store's lock: what has less left is locked anew
+_INDEX = "i"
+_NS = timedelta(microseconds=1)
+
+
+class Why(enum.StrEnum):
+    """One reason each. The values are stable: they stand in ``--json`` and in signed statements."""
+
+    # a point stays
+    KEPT = "kept"  # by its policy or a hold; the detail says by which rules
+    NEWEST = "newest"  # the source's next record will name it
+    ELSEWHERE = "elsewhere"  # a copy lies in a store that is not collected now
+    GROUP = "group"  # another member of its group stays
+    # a point or a pack stays
+    LOCKED = "locked"
+    # a pack stays
+    YOUNG = "young"  # a session may still be about to name it
+    BUSY = "busy"  # its domain has an open session
+    CONDEMNED = "condemned"  # since less than the grace
+    UNREAD = "unread"  # a record that may name it can't be read
+    TELLS = "tells"  # an index of packs that stay
+    NEEDED = "needed"
+    # goes
+    EXPIRED = "expired"  # a point: no keep rule covers it
+    UNNEEDED = "unneeded"  # a pack: no record names it
+    SPARSE = "sparse"
+
+
+class Act(enum.StrEnum):
+    """What is done with one pack in one store."""
+
+    STAY = "stay"
+    CONDEMN = "condemn"
+    ERASE = "erase"
+    PARDON = "pardon"
+    RETIRE = "retire"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, with what a person wants to know about it. ``until_ns``: UTC ns, 0 when it has no end."""
+
+    why: Why
+    detail: str = ""
+    until_ns: int = 0
+
+
+# --- points ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where and when points are judged. ``stores``: the inventory's; ``collected``: those collected now; ``locks``:
+    (point id, store) → UTC ns until when that record can't be removed."""
+
+    now_ns: int
+    stores: AbstractSet[str]
+    collected: AbstractSet[str]
+    locks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PointFate:
+    """One point, whether it goes, and every reason."""
+
+    point: Point
+    goes: bool
+    reasons: tuple[Reason, ...]
+
+
+def decide_points(rulings: Iterable[Ruling], ground: Ground) -> tuple[PointFate, ...]:
+    """Judge all points of all systems, in the order given. A point goes from all its stores or from none."""
+    judged = list(rulings)
+    newest: dict[tuple[str, str], Point] = {}
+    for point in (ruling.point for ruling in judged):
+        known = newest.setdefault((point.system, point.source), point)
+        if point.committed_at >= known.committed_at:
+            newest[point.system, point.source] = point
+    last = {point.id for point in newest.values()}
+    stays = {ruling.point.id: _stays(ruling, ruling.point.id in last, ground) for ruling in judged}
+    groups = {ruling.point.group for ruling in judged if stays[ruling.point.id]}
+    fates = []
+    for point in (ruling.point for ruling in judged):
+        reasons = stays[point.id]
+        if not reasons and point.group and point.group in groups:
+            reasons = (Reason(Why.GROUP, point.group),)
+        fates.append(PointFate(point, not reasons, reasons or (Reason(Why.EXPIRED),)))
+    return tuple(fates)
+
+
+def _stays(ruling: Ruling, newest: bool, ground: Ground) -> tuple[Reason, ...]:
+    point = ruling.point
+    reasons = [Reason(Why.KEPT, ", ".join(ruling.reasons))] if ruling.keep else []
+    if point.held and not ruling.keep:
+        reasons.append(Reason(Why.KEPT, f"held: {point.held}"))
+    if newest and not reasons:
+        reasons.append(Reason(Why.NEWEST))
+    if reasons:
+        return tuple(reasons)
+    copies = [store for store in point.copies if store in ground.stores]
+    elsewhere = [store for store in copies if store not in ground.collected]
+    if elsewhere:
+        reasons.append(Reason(Why.ELSEWHERE, ", ".join(elsewhere)))
+    for store in copies:
+        until = ground.locks.get((point.id, store), 0)
+        if until > ground.now_ns:
+            reasons.append(Reason(Why.LOCKED, store, until))
+    return tuple(reasons)
+
+
+# --- packs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PackCopy:
+    """One pack in one store, as the catalog knows it. ``pack``: kind letter + SHA-256; times UTC ns, 0: not yet.
+
+    ``known`` False: only the store's listing has it; then ``stored_ns`` is the store's own time, 0 when it tells none.
+    """
+
+    store: str
+    domain: str
+    pack: bytes
+    size: int
+    stored_ns: int
+    session: str = ""
+    locked_ns: int = 0
+    retired_ns: int = 0
+    condemned_ns: int = 0
+    known: bool = True
+
+    @property
+    def kind(self) -> str:
+        return chr(self.pack[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What records that stay name. By domain: the packs, as in :attr:`PackCopy.pack`.
+
+    ``live``: (domain, pack) → bytes in use of those that were counted. ``unread``: domain → the record that could not
+    be read; the domain ``""`` means that it may be any.
+    """
+
+    packs: Mapping[str, AbstractSet[bytes]]
+    live: Mapping[tuple[str, bytes], int] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When packs are judged. ``busy``: domain → the session that is open there."""
+
+    now_ns: int
+    grace: timedelta = GRACE
+    busy: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def grace_ns(self) -> int:
+        return self.grace // _NS * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PackFate:
+    """One pack in one store, and what is done with it."""
+
+    copy: PackCopy
+    act: Act
+    reason: Reason
+
+
+def decide_packs(copies: Iterable[PackCopy], needs: Needs, rules: Rules) -> tuple[PackFate, ...]:
+    """Judge every pack of every store, in the order given."""
+    every = list(copies)
+    told: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for copy in every:
+        if copy.pack in needs.packs.get(copy.domain, ()):
+            told[copy.store, copy.domain].add(copy.session)
+    fates = []
+    for copy in every:
+        if copy.pack in needs.packs.get(copy.domain, ()):
+            act, reason = _needed(copy, needs)
+        elif copy.kind == _INDEX and (not copy.session or copy.session in told[copy.store, copy.domain]):
+            act, reason = Act.STAY, Reason(Why.TELLS)
+        else:
+            act, reason = _unneeded(copy, needs, rules)
+        fates.append(PackFate(copy, act, reason))
+    return tuple(fates)
+
+
+def _needed(copy: PackCopy, needs: Needs) -> tuple[Act, Reason]:
+    if copy.condemned_ns:
+        return Act.PARDON, Reason(Why.NEEDED)
+    live = needs.live.get((copy.domain, copy.pack))
+    if live is not None and not copy.retired_ns and live < SPARSE * copy.size:
+        return Act.RETIRE, Reason(Why.SPARSE, f"{live / max(copy.size, 1):.0%}")
+    return Act.STAY, Reason(Why.NEEDED)
+
+
+def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, Reason]:
+    """In this order: what is not over yet comes before what somebody could change."""
+    unread = needs.unread.get(copy.domain) or needs.unread.get("")
+    grown = copy.stored_ns + rules.grace_ns if copy.stored_ns else 0
+    ripe = copy.condemned_ns + rules.grace_ns
+    # A pack whose lock holds for long takes its room anyway: meanwhile new points may still use it. It is condemned so
+    # early that it can be erased when the lock is over.
+    free = copy.locked_ns - (0 if copy.condemned_ns else rules.grace_ns)
+    if not copy.condemned_ns and (not grown or grown > rules.now_ns):
+        return Act.STAY, Reason(Why.YOUNG, until_ns=grown)
+    if copy.condemned_ns and ripe > rules.now_ns:
+        return Act.STAY, Reason(Why.CONDEMNED, until_ns=ripe)
+    if free > rules.now_ns:
+        return Act.STAY, Reason(Why.LOCKED, copy.store, copy.locked_ns)
+    if unread:
+        return Act.STAY, Reason(Why.UNREAD, unread)
+    if copy.domain in rules.busy:
+        return Act.STAY, Reason(Why.BUSY, rules.busy[copy.domain])
+    return (Act.ERASE if copy.condemned_ns else Act.CONDEMN), Reason(Why.UNNEEDED)
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPlan:
+    """What one collect would do. Bytes are stored bytes, of all stores together."""
+
+    points: tuple[PointFate, ...]
+    packs: tuple[PackFate, ...]
+
+    @property
+    def going(self) -> tuple[PointFate, ...]:
+        return tuple(fate for fate in self.points if fate.goes)
+
+    def of(self, act: Act) -> tuple[PackFate, ...]:
+        return tuple(fate for fate in self.packs if fate.act is act)
+
+    def size(self, chosen: Callable[[PackFate], bool]) -> int:
+        return sum(fate.copy.size for fate in self.packs if chosen(fate))
+
+    @property
+    def freed(self) -> int:
+        """Bytes that are erased now."""
+        return self.size(lambda fate: fate.act is Act.ERASE)
+
+    @property
+    def freed_later(self) -> int:
+        """Bytes that are condemned, before or now, and still wait for the grace or a lock."""
+        return self.size(
+            lambda fate: fate.act is Act.CONDEMN or (fate.act is Act.STAY and bool(fate.copy.condemned_ns))
+        )
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not self.going and all(fate.act is Act.STAY for fate in self.packs)
+
+
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+def lease_ns(now_ns: int, lock_days: int) -> int:
+    """Until when a pack must be locked so that a new point may rely on it: longer than any session that begins now.
+
+    A store without locks leases nothing: 0. What is renewed in time never comes near it.
+    """
+    return now_ns + (SESSION_MOST + LEASE_MARGIN) // _NS * 1000 if lock_days else 0
+
+
+def lock_is_short(locked_ns: int, now_ns: int, lock_days: int) -> bool:
+    """Whether what must stay is locked anew now. ``locked_ns`` 0: not known, so it is."""
+    return bool(lock_days) and locked_ns - now_ns < RENEW_BELOW * (timedelta(days=lock_days) // _NS * 1000)
