@@ -167,8 +167,10 @@ def _serve_here(state: Path) -> int:
 
 
 def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
+    from drbackup.vault.heap import keep_freed_memory
     from drbackup_agent.jobs import run_job
 
+    keep_freed_memory()
     return run_job(job, link, state, skew_ns)
 
 

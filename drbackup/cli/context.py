@@ -68,7 +68,9 @@ class CliContext:
     @cached_property
     def _installation(self) -> Installation:
         from drbackup.controller.installation import Installation
+        from drbackup.vault.heap import keep_freed_memory
 
+        keep_freed_memory()
         return Installation.open(self.home, self.policies_folder)
 
     def zone(self) -> tzinfo:

@@ -33,6 +33,7 @@ from drbackup.controller.scheduler import Scheduler
 from drbackup.controller.sdnotify import Notifier
 from drbackup.controller.workers import Workers
 from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
+from drbackup.vault.heap import keep_freed_memory
 
 Clock = Callable[[], datetime]
 TICK_SECONDS = 5.0
@@ -192,6 +193,7 @@ def serve(
     home: Path, policies_folder: Path, *, workers: int = 2, once: bool = False, tick: float = TICK_SECONDS
 ) -> int:
     """Open the installation and serve; the exit code. Raises :class:`DrbackupError` when it can't start."""
+    keep_freed_memory()
     with Installation.open(home, policies_folder) as installation, hold_home(home):
         daemon = Daemon(installation, workers, lambda: datetime.now(UTC), tick)
         if once:

@@ -19,7 +19,8 @@ import msgspec
 import zstandard
 
 from drbackup.errors import FormatUnsupported, HostUnsuitable
-from drbackup.vault.pack import PackBuilder, SessionKey
+from drbackup.vault.heap import huge_buffer
+from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
 from drbackup.vault.suite import MAX_CHUNK, chunk_id
 from drbackup.wire.messages import Place
 
@@ -37,7 +38,8 @@ class Depot(Protocol):
         ...
 
     def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
-        """Store a pack; returns when it is durable and its chunks are remembered."""
+        """Store a pack; returns when it is durable and its chunks are remembered. ``data`` is the writer's own memory
+        and holds something else afterwards."""
         ...
 
 
@@ -72,7 +74,7 @@ class ChunkSink:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"seal-{key.kind}")
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix=f"send-{key.kind}")
         self._batches = threading.BoundedSemaphore(workers + 1)
-        self._packs_in_flight = threading.BoundedSemaphore(UPLOADS)
+        self._room = threading.BoundedSemaphore(UPLOADS + 1)  # packs in memory: the open one and those on their way
         self._local = threading.local()
         self._lock = threading.Lock()  # guards everything below, and the counters
         self._batch: list[Chunk] = []
@@ -80,6 +82,7 @@ class ChunkSink:
         self._pending: dict[bytes, Chunk] = {}  # named in this session, not yet stored
         self._builder: PackBuilder | None = None
         self._open: list[Chunk] = []  # chunks of the open pack
+        self._buffers: list[memoryview] = []  # of stored packs, for the next ones
         self._error: BaseException | None = None
 
     def add(self, data: bytes) -> Chunk:
@@ -127,6 +130,7 @@ class ChunkSink:
             self._close_pack(*closing)
         self._uploads.shutdown(wait=True)
         with self._lock:
+            self._buffers.clear()
             self._raise_error()
 
     def abort(self) -> None:
@@ -207,14 +211,16 @@ class ChunkSink:
 
     def _seal(self, chunk: Chunk, stored: bytes) -> None:
         closing = None
-        with self._lock:
-            self._raise_error()
-            if self._builder is None:
-                self._builder = PackBuilder(self._key)
-            self._builder.add(chunk.id, chunk.raw, stored)
-            self._open.append(chunk)
-            if self._builder.full:
-                closing = self._take_pack()
+        while True:
+            with self._lock:
+                self._raise_error()
+                if self._builder is not None:
+                    self._builder.add(chunk.id, chunk.raw, stored)
+                    self._open.append(chunk)
+                    if self._builder.full:
+                        closing = self._take_pack()
+                    break
+            self._open_pack()
         if closing:
             self._close_pack(*closing)
 
@@ -227,9 +233,24 @@ class ChunkSink:
         self._builder, self._open = None, []
         return taken
 
+    def _open_pack(self) -> None:
+        """Begin a pack, unless another worker just did, once there is room for one."""
+        self._room.acquire()
+        with self._lock:
+            if self._builder is None:
+                # A thrown away buffer would cost the kernel's zeroing of 32 MiB for every pack.
+                buffer = self._buffers.pop() if self._buffers else memoryview(huge_buffer(BUFFER_SIZE))
+                self._builder = PackBuilder(self._key, buffer)
+                return
+        self._room.release()
+
     def _close_pack(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
-        self._packs_in_flight.acquire()
-        self._watch(self._uploads.submit(self._upload, builder, chunks), self._packs_in_flight.release)
+        self._watch(self._uploads.submit(self._upload, builder, chunks), lambda: self._end_pack(builder))
+
+    def _end_pack(self, builder: PackBuilder) -> None:
+        with self._lock:
+            self._buffers.append(builder.buffer)
+        self._room.release()
 
     def _upload(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
         with self._lock:

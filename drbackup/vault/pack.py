@@ -29,6 +29,7 @@ from drbackup.wire.specs import DomainKeys
 
 MAGIC = b"DRBKPAC1"
 PACK_SIZE = 32 << 20  # a pack is closed once it has this many bytes
+BUFFER_SIZE = PACK_SIZE + MAX_CHUNK + (8 << 20)  # room for one chunk too many and the table; only used pages cost
 HEADER_LIMIT = 16 << 10  # a reader asks for this much first; headers are far smaller
 FOOTER_SIZE = 16 + TAG_SIZE
 _HEADER_LENGTH = struct.Struct(">8sI")
@@ -102,9 +103,12 @@ def _padding(size: int) -> int:
 
 
 class PackBuilder:
-    """One open pack. Not thread-safe: its owner holds a lock around :meth:`add`."""
+    """One open pack. Not thread-safe: its owner holds a lock around :meth:`add`.
 
-    def __init__(self, key: SessionKey) -> None:
+    ``buffer``: writable memory of at least :data:`BUFFER_SIZE` bytes, which a following builder may use again when
+    this one's object is stored; touching the same memory again is far cheaper than new memory."""
+
+    def __init__(self, key: SessionKey, buffer: memoryview | None = None) -> None:
         salt = os.urandom(32)
         sealing, commitment = _pack_keys(key.secret, salt, key.kind, key.domain)
         header = msgspec.msgpack.encode(PackHeader(FORMAT, SUITE, key.kind, salt, commitment, key.sealed_keys))
@@ -112,9 +116,9 @@ class PackBuilder:
         self.rows: list[TableRow] = []
         self._gcm = AESGCM(sealing)
         self._bound = f"drbackup/1/{key.kind}/{key.domain}/".encode() + salt
-        self._buffer = bytearray(PACK_SIZE + MAX_CHUNK)
+        self.buffer = memoryview(bytearray(BUFFER_SIZE)) if buffer is None else buffer
         self._used = _HEADER_LENGTH.size + len(header)
-        self._buffer[: self._used] = _HEADER_LENGTH.pack(MAGIC, len(header)) + header
+        self.buffer[: self._used] = _HEADER_LENGTH.pack(MAGIC, len(header)) + header
         self.offsets: list[int] = []
 
     @property
@@ -131,8 +135,7 @@ class PackBuilder:
         length alone says which, so a frame that does not shrink must be given as plain bytes."""
         ordinal = len(self.rows)
         size = len(stored) + TAG_SIZE
-        if self._used + size > len(self._buffer):
-            self._buffer.extend(bytes(size))
+        self._require_room(size)
         self.offsets.append(self._used)
         self._seal(ordinal, stored, chunk)
         self.rows.append(TableRow(chunk, size, raw))
@@ -145,15 +148,22 @@ class PackBuilder:
         plain = struct.pack(">I", len(table)) + table
         total = start + len(plain) + TAG_SIZE + FOOTER_SIZE
         plain += bytes(_padding(total))
-        self._buffer.extend(bytes(max(0, start + len(plain) + 64 - len(self._buffer))))
+        self._require_room(len(plain) + 2 * FOOTER_SIZE)
         self._seal(_TABLE_NONCE, plain, b"table")
         self._seal(_FOOTER_NONCE, struct.pack(">QQ", start, len(plain) + TAG_SIZE), b"footer")
-        data = memoryview(self._buffer)[: self._used]
+        data = self.buffer[: self._used]
         return hashlib.sha256(data).digest(), data
+
+    def _require_room(self, size: int) -> None:
+        """A pack of very many tiny chunks may have a table beyond any reserve: then memory of its own."""
+        if self._used + size > len(self.buffer):
+            grown = memoryview(bytearray(self._used + size + MAX_CHUNK))
+            grown[: self._used] = self.buffer[: self._used]
+            self.buffer = grown
 
     def _seal(self, nonce: int, plain: bytes | memoryview, label: bytes) -> None:
         end = self._used + len(plain) + TAG_SIZE
-        with memoryview(self._buffer)[self._used : end] as room:
+        with self.buffer[self._used : end] as room:
             self._gcm.encrypt_into(_nonce(nonce), plain, self._bound + nonce.to_bytes(4, "big") + label, room)
         self._used = end
 
