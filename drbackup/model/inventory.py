@@ -101,6 +101,9 @@ class S3Store(Strict):
     endpoint: str = Field(default="", description="https://… ; empty: the region's own.")
     region: str = Field(default="us-east-1", description="Signed into every request.")
     credentials_file: str = Field(default="", description="An AWS-style credentials file; empty: the environment's.")
+    collect_credentials_file: str = Field(
+        default="", description="Likewise, of another key pair that may delete; empty: this store is not collected."
+    )
     lock_days: Whole = Field(default=0, ge=0, le=36600, description="Object lock of every object; 0: no lock.")
     path_style: YesNo = Field(default=True, description="endpoint/bucket instead of bucket.endpoint.")
     ca_file: str = Field(default="", description="Certificates to trust for the endpoint.")

@@ -11,6 +11,7 @@ from drbackup.stores.directory import DirectoryStore
 
 if TYPE_CHECKING:
     from drbackup.model.inventory import StoreEntry
+    from drbackup.stores.s3_client import S3Config
 
 
 def open_store(name: str, entry: StoreEntry) -> Store:
@@ -29,18 +30,27 @@ def open_store(name: str, entry: StoreEntry) -> Store:
 def _s3(name: str, entry: StoreEntry) -> Store:
     # Imported here because boto3 takes 0.3 s, which commands on a directory store should not pay.
     from drbackup.stores.s3 import S3Store
+
+    assert entry.s3 is not None
+    return S3Store(name, s3_config(entry, entry.s3.credentials_file))
+
+
+def s3_config(entry: StoreEntry, credentials_file: str) -> S3Config:
+    """Where an S3 entry's bucket is, reached with the credential in that file, or the environment's when empty.
+
+    Raises StoreRefused when it is missing.
+    """
     from drbackup.stores.s3_client import S3Config, load_credentials
 
     place = entry.s3
     assert place is not None
-    config = S3Config(
+    return S3Config(
         bucket=place.bucket,
-        credentials=load_credentials(str(place.credentials_file or "")),
-        endpoint=place.endpoint or "",
+        credentials=load_credentials(credentials_file),
+        endpoint=place.endpoint,
         region=place.region or "us-east-1",
-        prefix=entry.prefix or "",
+        prefix=entry.prefix,
         path_style=place.path_style,
-        ca_file=str(place.ca_file or ""),
+        ca_file=place.ca_file,
         lock_days=place.lock_days,
     )
-    return S3Store(name, config)

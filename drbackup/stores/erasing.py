@@ -1,0 +1,71 @@
+"""The one capability a store does not have: to take objects away. Opened for collecting alone, with its own credential.
+
+No name is erased that the caller did not judge; a lock always wins over any caller. An eraser knows nothing of vaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from drbackup.errors import PolicyError, StoreRefused
+
+if TYPE_CHECKING:
+    from drbackup.model.inventory import StoreEntry
+
+CREDENTIAL_HINT = (
+    "name collect_credentials_file in inventory.yaml: "
+    "a key pair of its own that may list versions, delete them and read their locks"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What became of one name. ``gone``: nothing is left of it, or nothing was there. Else it stays, whole, because
+    a lock holds until ``locked_until``; None: a legal hold, or a lock that tells no end."""
+
+    name: str
+    gone: bool
+    locked_until: datetime | None = None
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """Takes objects of one store away.
+
+    Obligations, held by ``tests/contract/test_erasers.py``: :meth:`erase` returns with ``gone`` only when the object,
+    every version and delete marker of exactly this name, is durably gone; again with the same name succeeds. A lock is
+    an answer, not an error. Raises StoreUnavailable, StoreRefused (no right to delete): then the object may be there or
+    not, never in part. Thread-safe.
+    """
+
+    name: str
+
+    def erase(self, name: str) -> Erased: ...
+
+
+def open_eraser(name: str, entry: StoreEntry) -> Eraser:
+    """The eraser of the store that an inventory entry describes. Nothing is asked of it yet.
+
+    Raises StoreRefused when an S3 store has no credential for collecting, PolicyError for an entry of no kind.
+    """
+    if entry.directory is not None:
+        from drbackup.stores.erasing_directory import DirectoryEraser
+
+        disk = Path(entry.directory.path)
+        return DirectoryEraser(name, disk / entry.prefix, within=disk.parent)
+    if entry.s3 is not None:
+        if not entry.s3.collect_credentials_file:
+            raise StoreRefused(
+                f"store {name} has no credential for collecting, and the one that writes must not be able to delete",
+                where=name,
+                hint=CREDENTIAL_HINT,
+                safe="nothing was removed",
+            )
+        from drbackup.stores.erasing_s3 import S3Eraser
+        from drbackup.stores.registry import s3_config
+
+        return S3Eraser(name, s3_config(entry, entry.s3.collect_credentials_file))
+    raise PolicyError(f"store {name} is neither a directory nor s3")
