@@ -36,6 +36,12 @@ class FlippedStore:
         damaged[self._at - offset] ^= 1
         return bytes(damaged)
 
+    def check(self, name: str) -> int:
+        raise NotImplementedError("a negative drill restores; it does not scrub")
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        raise NotImplementedError("a negative drill writes nothing")
+
     def stat(self, name: str) -> Stat | None:
         return self._inner.stat(name)
 

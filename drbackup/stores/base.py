@@ -6,6 +6,7 @@ A store keeps immutable bytes under plain names (``v1/d/<domain>/p/<sha256>``: l
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ def digest_in_name(name: str) -> bytes | None:
     return bytes.fromhex(found.group(1)) if found else None
 
 
+def require_match(name: str, data: bytes | memoryview) -> bytes:
+    """The SHA-256 of ``data``. Raises :class:`ObjectCorrupt` when ``name`` promises another one."""
+    digest = hashlib.sha256(data).digest()
+    if digest_in_name(name) not in (None, digest):
+        raise ObjectCorrupt(f"these are not the bytes that {name} promises", where=name)
+    return digest
+
+
 def past_the_end(name: str, size: int, offset: int, length: int | None) -> ObjectCorrupt:
     """The error for a range that an object of ``size`` bytes does not have."""
     wanted = "the end" if length is None else f"byte {offset + length}"
@@ -84,6 +93,7 @@ class Store(Protocol):
     * :meth:`get` returns exactly the bytes asked for, or raises: :class:`ObjectMissing`, :class:`ObjectCorrupt` when
       the range reaches past the end. A whole read (no offset, no length) of a name that ends in a SHA-256
       (:func:`digest_in_name`) is compared with it: other bytes are :class:`ObjectCorrupt`, never handed out.
+    * :meth:`check` and :meth:`mend` are what scrub and repair are made of. Neither ever takes good bytes away.
     * No method deletes.
     * Transient faults are retried inside, with backoff, up to the store's ``timeout`` (seconds); then
       :class:`StoreUnavailable`. A store without room raises :class:`StoreFull`.
@@ -95,6 +105,24 @@ class Store(Protocol):
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[offset, offset+length)``; to the end when ``length`` is None."""
+        ...
+
+    def check(self, name: str) -> int:
+        """Read every byte of an object back, in bounded memory, and compare it with its name; its size in bytes.
+
+        Raises :class:`ObjectMissing`; :class:`ObjectCorrupt` for other bytes than the name promises, and for an object
+        the store has but can't read (a bad sector). A name that promises nothing is only read.
+        """
+        ...
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Make ``name`` give back ``data``, whatever lies there: damaged bytes, nothing, something hiding it.
+
+        Raises :class:`ObjectCorrupt`, and changes nothing, when the name promises other bytes than ``data``. When it
+        gives ``data`` already, nothing is written. Otherwise returns when ``data`` is durable, as :meth:`put` does.
+        What lay there is set aside as evidence where the store can (a hidden file; an older version). A crash midway
+        leaves what was there before, or ``data``; for an unhashed name the caller answers for ``data`` being right.
+        """
         ...
 
     def stat(self, name: str) -> Stat | None:

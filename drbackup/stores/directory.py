@@ -2,7 +2,8 @@
 
 Owns the order of system calls that makes "stored" mean "survives a power cut": bytes into a hidden file of the same
 folder, fsync, a hard link that fails if the name is taken, fsync of the folder. Refuses to follow symbolic links below
-the root. Hidden files (``.tmp-…``) are never objects: a crash may leave one behind, :meth:`sweep_leftovers` removes it.
+the root. Hidden files are never objects: ``.tmp-…`` are what a crash may leave behind, :meth:`sweep_leftovers` removes
+them; ``.damaged-…`` are damaged objects that were mended, kept until a person has looked at them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUnavailable
-from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
-from drbackup.stores.filesystem import link_new, read_range, same_bytes, store_error, write_all
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
+from drbackup.stores.filesystem import (
+    hash_whole,
+    link_new,
+    read_range,
+    same_bytes,
+    set_aside,
+    store_error,
+    write_all,
+)
 
 TEMPORARY = ".tmp-"
+DAMAGED = ".damaged-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted fifo must not hang us
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,6 +76,40 @@ class DirectoryStore:
         if promised is not None and hashlib.sha256(data).digest() != promised:
             raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
         return data
+
+    def check(self, name: str) -> int:
+        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        *parents, leaf = require_name(name).split("/")
+        try:
+            with self._faults(name), self._folder(parents) as folder:
+                if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise ObjectMissing(f"{name} is no object in store {self.name}", where=name)
+                with _opened(leaf, _FILE, folder) as file:
+                    size, digest = _hashed(file, self.name, name)
+        except FileNotFoundError:
+            raise ObjectMissing(f"store {self.name} has no object {name}", where=name) from None
+        if digest_in_name(name) not in (None, digest):
+            raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
+        return size
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Make ``name`` give back ``data``. See :class:`drbackup.stores.base.Store`.
+
+        In this order: the good bytes are durable under a hidden name; what lay there is durable under another hidden
+        name; then one rename gives the good bytes the name. A crash leaves the name with the old bytes or the new.
+        """
+        require_match(name, data)
+        *parents, leaf = require_name(name).split("/")
+        with self._faults(name), self._make_folder(parents, name) as folder:
+            if not _holds(folder, leaf, data):
+                temporary = _write_hidden(folder, data)
+                try:
+                    set_aside(leaf, f"{DAMAGED}{secrets.token_hex(4)}-{leaf[:200]}", folder)
+                    os.replace(temporary, leaf, src_dir_fd=folder, dst_dir_fd=folder)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # gone when it was given the name
+                        os.unlink(temporary, dir_fd=folder)
+            os.fsync(folder)
 
     def stat(self, name: str) -> Stat | None:
         """Size and time of one object, None when there is none."""
@@ -124,15 +168,8 @@ class DirectoryStore:
         raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name)
 
     def _create(self, folder: int, leaf: str, name: str, data: bytes | memoryview) -> None:
-        temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
-        file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+        temporary = _write_hidden(folder, data)
         try:
-            try:
-                write_all(file, data)
-                os.fchmod(file, 0o444)
-                os.fsync(file)  # the bytes before the name: a name must never appear without its bytes
-            finally:
-                os.close(file)
             try:
                 link_new(temporary, leaf, folder)
             except FileExistsError:
@@ -210,6 +247,47 @@ def _opened(path: str | Path, flags: int, folder: int | None) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _write_hidden(folder: int, data: bytes | memoryview) -> str:
+    """A hidden file of ``folder`` that durably holds ``data``: bytes before the name, so that no name is without."""
+    temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+    try:
+        write_all(file, data)
+        os.fchmod(file, 0o444)
+        os.fsync(file)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
+    return temporary
+
+
+def _holds(folder: int, leaf: str, data: bytes | memoryview) -> bool:
+    """Whether the file ``leaf`` has exactly these bytes; one that can't be read has not."""
+    try:
+        if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
+            return False
+        with _opened(leaf, _FILE, folder) as file:
+            return same_bytes(file, data)
+    except FileNotFoundError:
+        return False
+    except OSError as fault:
+        if fault.errno != errno.EIO:
+            raise
+        return False
+
+
+def _hashed(file: int, store: str, name: str) -> tuple[int, bytes]:
+    try:
+        return hash_whole(file)
+    except OSError as fault:
+        if fault.errno != errno.EIO:
+            raise
+        # The folder and the file could be opened: this object lies on bad sectors, the disk is not away.
+        raise ObjectCorrupt(f"{name} in store {store} can't be read: {fault.strerror}", where=name) from fault
 
 
 def _is_object(part: str, folder: int) -> bool:

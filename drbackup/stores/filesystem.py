@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 
 from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.stores.base import past_the_end
 
 _PIECE = 1 << 20  # bytes read or compared at a time
+_HASHED = 1 << 20  # bytes hashed at a time, so that hashing a file needs no more memory
 _RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -60,6 +62,15 @@ def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def hash_whole(file: int) -> tuple[int, bytes]:
+    """(size, SHA-256) of an open file, read from its beginning into one buffer that is used again and again."""
+    buffer, size, hasher = memoryview(bytearray(_HASHED)), 0, hashlib.sha256()
+    while count := os.preadv(file, [buffer], size):
+        hasher.update(buffer[:count])
+        size += count
+    return size, hasher.digest()
+
+
 def same_bytes(file: int, data: bytes | memoryview) -> bool:
     """Whether the open file holds exactly ``data``."""
     view = memoryview(data).cast("B")
@@ -83,6 +94,22 @@ def link_new(temporary: str, leaf: str, folder: int) -> None:
         if fault.errno not in _NO_LINKS:
             raise
         rename_new(temporary, leaf, folder)
+
+
+def set_aside(leaf: str, hidden: str, folder: int) -> None:
+    """Give the file ``leaf`` the name ``hidden``, too, durably; nothing to do when there is none.
+
+    Where the filesystem has no links it loses its first name: until that is given anew, nothing has it.
+    """
+    try:
+        os.link(leaf, hidden, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    except OSError as fault:
+        if fault.errno not in _NO_LINKS:
+            raise
+        rename_new(leaf, hidden, folder)
+    os.fsync(folder)
 
 
 def rename_new(temporary: str, leaf: str, folder: int) -> None:

@@ -9,6 +9,7 @@ So a name that ends in a SHA-256 is read as "the version whose bytes have that h
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import itertools
@@ -17,8 +18,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
-from drbackup.stores.base import SignedPut, Stat, digest_in_name, past_the_end, require_name, require_prefix
-from drbackup.stores.s3_answers import faults_as_ours, read_body
+from drbackup.stores.base import (
+    SignedPut,
+    Stat,
+    digest_in_name,
+    past_the_end,
+    require_match,
+    require_name,
+    require_prefix,
+)
+from drbackup.stores.s3_answers import faults_as_ours, hash_body, read_body
 from drbackup.stores.s3_client import S3Config, make_client
 
 if TYPE_CHECKING:
@@ -70,11 +79,36 @@ class S3Store:
             return self._read(name, offset, length, self._version_for(name))
         try:
             data = self._read(name, 0, None)
-        except ObjectMissing:
-            if (version := self._matching(name, promised)) is None:
+        except ObjectMissing as missing:  # or a delete marker hides it
+            return self._read(name, 0, None, self._sound_version(name, promised, missing)[0])
+        if hashlib.sha256(data).digest() != promised:
+            data = self._read(name, 0, None, self._sound_version(name, promised)[0])
+        return data
+
+    def check(self, name: str) -> int:
+        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        promised = digest_in_name(name)
+        try:
+            size, digest = self._hash(name)
+        except ObjectMissing as missing:
+            if promised is None:
                 raise
-            data = self._read(name, 0, None, version)
-        return data if hashlib.sha256(data).digest() == promised else self.get_version_matching(name, promised)
+            return self._sound_version(name, promised, missing)[1]
+        return size if promised in (None, digest) else self._sound_version(name, promised or b"")[1]
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Make ``name`` give back ``data``, by adding a version. See :class:`drbackup.stores.base.Store`.
+
+        The damaged version stays below, locked or not. Only a bucket without versions loses it.
+        """
+        digest = require_match(name, data)
+        with contextlib.suppress(ObjectMissing):  # hidden by a delete marker, or never there
+            if self._hash(name) == (len(data), digest):
+                return
+        asked = {**self._address(name), **self._conditions(len(data), digest)}
+        del asked["IfNoneMatch"]  # the name is taken, and that is the trouble
+        self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
+        self._chosen.pop(name, None)
 
     def stat(self, name: str) -> Stat | None:
         """Size of the newest version, None when there is none or a delete marker hides it."""
@@ -178,6 +212,22 @@ class S3Store:
         if length is not None and len(data) != length:
             raise past_the_end(name, offset + len(data), offset, length)
         return data
+
+    def _hash(self, name: str, version: str = "") -> tuple[int, bytes]:
+        """(size, SHA-256) of what the store gives back, read in pieces."""
+        asked = self._address(name, version)
+        return self._call(name, lambda deadline: hash_body(self.client.get_object(**asked), name, deadline))
+
+    def _sound_version(self, name: str, promised: bytes, missing: ObjectMissing | None = None) -> tuple[str, int]:
+        """(id, size) of a version whose bytes, read back, have that hash: the server's own checksum may be of what it
+        once took. Raises ``missing`` when it is given and there is none, else ObjectCorrupt."""
+        # No right to list versions, or a server without them: then only the newest can be had, and it is no good.
+        with contextlib.suppress(StoreRefused):
+            for version, _ in self._versions(name):
+                size, digest = self._hash(name, version)
+                if digest == promised:
+                    return version, size
+        raise missing or ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
 
     def _version_for(self, name: str) -> str:
         """The version id to ask for; empty when the newest is right, or when nothing better is known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from drbackup.stores.answers import blame_clock, error_for
 from drbackup.stores.patience import TryAgain
 
 _PIECE = 32 * 1024  # small enough that the deadline is looked at often on a slow line
+_HASHED = 128 * 1024  # larger where only the pieces' hash is wanted: the calls cost more than the hashing otherwise
 
 
 @contextlib.contextmanager
@@ -50,13 +52,24 @@ def tls_error(fault: Exception, name: str) -> Exception:
 
 def read_body(answer: Mapping[str, Any], name: str, deadline: float) -> bytes:
     """The whole body, or :class:`TryAgain` when it comes so slowly that ``deadline`` (monotonic) passes."""
+    return b"".join(_pieces(answer, name, deadline, _PIECE))
+
+
+def hash_body(answer: Mapping[str, Any], name: str, deadline: float) -> tuple[int, bytes]:
+    """(size, SHA-256) of the body, never held whole. Raises as :func:`read_body`."""
+    size, hasher = 0, hashlib.sha256()
+    for piece in _pieces(answer, name, deadline, _HASHED):
+        hasher.update(piece)
+        size += len(piece)
+    return size, hasher.digest()
+
+
+def _pieces(answer: Mapping[str, Any], name: str, deadline: float, most: int) -> Iterator[bytes]:
     body = answer["Body"]
-    pieces = []
     try:
-        while piece := body.read(_PIECE):
-            pieces.append(piece)
+        while piece := body.read(most):
+            yield piece
             if time.monotonic() > deadline:
                 raise TryAgain(StoreUnavailable(f"{name}: the store sends too slowly", where=name))
     finally:
         body.close()
-    return b"".join(pieces)

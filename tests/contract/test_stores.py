@@ -208,3 +208,90 @@ def test_refuses_prefixes_that_climb(store: Store) -> None:
     for climb in climbs:
         with pytest.raises(UsageError):
             climb()
+
+
+# --- reading back and mending -----------------------------------------------------------------------------------------
+
+
+def lay(store: Store, name: str, body: bytes | None) -> None:
+    """What decay, a thief or a careless hand does behind the store's back: other bytes under a name, or none."""
+    inner = store.inner if isinstance(store, FaultyStore) else store
+    if isinstance(inner, MemoryStore):
+        inner.objects.pop(name, None)
+        inner.objects |= {name: body} if body is not None else {}
+    elif isinstance(inner, DirectoryStore):
+        path = inner.path / name
+        path.unlink(missing_ok=True)
+        if body is not None:
+            path.write_bytes(body)
+    else:
+        place = {"Bucket": inner.config.bucket, "Key": inner.key(name)}  # type: ignore[attr-defined]
+        client = inner.client  # type: ignore[attr-defined]
+        for version in client.list_object_versions(Bucket=place["Bucket"], Prefix=place["Key"]).get("Versions", ()):
+            if version["VersionId"] != "null" and inner.config.lock_days:  # type: ignore[attr-defined]
+                client.put_object(**place, Body=b"laid over")  # a lock: what is there can only be hidden
+            else:
+                client.delete_object(**place, VersionId=version["VersionId"])
+        client.put_object(**place, Body=body) if body is not None else client.delete_object(**place)
+
+
+DAMAGE = [BODY[:-1] + b"!", BODY[:1000], b""]
+
+
+@pytest.mark.parametrize("body", [b"", BODY, BODY * 40], ids=["empty", "small", "several-pieces"])
+@pytest.mark.parametrize("name", ["v1/vault", ""], ids=["plain", "hashed"])
+def test_checking_reads_every_byte_and_says_how_many(store: Store, name: str, body: bytes) -> None:
+    store.put(name or hashed(body), body)
+    assert store.check(name or hashed(body)) == len(body)
+    with pytest.raises(ObjectMissing):
+        store.check(hashed(b"another"))
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=["flipped", "truncated", "emptied"])
+def test_checking_finds_damage(store: Store, damage: bytes) -> None:
+    lay_first(store, hashed(BODY), damage)
+    with pytest.raises(ObjectCorrupt):
+        store.check(hashed(BODY))
+
+
+def lay_first(store: Store, name: str, body: bytes) -> None:
+    """Damage without any good version below it."""
+    store.put("v1/beside", b"so that the folders are there")
+    if isinstance(store, DirectoryStore | FaultyStore):
+        store.put(name[:-64] + "0" * 64, b"so that the folder is there")
+    lay(store, name, body)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, None], ids=["flipped", "truncated", "emptied", "missing"])
+def test_mending_makes_a_name_give_back_its_bytes(store: Store, damage: bytes | None) -> None:
+    name = hashed(BODY)
+    if damage is not None:
+        lay_first(store, name, damage)
+    store.mend(name, BODY)
+    assert store.get(name) == BODY
+    assert store.get(name, 7, 100) == BODY[7:107]
+    assert store.check(name) == len(BODY)
+    store.put(name, BODY)  # it is as if nothing had been: no conflict
+    assert [found.size for found in store.list("v1/d/db1/p/") if found.name == name] == [len(BODY)]
+
+
+def test_mending_refuses_bytes_that_the_name_does_not_promise(store: Store) -> None:
+    store.put(hashed(BODY), BODY)
+    for wrong in DAMAGE:
+        with pytest.raises(ObjectCorrupt):
+            store.mend(hashed(BODY), wrong)
+    assert store.get(hashed(BODY)) == BODY
+
+
+def test_mending_what_is_whole_writes_nothing(store: Store) -> None:
+    store.put(hashed(BODY), BODY)
+    before = list(store.list("v1/"))
+    store.mend(hashed(BODY), BODY)
+    assert list(store.list("v1/")) == before
+    assert store.get(hashed(BODY)) == BODY
+
+
+def test_a_plain_name_is_mended_with_what_the_caller_says(store: Store) -> None:
+    store.put("v1/vault", b"damaged")
+    store.mend("v1/vault", BODY)
+    assert store.get("v1/vault") == BODY

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from drbackup.errors import StoreFull, StoreRefused, StoreUnavailable
+from drbackup.errors import ObjectCorrupt, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.stores.base import SignedPut, Stat, Store
 
-Operation = Literal["put", "get", "stat", "list", "sign_put", "sign_get", "any"]
+Operation = Literal["put", "get", "check", "mend", "stat", "list", "sign_put", "sign_get", "any"]
 Kind = Literal["unavailable", "lost-answer", "full", "refused", "slow", "truncated", "flipped", "call"]
 
 
@@ -55,6 +55,20 @@ class FaultyStore:
         data = self.inner.get(name, offset, length)
         _lose(trouble, name)
         return _altered(data, trouble) if trouble else data
+
+    def check(self, name: str) -> int:
+        """``flipped`` and ``truncated`` make it say that the bytes do not match, as reading them back would."""
+        trouble = self._meet("check", name)
+        size = self.inner.check(name)
+        _lose(trouble, name)
+        if trouble is not None and trouble.kind in ("flipped", "truncated"):
+            raise ObjectCorrupt(f"{name}: made to be damaged", where=name)
+        return size
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        trouble = self._meet("mend", name)
+        self.inner.mend(name, data)
+        _lose(trouble, name)
 
     def stat(self, name: str) -> Stat | None:
         _lose(self._meet("stat", name), name)

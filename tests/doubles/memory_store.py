@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing
-from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
 
 
 class MemoryStore:
@@ -34,6 +34,14 @@ class MemoryStore:
         if promised and (offset, length) == (0, None) and hashlib.sha256(data).digest() != promised:
             raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
         return data[offset:end]
+
+    def check(self, name: str) -> int:
+        return len(self.get(name))
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        require_match(name, data)
+        with self._lock:
+            self.objects[require_name(name)] = bytes(data)
 
     def stat(self, name: str) -> Stat | None:
         with self._lock:

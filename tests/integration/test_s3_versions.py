@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,3 +124,45 @@ def test_what_others_keep_in_the_bucket_stays_out_of_sight(store: S3Store) -> No
     store.put("v1/x", b"x")
     store.client.put_object(Bucket=store.config.bucket, Key=f"{store.config.prefix}x/v1/y", Body=b"")
     assert [found.name for found in store.list("")] == ["v1/x"]
+
+
+def test_a_version_that_rotted_behind_its_checksum_is_read_past_and_mended(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server still names the checksum of what it once took; the bytes it gives back are others."""
+    store.put(NAME, BODY)
+    rotten = store.client.head_object(Bucket=store.config.bucket, Key=store.key(NAME))["VersionId"]
+    whole = store.client.get_object
+
+    def rot(**asked: object) -> object:
+        answer = whole(**asked)  # type: ignore[arg-type]
+        if answer["VersionId"] == rotten:
+            body = bytearray(answer["Body"].read())
+            body[len(body) // 2] ^= 1
+            answer["Body"] = io.BytesIO(body)  # type: ignore[typeddict-item]
+        return answer
+
+    monkeypatch.setattr(store.client, "get_object", rot)
+    for read in (store.get, store.check):
+        with pytest.raises(ObjectCorrupt):
+            read(NAME)
+    store.mend(NAME, BODY)
+    assert store.get(NAME) == BODY
+    assert store.check(NAME) == len(BODY)
+    versions = store.client.list_object_versions(Bucket=store.config.bucket, Prefix=store.key(NAME))["Versions"]
+    assert {version["VersionId"] for version in versions} > {rotten}  # it stays, locked
+    lock = store.client.get_object_retention(Bucket=store.config.bucket, Key=store.key(NAME))["Retention"]
+    assert lock["RetainUntilDate"] > datetime.now(UTC) + timedelta(hours=23)
+    monkeypatch.setattr(store, "_chosen", {})
+    assert store.get(NAME, 14, 28) == BODY[14:42]
+
+
+@pytest.mark.parametrize("hidden", ["marker", "foreign"])
+def test_what_was_hidden_is_laid_on_top_again(store: S3Store, hidden: str) -> None:
+    store.put(NAME, BODY)
+    hide(store, NAME) if hidden == "marker" else lay_over(store, NAME, b"ransom note")
+    assert store.check(NAME) == len(BODY)  # readers find it
+    store.mend(NAME, BODY)
+    found = store.stat(NAME)
+    assert found is not None
+    assert found.size == len(BODY)

@@ -24,7 +24,7 @@ from drbackup.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from drbackup.stores.directory import TEMPORARY, DirectoryStore
+from drbackup.stores.directory import DAMAGED, TEMPORARY, DirectoryStore
 from drbackup.stores.filesystem import rename_new, store_error
 
 BODY = b"bytes of a pack " * 4096
@@ -292,3 +292,116 @@ def test_folders_that_vanish_under_a_running_store_are_an_error_of_ours_and_are_
         store.put("v1/d/db1/second", BODY)
     store.put("v1/d/db1/second", BODY)
     assert store.get("v1/d/db1/second") == BODY
+
+
+# --- mending ----------------------------------------------------------------------------------------------------------
+
+NAME = "v1/d/db1/p/" + hashlib.sha256(BODY).hexdigest()
+MENDER = """
+import os, signal, sys
+from drbackup.stores import directory, filesystem
+from drbackup.stores.directory import DirectoryStore
+
+count, at = 0, int(sys.argv[2])
+
+def fatal(real):
+    def call(*arguments, **more):
+        global count
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **more)
+    return call
+
+for name in ("open", "write", "fsync", "link", "replace", "unlink", "fchmod"):
+    setattr(os, name, fatal(getattr(os, name)))
+DirectoryStore("victim", sys.argv[1]).mend(sys.argv[3], b"bytes of a pack " * 4096)
+print("done", count)
+"""
+
+
+def damaged(store: DirectoryStore, body: bytes) -> Path:
+    store.put(NAME, BODY)
+    path = store.path / NAME
+    path.chmod(0o600)
+    path.write_bytes(body)
+    return path
+
+
+def test_what_was_damaged_is_kept_as_evidence(store: DirectoryStore) -> None:
+    path = damaged(store, b"damaged")
+    store.mend(NAME, BODY)
+    assert path.read_bytes() == BODY
+    (kept,) = path.parent.glob(f"{DAMAGED}*")
+    assert kept.read_bytes() == b"damaged"
+    assert [found.name for found in store.list("")] == [NAME]
+    assert store.sweep_leftovers(older_seconds=-1) == 0  # nobody's leftover
+
+
+def test_a_mender_killed_at_any_system_call_leaves_the_old_bytes_or_the_new_and_the_evidence(tmp_path: Path) -> None:
+    at, code = 0, -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        at += 1
+        store = DirectoryStore("second", tmp_path / str(at))
+        path = damaged(store, b"damaged")
+        words = [sys.executable, "-S", "-c", MENDER, str(store.path), str(at), NAME]
+        code = subprocess.run(words, capture_output=True, timeout=60, check=False, env=environment()).returncode
+        assert path.read_bytes() in (b"damaged", BODY), at
+        assert [found.name for found in store.list("")] == [NAME]
+        store.mend(NAME, BODY)  # the next one finishes it
+        assert path.read_bytes() == BODY
+        assert b"damaged" in [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED}*")]
+    assert code == 0
+    assert at > 8
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_filesystem_without_links_is_mended_by_renaming(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    path = damaged(store, b"damaged")
+    monkeypatch.setattr(os, "link", no_links)
+    store.mend(NAME, BODY)
+    assert path.read_bytes() == BODY
+    assert [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED}*")] == [b"damaged"]
+
+
+def test_a_disk_that_is_full_changes_nothing(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = damaged(store, b"damaged")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreFull):
+        store.mend(NAME, BODY)
+    assert names(path.parent) == [path.name]
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_planted_link_is_no_object_and_is_mended(store: DirectoryStore, tmp_path: Path) -> None:
+    path = damaged(store, b"")
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ObjectMissing):
+        store.check(NAME)
+    store.mend(NAME, BODY)
+    assert store.check(NAME) == len(BODY)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_bad_sector_is_damage_of_one_object_and_no_dead_store(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad_sector(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store.put(NAME, BODY)
+    monkeypatch.setattr(os, "preadv", bad_sector)
+    with pytest.raises(ObjectCorrupt, match="can't be read"):
+        store.check(NAME)
