@@ -2,6 +2,9 @@
 
 Refuses nothing and never fails: what looks like a credential becomes ``***``. The agent is written not to print any;
 this is for the tools it starts, whose error lines quote connection strings and signed URLs.
+
+The text may be an enemy's. Every repetition in the patterns is bounded and the text is cut, because a search that goes
+back and forth over a long line would hold the whole daemon still.
 """
 
 from __future__ import annotations
@@ -9,29 +12,35 @@ from __future__ import annotations
 import re
 
 MASK = "***"
+LONGEST = 32 << 10  # characters of one text that anybody is shown
+_BEHIND = 2048  # looked at behind the cut, so that a credential that lies across it is still seen as one
 
 _PATTERNS = (
     # scheme://user:password@host
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE), rf"\1{MASK}\2"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,200}:)[^\s@/]{1,1000}(@)", re.IGNORECASE), rf"\1{MASK}\2"),
     # X-Amz-Signature=…, X-Amz-Credential=…, X-Amz-Security-Token=… in a signed URL
     (re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
     # Authorization: Bearer …
-    (re.compile(r"(\bauthorization\s*[:=]\s*)[^\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"(\bauthorization\s{0,20}[:=]\s{0,20})[^\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
     # password=…, PGPASSWORD: '…', secret_key = …
     (
         re.compile(
-            r"([\w-]*(?:passw(?:or)?d|passphrase|secret|token|(?:api|access|private)[_-]?key)[\w-]*\s*[=:]\s*)"
+            r"((?:passw(?:or)?d|passphrase|secret|token|(?:api|access|private)[_-]?key)[\w-]{0,80}\s{0,20}[=:]\s{0,20})"
             r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&]+)",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
-)
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL),
+     MASK),
+)  # fmt: skip
 
 
 def masked(text: str) -> str:
     """``text`` without credentials, and without control characters that could repaint a terminal."""
+    kept = text[: LONGEST + _BEHIND]
     for pattern, shown in _PATTERNS:
-        text = pattern.sub(shown, text)
-    return "".join(letter for letter in text if letter in "\n\t" or letter.isprintable())
+        kept = pattern.sub(shown, kept)
+    if len(text) > LONGEST:
+        kept = kept[:LONGEST] + f" … and about {len(text) - LONGEST} more characters"
+    return "".join(letter for letter in kept if letter in "\n\t" or letter.isprintable())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from drbackup.fleet.channel import StderrTail
-from drbackup.fleet.masking import masked
+from drbackup.fleet.masking import LONGEST, masked
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,19 @@ def test_only_the_tail_of_stderr_is_kept_and_never_half_a_line() -> None:
     assert text.endswith("line 999")
     assert len(text) <= 100
     assert "hunter" not in text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "a.", "secret", "secret ", "secret='", "a://", "a://b:", "authorization", "-----BEGIN ", "-----BEGIN A", " "],
+)
+def test_an_enemys_text_of_any_length_is_masked_at_once(piece: str) -> None:
+    begun = time.process_time()
+    text = masked(piece * (20_000_000 // len(piece)))
+    assert time.process_time() - begun < 2  # a search that goes back and forth took a quarter of a minute for 20 kB
+    assert len(text) < 40_000
+
+
+def test_a_credential_across_the_cut_is_not_shown_by_half() -> None:
+    text = "x" * (LONGEST - 30) + " postgresql://backup:hunter2hunter2hunter2hunter2@db1/registry" + "y" * 1000
+    assert "hunter" not in masked(text)
