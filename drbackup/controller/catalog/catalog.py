@@ -13,12 +13,14 @@ from typing import Self
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.drills import Drills
 from drbackup.controller.catalog.holder import is_gone
+from drbackup.controller.catalog.lives import Lives
 from drbackup.controller.catalog.migrating import migrate
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.points import Points
 from drbackup.controller.catalog.recoveries import Recoveries
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.schedules import Schedules
+from drbackup.controller.catalog.scrubs import Scrubs
 from drbackup.controller.catalog.sessions import Sessions
 
 
@@ -30,6 +32,8 @@ class Catalog:
         self.runs = Runs(database, is_gone)
         self.points = Points(database)
         self.packs = Packs(database)
+        self.lives = Lives(database)
+        self.scrubs = Scrubs(database)
         self.sessions = Sessions(database)
         self.schedules = Schedules(database)
         self.drills = Drills(database)

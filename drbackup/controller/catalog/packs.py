@@ -36,8 +36,12 @@ class Packs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def locate(self, domain: str, store: str, ids: Sequence[bytes]) -> tuple[Place, ...]:
-        """Where these chunks lie inside packs that ``store`` has; chunks it lacks are left out."""
+    def locate(self, domain: str, store: str, ids: Sequence[bytes], *, locked_ns: int = 0) -> tuple[Place, ...]:
+        """Where these chunks lie inside packs that ``store`` has; chunks it lacks are left out.
+
+        A pack that is condemned or retired is never offered, nor one whose lock may end before ``locked_ns`` (UTC ns;
+        :func:`drbackup.model.collecting.lease_ns`): what a new point relies on must outlive the session that makes it.
+        """
         found: dict[bytes, Place] = {}
         with self._database.read() as connection:
             number = _domain(connection, domain)
@@ -46,7 +50,12 @@ class Packs:
             here = and_(pack_copies.c.pack == chunks.c.pack, pack_copies.c.store == store)
             wanted = (chunks.c.chunk, packs.c.name, chunks.c.ordinal, chunks.c.offset, chunks.c.size, chunks.c.raw)
             joined = chunks.join(pack_copies, here).join(packs, packs.c.id == chunks.c.pack)
-            query = select(*wanted).select_from(joined).where(chunks.c.domain == number)
+            lasting = (
+                pack_copies.c.condemned_ns == 0,
+                pack_copies.c.retired_ns == 0,
+                pack_copies.c.locked_ns >= locked_ns,
+            )
+            query = select(*wanted).select_from(joined).where(chunks.c.domain == number, *lasting)
             for begin in range(0, len(ids), _BATCH):
                 some = chunks.c.chunk.in_(ids[begin : begin + _BATCH])
                 for row in connection.execute(query.where(some)):
@@ -78,8 +87,13 @@ class Packs:
                     found[kind.encode() + name] = size
         return found
 
-    def add_copies(self, domain: str, store: str, wanted_packs: Sequence[bytes], *, now: datetime) -> None:
-        """``store`` holds these packs (kind letter + name each), too. Unknown packs are passed over."""
+    def add_copies(
+        self, domain: str, store: str, wanted_packs: Sequence[bytes], *, now: datetime, locked_ns: int = 0
+    ) -> None:
+        """``store`` holds these packs (kind letter + name each), too. Unknown packs are passed over.
+
+        ``locked_ns``: the store's lock on each that is new here holds at least until then; 0: none, or not known.
+        """
         with self._database.write() as connection:
             number = _domain(connection, domain)
             for begin in range(0, len(wanted_packs), _BATCH):
@@ -87,12 +101,16 @@ class Packs:
                 ids = select(packs.c.id).where(packs.c.domain == number, packs.c.name.in_(names))
                 here = select(pack_copies.c.pack).where(pack_copies.c.store == store)
                 new = connection.execute(ids.where(packs.c.id.not_in(here))).scalars().all()
-                rows = [{"pack": pack, "store": store, "stored_ns": to_ns(now)} for pack in new]
+                row = {"store": store, "stored_ns": to_ns(now), "locked_ns": locked_ns}
+                rows = [{"pack": pack, **row} for pack in new]
                 if rows:
                     connection.execute(insert(pack_copies), rows)
 
-    def add(self, pack: Pack, store: str, places: Iterable[Place], *, now: datetime) -> None:
-        """Remember a pack that is durable in ``store``, and its chunks, in one transaction. Idempotent."""
+    def add(self, pack: Pack, store: str, places: Iterable[Place], *, now: datetime, locked_ns: int = 0) -> None:
+        """Remember a pack that is durable in ``store``, and its chunks, in one transaction. Idempotent.
+
+        ``locked_ns``: the store's lock on it holds at least until then; 0: none, or not known.
+        """
         with self._database.write() as connection:
             domain = _domain(connection, pack.domain)
             if domain is None:
@@ -111,7 +129,8 @@ class Packs:
                     connection.execute(insert(chunks), list(rows.values()))
             there = select(pack_copies.c.pack).where(pack_copies.c.pack == known, pack_copies.c.store == store)
             if connection.execute(there).first() is None:
-                connection.execute(insert(pack_copies).values(pack=known, store=store, stored_ns=to_ns(now)))
+                row = insert(pack_copies).values(pack=known, store=store, stored_ns=to_ns(now), locked_ns=locked_ns)
+                connection.execute(row)
 
     def known(self, domain: str, kind: str) -> dict[bytes, frozenset[str]]:
         """Every pack of one kind in a domain and the stores that hold it."""

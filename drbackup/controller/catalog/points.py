@@ -1,4 +1,7 @@
-"""Recovery points as the catalog knows them: what was committed, where it lies, how far it was proven."""
+"""Recovery points as the catalog knows them: what was committed, where it lies, how far it was proven.
+
+A point whose removal began (:meth:`drbackup.controller.catalog.lives.Lives.mark`) is in no list any more.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,8 @@ class Points:
     def hold(self, point: str, reason: str) -> None:
         """Hold a point with a reason, or release it with an empty one. Raises :class:`PointMissing`."""
         with self._database.write() as connection:
-            if connection.execute(update(points).where(points.c.id == point).values(held=reason)).rowcount != 1:
+            there = points.c.id == point, points.c.collected_ns == 0
+            if connection.execute(update(points).where(*there).values(held=reason)).rowcount != 1:
                 raise PointMissing(f"no recovery point {point}")
 
     def newest(self, system: str, source: str) -> Point | None:
@@ -64,7 +68,7 @@ class Points:
 
     def list(self, *, system: str = "", source: str = "", store: str = "", limit: int = 10_000) -> Sequence[Point]:
         """Newest first by commit time. ``store``: only points that have a whole copy there."""
-        query = select(points).order_by(points.c.committed_ns.desc(), points.c.id).limit(limit)
+        query = _living().order_by(points.c.committed_ns.desc(), points.c.id).limit(limit)
         if system:
             query = query.where(points.c.system == system)
         if source:
@@ -82,7 +86,7 @@ class Points:
         if word == "latest":
             found = self.list(system=system, source=source, limit=1)
         else:
-            query = select(points).where(func.substr(points.c.id, 1, len(word)) == word.lower()).limit(2)
+            query = _living().where(func.substr(points.c.id, 1, len(word)) == word.lower()).limit(2)
             if system:
                 query = query.where(points.c.system == system)
             if source:
@@ -108,7 +112,7 @@ class Points:
     def lacking(self, system: str, source: str, store: str, limit: int = 50) -> Sequence[Point]:
         """Points without a copy in ``store``, oldest first: the order in which a store's chain grows without a gap."""
         there = select(point_copies.c.point).where(point_copies.c.store == store)
-        query = select(points).where(points.c.system == system, points.c.source == source, points.c.id.not_in(there))
+        query = _living().where(points.c.system == system, points.c.source == source, points.c.id.not_in(there))
         return self._read(query.order_by(points.c.committed_ns).limit(limit))
 
     def known(self) -> frozenset[str]:
@@ -136,6 +140,10 @@ class Points:
                 ):
                     copies[point].append(store)
         return [_point(row, tuple(copies[row["id"]])) for row in rows]
+
+
+def _living() -> Select[Any]:
+    return select(points).where(points.c.collected_ns == 0)
 
 
 def _add_copy(connection: Connection, point: str, store: str, now: datetime) -> None:
