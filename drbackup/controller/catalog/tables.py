@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration this program knows. A catalog that is ahead of it is refused.
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -111,6 +111,8 @@ point_copies = Table(
     Column("store", String(128), primary_key=True),
     Column("committed_ns", BigInteger, nullable=False),
     Column("locked_ns", BigInteger, nullable=False, server_default="0"),  # the store's lock on the record, as of a pack
+    # Every object the copy is made of was read back whole since then; 0: one never was, or one is damaged.
+    Column("read_ns", BigInteger, nullable=False, server_default="0"),
 )
 
 # --- packs and chunks: what an agent need not send again ------------------------------------------------------------
