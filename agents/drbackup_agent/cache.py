@@ -26,6 +26,7 @@ from blake3 import blake3
 
 from drbackup.vault.tree import Extent, path_key
 from drbackup.vault.writer import Content
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"drbackup-cache-2\n"
 RACY_NS = 2_000_000_000
@@ -86,7 +87,7 @@ class FileCache:
             return
         try:
             header, at = _batch(data, len(MAGIC), _Header)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return
         if header.mark != self._mark or header.begun_ns > self._begun_ns:
             return  # another vault, or a clock that went back: times can't be compared

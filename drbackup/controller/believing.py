@@ -22,6 +22,7 @@ from drbackup.vault.layout import TREE
 from drbackup.vault.reader import PointReader
 from drbackup.vault.tree import Root, decode_root
 from drbackup.wire.messages import BackupResult
+from drbackup.wire.unreadable import UNREADABLE
 
 
 def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
@@ -33,7 +34,7 @@ def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) ->
     try:
         root = decode_root(result.root)
         facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
-    except (DrbackupError, msgspec.DecodeError) as bad:
+    except (DrbackupError, *UNREADABLE) as bad:
         raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
     _require_counts(result, root)
     if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= time.time_ns() + skew_seconds * 1e9:

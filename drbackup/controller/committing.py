@@ -21,6 +21,7 @@ from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
 from drbackup.wire.messages import BackupResult
+from drbackup.wire.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Committer:
     def _record(self, result: BackupResult) -> tuple[Record, Sealed]:
         try:
             facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
-        except msgspec.DecodeError as bad:
+        except UNREADABLE as bad:
             raise ProtocolViolation(f"the agent's facts can't be read: {bad}", host=self.source.agent) from bad
         totals = Totals(
             entries=result.entries,

@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from drbackup.errors import ObjectCorrupt
+from drbackup.wire.unreadable import UNREADABLE
 
 FORMAT = "drbackup-drill/1"
 
@@ -118,5 +119,5 @@ def decode(data: bytes, what: str) -> DrillStatement:
     """Raises :class:`ObjectCorrupt` naming ``what``."""
     try:
         return msgspec.json.decode(data, type=DrillStatement)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: is no drill's evidence: {bad}", where=what) from bad

@@ -14,6 +14,7 @@ import msgspec
 
 from drbackup.errors import CatalogUnusable
 from drbackup.fleet.greeting import Expected
+from drbackup.wire.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def expected(home: Path, name: str) -> Expected | None:
         kept = msgspec.json.decode(file.read_bytes(), type=_Remembered)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as unreadable:
+    except (OSError, *UNREADABLE) as unreadable:
         raise CatalogUnusable(
             f"the note of what was deployed on {name} can't be read: {unreadable}",
             where=str(file),

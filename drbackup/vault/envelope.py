@@ -12,6 +12,7 @@ from drbackup.errors import FormatUnsupported, ObjectCorrupt
 from drbackup.vault.keys import Keyring, SigningKey, key_id, seal_to, verify
 from drbackup.vault.suite import KEY_SIZE, SUITE
 from drbackup.wire.specs import Recipient
+from drbackup.wire.unreadable import UNREADABLE
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -37,7 +38,7 @@ def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
     """Raises :class:`~drbackup.errors.WrongKey`, :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
     try:
         envelope = msgspec.msgpack.decode(blob, type=_Envelope)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"a sealed part can't be read: {bad}") from bad
     if envelope.suite != SUITE:
         raise FormatUnsupported(f"sealed with suite {envelope.suite}; this program knows suite {SUITE}")
@@ -62,7 +63,7 @@ def open_signed(magic: bytes, data: bytes, public: bytes, what: str) -> bytes:
         raise ObjectCorrupt(f"{what}: starts with {data[:8]!r} instead of {magic!r}", where=what)
     try:
         signed = msgspec.msgpack.decode(data[len(magic) :], type=_Signed)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: can't be read: {bad}", where=what) from bad
     if public:
         verify(public, magic + signed.body, signed.signature, what)

@@ -25,6 +25,7 @@ from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, s
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SigningKey
 from drbackup.vault.layout import PREFIX, digest_in_name, evidence_name
 from drbackup.wire.specs import Recipient
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKEVD1"
 EVIDENCE_PREFIX = PREFIX + "e/"
@@ -92,7 +93,7 @@ def read_head(data: bytes, public: bytes, name: str) -> Head:
     body = open_signed(MAGIC, data, public, name)
     try:
         return msgspec.msgpack.decode(body, type=Head)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{name}: {bad}", where=name) from bad
 
 

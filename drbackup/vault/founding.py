@@ -11,6 +11,7 @@ from drbackup.vault.keys import SigningKey
 from drbackup.vault.layout import VAULT_NAME
 from drbackup.vault.suite import FORMAT, SUITE
 from drbackup.wire.specs import Recipient
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKVLT1"
 
@@ -43,7 +44,7 @@ def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
     body = open_signed(MAGIC, data, evidence_key, VAULT_NAME)
     try:
         description = msgspec.msgpack.decode(body, type=VaultDescription)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{VAULT_NAME}: {bad}", where=VAULT_NAME) from bad
     if description.format != FORMAT or description.suite != SUITE:
         raise FormatUnsupported(f"vault format {description.format}, suite {description.suite}")

@@ -18,6 +18,7 @@ from drbackup.vault.layout import INDEX
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
 from drbackup.vault.suite import MAX_CHUNK
 from drbackup.wire.messages import Place
+from drbackup.wire.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def read_index(data: bytes, domain: str, keyring: Keyring, what: str) -> tuple[P
         try:
             plain = unpack(stored, row.raw, inflate)
             session, pack, places = msgspec.msgpack.decode(plain, type=tuple[str, bytes, tuple[Place, ...]])
-        except (zstandard.ZstdError, msgspec.DecodeError) as bad:
+        except (zstandard.ZstdError, *UNREADABLE) as bad:
             raise ObjectCorrupt(f"{what}: chunk {number} can't be read: {bad}", where=what) from bad
         found.append(PackTable(session, pack, places))
     return tuple(found)

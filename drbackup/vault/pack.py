@@ -26,6 +26,7 @@ from drbackup.vault.keys import Keyring, key_id, seal_to
 from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
 from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
 from drbackup.wire.specs import DomainKeys
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKPAC1"
 PACK_SIZE = 32 << 20  # a pack is closed once it has this many bytes
@@ -196,7 +197,7 @@ class PackOpener:
         (length,) = struct.unpack_from(">I", plain)
         try:
             rows = msgspec.msgpack.decode(plain[4 : 4 + length], type=list[TableRow])
-        except msgspec.DecodeError as bad:
+        except UNREADABLE as bad:
             raise ObjectCorrupt(f"{self._what}: its table can't be read: {bad}", where=self._what) from bad
         found = []
         offset = self.header_size
@@ -224,7 +225,7 @@ def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
         raise ObjectCorrupt(f"{what}: a header of {length} bytes", where=what)
     try:
         header = msgspec.msgpack.decode(head[_HEADER_LENGTH.size : end], type=PackHeader)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: its header can't be read: {bad}", where=what) from bad
     if header.format != FORMAT or header.suite != SUITE or header.kind not in PACK_KINDS:
         raise FormatUnsupported(

@@ -21,6 +21,7 @@ from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, s
 from drbackup.vault.keys import Keyring, SigningKey
 from drbackup.vault.layout import digest_in_name, record_name, record_prefix
 from drbackup.wire.specs import Recipient
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKREC1"
 
@@ -109,7 +110,7 @@ def decode_record(data: bytes, name: str, evidence_key: bytes) -> Record:
     body = open_signed(MAGIC, data, evidence_key, name)
     try:
         return msgspec.msgpack.decode(body, type=Record)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{name}: {bad}", where=name) from bad
 
 
@@ -126,7 +127,7 @@ def unseal(record: Record, keyring: Keyring) -> Sealed:
     plain = open_envelope(keyring, record.sealed, _context(record.system, record.source, record.session))
     try:
         return msgspec.msgpack.decode(plain, type=Sealed)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"the sealed part of a record can't be read: {bad}") from bad
 
 

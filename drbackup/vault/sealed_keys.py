@@ -23,6 +23,7 @@ from drbackup.vault.founding import VaultDescription
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, digest_in_name, sealed_keys_name
 from drbackup.vault.suite import KEY_SIZE
+from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKKEY1"
 
@@ -77,7 +78,7 @@ def open_sealed_keys(data: bytes, name: str, description: VaultDescription, keyr
             raise SignatureInvalid(f"{name}: belongs to vault {body.vault_id}", where=name)
         plain = open_envelope(keyring, body.sealed, _context(description.vault_id))
         keys = msgspec.msgpack.decode(plain, type=InstallationKeys)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{name}: can't be read: {bad}", where=name) from bad
     if not fit(keys, description):
         raise SignatureInvalid(f"{name}: holds the keys of another vault", where=name)

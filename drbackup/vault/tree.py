@@ -15,6 +15,7 @@ import msgspec
 
 from drbackup.errors import ObjectCorrupt
 from drbackup.wire.messages import Place
+from drbackup.wire.unreadable import UNREADABLE
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
 PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
@@ -111,7 +112,7 @@ def decode_page(data: bytes, what: str) -> list[Entry]:
     """Raises :class:`ObjectCorrupt` naming ``what``."""
     try:
         return msgspec.msgpack.decode(data, type=list[Entry])
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: a tree page can't be read: {bad}", where=what) from bad
 
 
@@ -119,7 +120,7 @@ def decode_top(data: bytes, what: str) -> list[PageRef]:
     """Raises :class:`ObjectCorrupt` naming ``what``."""
     try:
         return msgspec.msgpack.decode(data, type=list[PageRef])
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: a tree's top can't be read: {bad}", where=what) from bad
 
 
@@ -127,5 +128,5 @@ def decode_root(data: bytes) -> Root:
     """Raises :class:`ObjectCorrupt`."""
     try:
         return msgspec.msgpack.decode(data, type=Root)
-    except msgspec.DecodeError as bad:
+    except UNREADABLE as bad:
         raise ObjectCorrupt(f"a tree's root can't be read: {bad}") from bad

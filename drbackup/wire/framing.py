@@ -15,6 +15,7 @@ import msgspec
 
 from drbackup.errors import AgentDied, ProtocolViolation
 from drbackup.wire.messages import Message
+from drbackup.wire.unreadable import UNREADABLE
 
 GREETING = b"DRBACKUP-AGENT/1\n"
 MAX_HEADER = 64 << 20  # the widest message is a BackupResult: 33 bytes a pack, so two million packs
@@ -71,7 +72,7 @@ class FrameStream:
         body = self._exactly(body_size)
         try:
             return self._decoder.decode(header), body
-        except msgspec.DecodeError as bad:
+        except UNREADABLE as bad:
             raise ProtocolViolation(f"a frame can't be read: {bad}") from bad
 
     def _exactly(self, size: int) -> bytes:

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from drbackup.wire.unreadable import UNREADABLE
 from drbackup_agent.sources.restore_target import target_error
 
 _FLUSH = 256 << 10
@@ -86,7 +87,7 @@ class RestoreJournal:
             while (size := file.read(4)) and len(size) == 4:
                 try:
                     row = msgspec.msgpack.decode(file.read(int.from_bytes(size, "big")), type=_Row)
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     break  # the last row of a crash
                 self._rows[row.path] = row
         return True
