@@ -55,6 +55,10 @@ class PointReader:
         """Where the tree's pages lie, in path order."""
         return decode_top(self._chunk(TREE, self.root.top), "the tree's top")
 
+    def page(self, page: PageRef) -> list[Entry]:
+        """One page's entries, in path order. Points that share a page share its place."""
+        return decode_page(self._chunk(TREE, page.place), "the tree")
+
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
         """Entries in path order: all, or ``prefix`` itself and what lies below it.
 
@@ -68,7 +72,7 @@ class PointReader:
         for page in pages[start:]:
             if prefix and path_key(page.first) > path_key(prefix) and not page.first.startswith(below):
                 return
-            for entry in decode_page(self._chunk(TREE, page.place), "the tree"):
+            for entry in self.page(page):
                 count += 1
                 if not prefix or entry.path == prefix or entry.path.startswith(below):
                     yield entry
