@@ -189,6 +189,14 @@ class PackOpener:
         """A chunk's stored bytes (still compressed). Raises :class:`ObjectCorrupt`."""
         return self._open(ordinal, sealed, chunk)
 
+    def open_into(self, ordinal: int, sealed: bytes | memoryview, chunk: bytes, into: memoryview) -> None:
+        """The same, decrypted into memory of exactly its length. Raises :class:`ObjectCorrupt`."""
+        bound = self._bound + ordinal.to_bytes(4, "big") + chunk
+        try:
+            self._gcm.decrypt_into(_nonce(ordinal), sealed, bound, into)
+        except (InvalidTag, ValueError) as bad:
+            raise self._altered(ordinal) from bad
+
     def table(self, data: bytes | memoryview) -> list[tuple[TableRow, int]]:
         """(row, offset) of every chunk, from the whole pack. Raises :class:`ObjectCorrupt`."""
         footer = self._open(_FOOTER_NONCE, data[-FOOTER_SIZE:], b"footer")
@@ -210,7 +218,10 @@ class PackOpener:
         try:
             return self._gcm.decrypt(_nonce(nonce), sealed, self._bound + nonce.to_bytes(4, "big") + label)
         except (InvalidTag, ValueError) as bad:
-            raise ObjectCorrupt(f"{self._what}: chunk {nonce} was altered or is not its own", where=self._what) from bad
+            raise self._altered(nonce) from bad
+
+    def _altered(self, nonce: int) -> ObjectCorrupt:
+        return ObjectCorrupt(f"{self._what}: chunk {nonce} was altered or is not its own", where=self._what)
 
 
 def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
