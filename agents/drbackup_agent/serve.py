@@ -77,6 +77,7 @@ def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], in
     try:
         streams.writer.write(GREETING)
         stream.send(hello(clock))
+        threading.Thread(target=_load_jobs, name="load", daemon=True).start()  # while the controller judges us
         welcome, job = _read_start(stream)
     except (AgentDied, BrokenPipeError):
         log.info("the controller hung up before it gave a job")
@@ -164,6 +165,12 @@ def _serve_here(state: Path) -> int:
         return serve(_run_job, state, streams)
     finally:
         end_process_group()
+
+
+def _load_jobs() -> None:
+    """Import what a job needs, also what its libraries would load in the middle of the work."""
+    importlib.import_module("drbackup_agent.jobs")
+    importlib.import_module("cryptography.hazmat.backends.openssl.backend")
 
 
 def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:

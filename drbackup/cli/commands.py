@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from drbackup.cli.context import CliContext
-from drbackup.controller.logs import configure
+from drbackup.controller.logs import configure_libraries
 
 # word → (module, attribute, one line of help); the order is the order of the help page
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -48,7 +48,7 @@ def shared_options() -> list[click.Option]:
         if value is not None and value is not False:
             state = context.ensure_object(CliContext)
             setattr(state, str(parameter.name), value)
-            configure(state.log_level, state.log_format)
+            configure_libraries(state.log_level)
         return value
 
     return [

@@ -6,6 +6,7 @@ import click
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.daemon import TICK_SECONDS, serve
+from drbackup.controller.logs import configure
 
 
 @click.command()
@@ -21,6 +22,7 @@ from drbackup.controller.daemon import TICK_SECONDS, serve
 @pass_cli
 def daemon(context: CliContext, workers: int, tick: float, once: bool) -> None:
     """Run due backups and drills of all policies until told to stop. SIGHUP reads the policies again."""
+    configure(context.log_level, context.log_format)
     code = serve(context.home, context.policies_folder, workers=workers, once=once, tick=tick)
     context.show({"failed": bool(code)})
     click.get_current_context().exit(code)

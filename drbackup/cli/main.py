@@ -19,7 +19,7 @@ from drbackup import __version__
 from drbackup.cli.commands import CommandList, shared_options
 from drbackup.cli.context import CliContext, print_document
 from drbackup.cli.failures import document_of, explain
-from drbackup.controller.logs import configure
+from drbackup.controller.logs import configure_libraries
 from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.reports.fitting import unbroken
 from drbackup.reports.words import speak_by_environment
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code. The result is on stdout, everything else on stderr."""
     state = CliContext()
     speak_by_environment()
-    configure(state.log_level, state.log_format)
+    configure_libraries(state.log_level)
     failure: DrbackupError | None = None
     code: object = 0  # a command's own exit code: findings it has shown already
     try:

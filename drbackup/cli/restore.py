@@ -1,49 +1,19 @@
 """``drbackup restore``: bring one point, or parts of it, to a folder, a database, or back to where it lives.
 
 Restoring into an empty place starts at once. Whatever may touch existing data shows its plan and wants ``--apply``.
+
+The words only: what it does is :mod:`drbackup.cli.restore_runs`, which takes a third of a second to load; a local agent
+starts in that time.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import msgspec
-from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.cli.keys import read_secret
-from drbackup.cli.places import find_point
-from drbackup.cli.progress import Bars, stopping
-from drbackup.controller.restoring import restore_point
-from drbackup.controller.specs import source_spec
-from drbackup.errors import UsageError
-from drbackup.model.point import Point
-from drbackup.reports.figures import age, local, size
-from drbackup.reports.tables import facts_table
-from drbackup.reports.words import _
-from drbackup.wire.messages import Note, Progress, RestoreResult
-from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a restore would do. ``agent`` empty: a process on this machine."""
-
-    point: Point
-    agent: str
-    target: RestoreTarget
-    where: str
-    paths: tuple[str, ...]
-    replace: bool
-    key: Path | None
-
-    @property
-    def touches_data(self) -> bool:
-        """May it meet data that is in use?"""
-        return self.replace or isinstance(self.target, InPlaceTarget)
+from drbackup.fleet.spare import SpareAgent
 
 
 @click.command()
@@ -64,137 +34,15 @@ class Plan:
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An unsealing key's file.")
 @click.option("--apply", "apply", is_flag=True, help="Really do what the plan says.")
 @pass_cli
-def restore(context: CliContext, /, point: str, at: str, **wishes: object) -> None:
+def restore(context: CliContext, /, **wishes: object) -> None:
     """Bring a recovery point back: to a folder, to a database, or in place.
 
     Without --on, --to restores on this machine, --in-place and --database on the source's own host. The bytes are
     opened with --key, else with the drill key if it is still here, else with the agent's own. In-place restores and
     --replace show their plan and want --apply.
     """
-    plan = _plan(context, find_point(context, point, at), Wishes(**wishes))  # type: ignore[arg-type]
-    facts = facts_table(_facts(context, plan))
-    if plan.touches_data and not wishes["apply"]:
-        again = Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")
-        context.show({"applied": False, "plan": _document(plan)}, facts, again)
-        return
-    if plan.touches_data and not context.json:
-        context.err.print(facts)
-    result = _restore(context, plan)
-    words = _("{entries} entries, {files} files, {size} restored to {where}; every byte matched its digest")
-    figures = {"entries": result.entries, "files": result.files, "size": size(result.content_bytes)}
-    lines = [Text("✓ " + words.format(where=plan.where, **figures), style="bold green")]
-    if result.skipped:
-        lines.append(Text(_("{n} were there already from an interrupted restore").format(n=result.skipped)))
-    lines += [Text(f"  ! {note}", style="yellow") for note in result.notes]
-    context.show({"applied": True, "plan": _document(plan), "result": _result(result)}, *lines)
+    here = wishes["folder"] is not None and not wishes["agent"]
+    with SpareAgent({"DRBACKUP_AGENT_STATE": str(context.home / "agent")}, wanted=here) as spare:
+        from drbackup.cli.restore_runs import Wishes, bring_back
 
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """The options as given."""
-
-    folder: Path | None
-    in_place: bool
-    database: str | None
-    paths: tuple[str, ...]
-    agent: str
-    replace: bool
-    key: Path | None
-    apply: bool
-
-
-def _plan(context: CliContext, point: Point, wishes: Wishes) -> Plan:
-    if sum((wishes.folder is not None, wishes.in_place, wishes.database is not None)) != 1:
-        raise UsageError("say where to: exactly one of --to FOLDER, --in-place, --database NAME")
-    if wishes.agent:
-        context.installation().agent(wishes.agent)  # a wrong name is said before anything else
-    target: RestoreTarget
-    if wishes.folder is not None:
-        folder = wishes.folder if wishes.agent else wishes.folder.absolute()
-        if not folder.is_absolute():
-            raise UsageError("--to on another host must be an absolute path")
-        target, agent, where = FolderTarget(str(folder)), wishes.agent, str(folder)
-    else:
-        target, home, where = _at_home(context, point, wishes.database)
-        agent = wishes.agent or home
-    return Plan(point, agent, target, where, wishes.paths, wishes.replace, wishes.key)
-
-
-def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[InPlaceTarget, str, str]:
-    """(target, the source's own agent, words) by the policy in force now."""
-    policy = context.installation().policy(point.system)
-    source = policy.source(point.source)
-    if source is None:
-        raise UsageError(f"no policy names {point.system}/{point.source} any more", hint="restore it with --to FOLDER")
-    spec = source_spec(source)
-    if database is not None:
-        if isinstance(spec, PostgresSpec):
-            spec = msgspec.structs.replace(spec, database=database)
-        elif isinstance(spec, SqliteSpec):
-            spec = msgspec.structs.replace(spec, path=os.path.abspath(database))
-        else:
-            raise UsageError(f"{point.system}/{point.source} is no database, but {source.kind}")
-    names = {"database": "database", "path": "path", "paths": "paths"}
-    words = ", ".join(str(getattr(spec, name)) for name in names if hasattr(spec, name))
-    return InPlaceTarget(spec), source.agent, f"{source.kind} {words} @ {source.agent}"
-
-
-def _restore(context: CliContext, plan: Plan) -> RestoreResult:
-    what = f"{plan.point.system}/{plan.point.source}"
-    key = read_secret(plan.key) if plan.key is not None else None
-    with Bars(context) as bars, stopping() as stop:
-
-        def progress(news: Progress) -> None:
-            bars.update(what, news.phase, news.done, news.total or plan.point.totals.bytes, 0)
-
-        def note(line: Note) -> None:
-            bars.note(what, line.text, warning=line.level == "warning")
-
-        return restore_point(
-            context.installation(),
-            plan.point,
-            agent=plan.agent,
-            target=plan.target,
-            paths=tuple(os.fsencode(path.strip("/")) for path in plan.paths),
-            replace=plan.replace,
-            key=key,
-            on_progress=progress,
-            on_note=note,
-            stop=stop,
-        )
-
-
-def _facts(context: CliContext, plan: Plan) -> list[tuple[str, str]]:
-    point = plan.point
-    instant = f"{local(point.pinned_at, context.zone())}, {age(point.pinned_at, context.now())}"
-    return [
-        (_("Point"), f"{point.short}  {point.system}/{point.source}"),
-        (_("Instant"), instant),
-        (_("Size"), size(point.totals.bytes)),
-        (_("Only"), ", ".join(plan.paths) or _("everything")),
-        (_("To"), plan.where),
-        (_("On"), plan.agent or _("this machine")),
-        (_("Existing data"), _("is REPLACED") if plan.replace else _("is never touched: the restore stops at it")),
-    ]
-
-
-def _document(plan: Plan) -> dict[str, object]:
-    return {
-        "point": plan.point.id,
-        "system": plan.point.system,
-        "source": plan.point.source,
-        "to": plan.where,
-        "on": plan.agent or None,
-        "paths": list(plan.paths),
-        "replace": plan.replace,
-    }
-
-
-def _result(result: RestoreResult) -> dict[str, object]:
-    return {
-        "entries": result.entries,
-        "files": result.files,
-        "bytes": result.content_bytes,
-        "skipped": result.skipped,
-        "notes": list(result.notes),
-    }
+        bring_back(context, Wishes(**wishes), spare.connect)  # type: ignore[arg-type]

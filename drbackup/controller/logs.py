@@ -10,8 +10,6 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
-import structlog
-
 from drbackup.fleet.masking import masked
 
 Form = Literal["console", "json", "journald"]
@@ -19,8 +17,18 @@ FORMS: tuple[Form, ...] = ("console", "json", "journald")
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
+def configure_libraries(level: str, stream: TextIO | None = None) -> None:
+    """What libraries log, from ``level`` up but at least warnings, on stderr: all that a command of a moment needs."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    out = stream or sys.stderr
+    logging.basicConfig(level=max(number, logging.WARNING), stream=out, format="%(message)s", force=True)
+
+
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Log from ``level`` up in one of :data:`FORMS`. May be called again."""
+    import structlog  # a tenth of the start of a command that does not log
+
+    configure_libraries(level, stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     out = stream or sys.stderr
     renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
@@ -42,7 +50,6 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=out, format="%(message)s", force=True)
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +66,8 @@ def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[s
 
 def _journal(_logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     """One JSON line behind the priority that the journal reads: ``<4>{…}``. The journal has its own clock."""
+    from structlog.processors import JSONRenderer
+
     event.pop("timestamp", None)
-    line = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)(_logger, method, event)
+    line = JSONRenderer(ensure_ascii=False, default=str)(_logger, method, event)
     return f"<{_PRIORITY.get(method, 6)}>{line if isinstance(line, str) else line.decode()}"

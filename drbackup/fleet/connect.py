@@ -5,7 +5,6 @@ A new transport is one file and one line in :func:`open_channel`.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from drbackup.errors import PolicyError
@@ -23,7 +22,7 @@ def open_channel(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
     """Start the agent ``name`` the way its entry says. Raises the errors of :mod:`drbackup.fleet.ssh`."""
     match entry.transport:
         case "local":
-            return local.open_channel(name, agent_command(entry), _local_environment(entry))
+            return local.open_channel(name, agent_command(entry), local_environment(entry))
         case "ssh":
             from drbackup.fleet import ssh  # its library is slow to import
 
@@ -35,7 +34,7 @@ def agent_command(entry: AgentEntry) -> tuple[str, ...]:
     if entry.command:
         return entry.command
     if entry.transport == "local":
-        return (sys.executable, "-m", "drbackup_agent", "serve")
+        return local.OWN_AGENT
     return (f"{entry.install_folder.rstrip('/')}/current/{AGENT_FILE}", "serve")
 
 
@@ -78,7 +77,8 @@ def _address(
     )
 
 
-def _local_environment(entry: AgentEntry) -> dict[str, str]:
+def local_environment(entry: AgentEntry) -> dict[str, str]:
+    """What a local agent's environment has beyond ours."""
     return {"DRBACKUP_AGENT_STATE": entry.state_folder} if entry.state_folder else {}
 
 

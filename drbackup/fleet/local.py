@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import IO
@@ -19,6 +20,7 @@ from typing import IO
 from drbackup.errors import AgentMissing
 from drbackup.fleet.channel import StderrTail
 
+OWN_AGENT = (sys.executable, "-m", "drbackup_agent", "serve")  # the agent of our own environment
 _PIPE_BYTES = 1 << 20
 _POLL_SECONDS = 0.5
 

@@ -68,11 +68,6 @@ def test_an_upload_is_believed_only_when_the_store_has_it_whole(desk: BackupDesk
     assert desk.locate(CHUNK) == PLACES
 
 
-def test_a_body_that_is_not_its_name_is_refused(desk: BackupDesk) -> None:
-    with pytest.raises(ObjectCorrupt):
-        desk.uploaded("p", PACK, len(BODY), PLACES, BODY[:-1] + b"!")
-
-
 def test_a_pack_that_could_not_be_stored_is_not_remembered(catalog: Catalog, store: MemoryStore) -> None:
     full = FaultyStore(store, [Trouble("put", kind="full")])
     desk = BackupDesk(Site(catalog, full, "db1", "session", lambda: NOW), Listeners())

@@ -1,0 +1,122 @@
+"""What ``drbackup backup`` does: sources backed up several at once, and of each how it went."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.cli.context import CliContext
+from drbackup.cli.failures import document_of, joined
+from drbackup.cli.places import chosen_sources
+from drbackup.cli.progress import Bars, side_by_side
+from drbackup.controller.runner import BackupOptions, Connector, run_backup
+from drbackup.errors import DoneInPart, DrbackupError
+from drbackup.model.point import Point
+from drbackup.reports.figures import size, span
+from drbackup.reports.tables import plain_table, point_document, right
+from drbackup.reports.words import _
+from drbackup.wire.messages import Note, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one source's backup went: a point, or an error; both when a copy is lacking."""
+
+    place: str
+    took: timedelta
+    point: Point | None
+    error: DrbackupError | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupWishes:
+    """The command's options as given."""
+
+    places: tuple[str, ...]
+    everything: bool
+    jobs: int
+    accept_shrink: bool
+
+
+def back_up(context: CliContext, wishes: BackupWishes, connect: Connector) -> None:
+    """Carry the command out, show the outcomes, and raise when some failed."""
+    sources = chosen_sources(context, wishes.places, everything=wishes.everything)
+    names = [f"{policy.system}/{source}" for policy, source in sources]
+    outcomes = _run_all(context, names, wishes, connect)
+    context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes, wide=context.view().wide))
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failures:
+        good = [outcome.place for outcome in outcomes if outcome.error is None]
+        raise joined(failures, good, partly=any(outcome.point for outcome in outcomes))
+
+
+def _run_all(context: CliContext, names: list[str], wishes: BackupWishes, connect: Connector) -> list[Outcome]:
+    """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
+    with Bars(context) as bars:
+
+        def one(name: str) -> Callable[[threading.Event], Outcome]:
+            return lambda stop: _run_one(
+                context, name, bars, BackupOptions(stop=stop, accept_shrink=wishes.accept_shrink, connect=connect)
+            )
+
+        return side_by_side([one(name) for name in names], wishes.jobs)
+
+
+def _run_one(context: CliContext, name: str, bars: Bars, options: BackupOptions) -> Outcome:
+    system, _slash, source = name.partition("/")
+    begun = context.now()
+    bars.begin(name)
+
+    def progress(news: Progress) -> None:
+        bars.update(name, news.phase, news.done, news.total, news.stored)
+
+    def note(line: Note) -> None:
+        bars.note(name, line.text, warning=line.level == "warning")
+
+    point: Point | None = None
+    error: DrbackupError | None = None
+    try:
+        options |= {"on_progress": progress, "on_note": note}
+        point = run_backup(context.installation(), system, source, **options)
+    except DoneInPart as partial:  # committed, but not everywhere: the point is good and is shown
+        error = partial
+        point = context.installation().catalog.points.newest(system, source)
+    except DrbackupError as failure:  # one source's failure must not end the others' backups; raised at the end
+        error = failure
+    took = context.now() - begun
+    said = (
+        error.message if error else f"{size(point.totals.bytes)} → {size(point.totals.stored_bytes)}" if point else ""
+    )
+    bars.end(name, said, good=error is None)
+    return Outcome(name, took, point, error)
+
+
+def _table(outcomes: list[Outcome], *, wide: bool) -> Table:
+    titles = ("", _("Source"), _("Point"), _("Size"), _("New"), _("Stored"), _("Rows"), _("Time"), _("Speed"))
+    table = right(plain_table(*titles[: 9 if wide else 6]), *((3, 4, 5, 6, 7, 8) if wide else (3, 4, 5)))
+    for each in outcomes:
+        mark = Text("✓", style="bold green") if each.error is None else Text("✗", style="bold red")
+        if each.point is None:
+            table.add_row(mark, each.place, Text(each.error.code if each.error else "", style="red"))
+            continue
+        totals = each.point.totals
+        figures = [size(totals.bytes), size(totals.new_bytes), size(totals.stored_bytes)]
+        if wide:
+            speed = size(int(totals.bytes / max(each.took.total_seconds(), 0.001)))
+            figures += [str(totals.rows) if totals.rows > 0 else "", span(each.took), f"{speed}/s"]
+        table.add_row(mark, each.place, Text(each.point.short, style="bold"), *figures)
+    return table
+
+
+def _document(outcome: Outcome) -> dict[str, object]:
+    return {
+        "place": outcome.place,
+        "seconds": round(outcome.took.total_seconds(), 3),
+        "point": point_document(outcome.point) if outcome.point else None,
+        "error": document_of(outcome.error) if outcome.error else None,
+    }

@@ -1,0 +1,176 @@
+"""What ``drbackup restore`` does: a plan from the options, shown where data is in use, then the restore."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.text import Text
+
+from drbackup.cli.context import CliContext
+from drbackup.cli.keys import read_secret
+from drbackup.cli.places import find_point
+from drbackup.cli.progress import Bars, stopping
+from drbackup.controller.restoring import Connector, restore_point
+from drbackup.controller.specs import source_spec
+from drbackup.errors import UsageError
+from drbackup.model.point import Point
+from drbackup.reports.figures import age, local, size
+from drbackup.reports.tables import facts_table
+from drbackup.reports.words import _
+from drbackup.wire.messages import Note, Progress, RestoreResult
+from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore would do. ``agent`` empty: a process on this machine."""
+
+    point: Point
+    agent: str
+    target: RestoreTarget
+    where: str
+    paths: tuple[str, ...]
+    replace: bool
+    key: Path | None
+
+    @property
+    def touches_data(self) -> bool:
+        """May it meet data that is in use?"""
+        return self.replace or isinstance(self.target, InPlaceTarget)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The command's options as given."""
+
+    point: str
+    at: str
+    folder: Path | None
+    in_place: bool
+    database: str | None
+    paths: tuple[str, ...]
+    agent: str
+    replace: bool
+    key: Path | None
+    apply: bool
+
+
+def bring_back(context: CliContext, wishes: Wishes, connect: Connector) -> None:
+    """Carry the command out and show what was restored. Raises what failed."""
+    plan = _plan(context, find_point(context, wishes.point, wishes.at), wishes)
+    facts = facts_table(_facts(context, plan))
+    if plan.touches_data and not wishes.apply:
+        again = Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")
+        context.show({"applied": False, "plan": _document(plan)}, facts, again)
+        return
+    if plan.touches_data and not context.json:
+        context.err.print(facts)
+    result = _restore(context, plan, connect)
+    words = _("{entries} entries, {files} files, {size} restored to {where}; every byte matched its digest")
+    figures = {"entries": result.entries, "files": result.files, "size": size(result.content_bytes)}
+    lines = [Text("✓ " + words.format(where=plan.where, **figures), style="bold green")]
+    if result.skipped:
+        lines.append(Text(_("{n} were there already from an interrupted restore").format(n=result.skipped)))
+    lines += [Text(f"  ! {note}", style="yellow") for note in result.notes]
+    context.show({"applied": True, "plan": _document(plan), "result": _result(result)}, *lines)
+
+
+def _plan(context: CliContext, point: Point, wishes: Wishes) -> Plan:
+    if sum((wishes.folder is not None, wishes.in_place, wishes.database is not None)) != 1:
+        raise UsageError("say where to: exactly one of --to FOLDER, --in-place, --database NAME")
+    if wishes.agent:
+        context.installation().agent(wishes.agent)  # a wrong name is said before anything else
+    target: RestoreTarget
+    if wishes.folder is not None:
+        folder = wishes.folder if wishes.agent else wishes.folder.absolute()
+        if not folder.is_absolute():
+            raise UsageError("--to on another host must be an absolute path")
+        target, agent, where = FolderTarget(str(folder)), wishes.agent, str(folder)
+    else:
+        target, home, where = _at_home(context, point, wishes.database)
+        agent = wishes.agent or home
+    return Plan(point, agent, target, where, wishes.paths, wishes.replace, wishes.key)
+
+
+def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[InPlaceTarget, str, str]:
+    """(target, the source's own agent, words) by the policy in force now."""
+    policy = context.installation().policy(point.system)
+    source = policy.source(point.source)
+    if source is None:
+        raise UsageError(f"no policy names {point.system}/{point.source} any more", hint="restore it with --to FOLDER")
+    spec = source_spec(source)
+    if database is not None:
+        if isinstance(spec, PostgresSpec):
+            spec = msgspec.structs.replace(spec, database=database)
+        elif isinstance(spec, SqliteSpec):
+            spec = msgspec.structs.replace(spec, path=os.path.abspath(database))
+        else:
+            raise UsageError(f"{point.system}/{point.source} is no database, but {source.kind}")
+    names = {"database": "database", "path": "path", "paths": "paths"}
+    words = ", ".join(str(getattr(spec, name)) for name in names if hasattr(spec, name))
+    return InPlaceTarget(spec), source.agent, f"{source.kind} {words} @ {source.agent}"
+
+
+def _restore(context: CliContext, plan: Plan, connect: Connector) -> RestoreResult:
+    what = f"{plan.point.system}/{plan.point.source}"
+    key = read_secret(plan.key) if plan.key is not None else None
+    with Bars(context) as bars, stopping() as stop:
+
+        def progress(news: Progress) -> None:
+            bars.update(what, news.phase, news.done, news.total or plan.point.totals.bytes, 0)
+
+        def note(line: Note) -> None:
+            bars.note(what, line.text, warning=line.level == "warning")
+
+        return restore_point(
+            context.installation(),
+            plan.point,
+            agent=plan.agent,
+            target=plan.target,
+            paths=tuple(os.fsencode(path.strip("/")) for path in plan.paths),
+            replace=plan.replace,
+            key=key,
+            on_progress=progress,
+            on_note=note,
+            stop=stop,
+            connect=connect,
+        )
+
+
+def _facts(context: CliContext, plan: Plan) -> list[tuple[str, str]]:
+    point = plan.point
+    instant = f"{local(point.pinned_at, context.zone())}, {age(point.pinned_at, context.now())}"
+    return [
+        (_("Point"), f"{point.short}  {point.system}/{point.source}"),
+        (_("Instant"), instant),
+        (_("Size"), size(point.totals.bytes)),
+        (_("Only"), ", ".join(plan.paths) or _("everything")),
+        (_("To"), plan.where),
+        (_("On"), plan.agent or _("this machine")),
+        (_("Existing data"), _("is REPLACED") if plan.replace else _("is never touched: the restore stops at it")),
+    ]
+
+
+def _document(plan: Plan) -> dict[str, object]:
+    return {
+        "point": plan.point.id,
+        "system": plan.point.system,
+        "source": plan.point.source,
+        "to": plan.where,
+        "on": plan.agent or None,
+        "paths": list(plan.paths),
+        "replace": plan.replace,
+    }
+
+
+def _result(result: RestoreResult) -> dict[str, object]:
+    return {
+        "entries": result.entries,
+        "files": result.files,
+        "bytes": result.content_bytes,
+        "skipped": result.skipped,
+        "notes": list(result.notes),
+    }

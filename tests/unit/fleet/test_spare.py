@@ -1,0 +1,69 @@
+"""An agent started ahead of time is taken by who needs exactly it, and otherwise leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from drbackup.fleet.local import LocalChannel
+from drbackup.fleet.session import Session, Timeouts
+from drbackup.fleet.spare import SpareAgent, mentions_local
+from drbackup.model.inventory import AgentEntry, Inventory
+
+INVENTORY = Inventory.model_construct(agents={}, stores={})
+HERE = AgentEntry(transport="local")
+
+
+def pid_of(channel: object) -> int:
+    assert isinstance(channel, LocalChannel)
+    return channel.pid
+
+
+def test_the_one_who_needs_exactly_it_gets_it_once() -> None:
+    with SpareAgent() as spare:
+        waiting = spare._channel
+        assert waiting is not None
+        first = spare.connect("db1", HERE, INVENTORY)
+        second = spare.connect("db2", HERE, INVENTORY)
+        try:
+            assert (first, first.host) == (waiting, "db1")
+            assert pid_of(second) != pid_of(first)
+            assert Session(first, Timeouts()).greet().version
+        finally:
+            first.close()
+            second.close()
+
+
+def test_another_state_folder_is_another_agent(tmp_path: Path) -> None:
+    entry = AgentEntry(transport="local", state_folder=str(tmp_path))
+    with SpareAgent() as spare:
+        spared = pid_of(spare._channel)
+        channel = spare.connect("db1", entry, INVENTORY)
+        channel.close()
+    assert pid_of(channel) != spared
+    assert not Path(f"/proc/{spared}").exists()
+
+
+def test_an_unused_one_is_ended() -> None:
+    with SpareAgent() as spare:
+        pid = pid_of(spare._channel)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_dead_one_is_not_handed_out() -> None:
+    with SpareAgent() as spare:
+        dead = pid_of(spare._channel)
+        os.kill(dead, 9)
+        assert isinstance(spare._channel, LocalChannel)
+        spare._channel.exit_status(wait=10.0)
+        channel = spare.connect("db1", HERE, INVENTORY)
+        channel.close()
+        assert pid_of(channel) != dead
+
+
+def test_none_is_started_where_no_local_agent_is_named(tmp_path: Path) -> None:
+    assert not mentions_local(tmp_path)
+    (tmp_path / "inventory.yaml").write_text("agents: {db1: {transport: ssh}}")
+    assert not mentions_local(tmp_path)
+    (tmp_path / "inventory.yaml").write_text("agents: {db1: {transport: local}}")
+    assert mentions_local(tmp_path)
