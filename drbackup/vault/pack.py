@@ -30,6 +30,7 @@ from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKPAC1"
 PACK_SIZE = 32 << 20  # a pack is closed once it has this many bytes
+PACK_CHUNKS = 1 << 16  # or this many chunks: very small ones would make a table that fits into no frame
 BUFFER_SIZE = PACK_SIZE + MAX_CHUNK + (8 << 20)  # room for one chunk too many and the table; only used pages cost
 HEADER_LIMIT = 16 << 10  # a reader asks for this much first; headers are far smaller
 FOOTER_SIZE = 16 + TAG_SIZE
@@ -129,7 +130,7 @@ class PackBuilder:
 
     @property
     def full(self) -> bool:
-        return self._used >= PACK_SIZE
+        return self._used >= PACK_SIZE or len(self.rows) >= PACK_CHUNKS
 
     def add(self, chunk: bytes, raw: int, stored: bytes | memoryview) -> int:
         """Seal one chunk; its ordinal. ``stored`` is a zstd frame, or the plain bytes when exactly ``raw`` long: the
@@ -202,7 +203,7 @@ class PackOpener:
         footer = self._open(_FOOTER_NONCE, data[-FOOTER_SIZE:], b"footer")
         start, size = struct.unpack(">QQ", footer)
         plain = self._open(_TABLE_NONCE, data[start : start + size], b"table")
-        (length,) = struct.unpack_from(">I", plain)
+        length = int.from_bytes(plain[:4], "big")  # sealed by whoever wrote the pack, so it may still be nonsense
         try:
             rows = msgspec.msgpack.decode(plain[4 : 4 + length], type=list[TableRow])
         except UNREADABLE as bad:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import zlib
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,9 @@ from drbackup.wire.messages import Place
 from drbackup.wire.unreadable import UNREADABLE
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
+PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make an entry of an enemy, and fill our memory
+    1 << 16
+)  # entries a reader takes from one page: an enemy's entries of four bytes each would fill its memory
 PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
 
 
@@ -86,6 +90,9 @@ class PageRef(msgspec.Struct, frozen=True, array_like=True):
     place: Place
 
 
+_PAGE = msgspec.msgpack.Decoder(Annotated[list[Entry], msgspec.Meta(max_length=PAGE_LIMIT)])
+
+
 def path_key(path: bytes) -> bytes:
     """Sort key of the tree's order: component by component, so that a folder is followed by what it contains."""
     return path.replace(b"/", b"\0")
@@ -111,7 +118,7 @@ def encode_page(entries: Sequence[Entry]) -> bytes:
 def decode_page(data: bytes, what: str) -> list[Entry]:
     """Raises :class:`ObjectCorrupt` naming ``what``."""
     try:
-        return msgspec.msgpack.decode(data, type=list[Entry])
+        return _PAGE.decode(data)
     except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: a tree page can't be read: {bad}", where=what) from bad
 

@@ -8,6 +8,8 @@ protocol violation: both sides check :data:`PROTOCOL` before anything else.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from drbackup.wire.specs import (
@@ -23,6 +25,13 @@ from drbackup.wire.specs import (
 )
 
 PROTOCOL = 1
+MANY = 1 << 16  # of anything that is listed in words: a taken-over agent must not fill our memory with empty ones
+PLACES = 1 << 17  # of one pack; a writer closes a pack long before
+
+Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+PackId = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]  # kind letter p, t or i, then the SHA-256
+Lines = Annotated[tuple[str, ...], msgspec.Meta(max_length=MANY)]
+Facts = Annotated[dict[str, str], msgspec.Meta(max_length=MANY)]
 
 
 # --- session ------------------------------------------------------------------------------------------------------
@@ -121,8 +130,8 @@ class Locate(msgspec.Struct, frozen=True, tag="locate"):
 class Place(msgspec.Struct, frozen=True, array_like=True):
     """Where a chunk lies: pack name (32 bytes), its number and byte range inside, its plain size."""
 
-    id: bytes
-    pack: bytes
+    id: Digest
+    pack: Digest
     ordinal: int
     offset: int
     size: int
@@ -168,7 +177,7 @@ class Uploaded(msgspec.Struct, frozen=True, tag="uploaded"):
     kind: str
     pack: bytes
     size: int
-    places: tuple[Place, ...] = ()
+    places: Annotated[tuple[Place, ...], msgspec.Meta(max_length=PLACES)] = ()
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored"):
@@ -223,7 +232,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
     ask: int
     code: str
-    fields: dict[str, str]
+    fields: Facts
 
 
 # --- news and results: agent → controller ------------------------------------------------------------------------
@@ -250,7 +259,7 @@ class BackupResult(msgspec.Struct, frozen=True, tag="backup-result"):
     """All packs of the point are stored. ``facts``: encoded :class:`drbackup.model.point.SourceFacts`."""
 
     root: bytes
-    packs: tuple[bytes, ...]  # every data and tree pack the point needs, 32-byte names: kind byte p/t + name
+    packs: tuple[PackId, ...]  # every data and tree pack the point needs
     facts: bytes
     entries: int
     files: int
@@ -258,7 +267,7 @@ class BackupResult(msgspec.Struct, frozen=True, tag="backup-result"):
     content_bytes: int
     new_bytes: int
     stored_bytes: int
-    retried: tuple[str, ...] = ()
+    retried: Lines = ()
 
 
 class RestoreResult(msgspec.Struct, frozen=True, tag="restore-result"):
@@ -268,7 +277,7 @@ class RestoreResult(msgspec.Struct, frozen=True, tag="restore-result"):
     files: int
     content_bytes: int
     skipped: int = 0  # already there from an earlier, interrupted run
-    notes: tuple[str, ...] = ()
+    notes: Lines = ()
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -279,7 +288,7 @@ class Measured(msgspec.Struct, frozen=True):
     value: str = ""
     expected: str = ""
     compared: int = 0
-    wrong: tuple[str, ...] = ()
+    wrong: Lines = ()
     error: str = ""
 
 
@@ -295,20 +304,20 @@ class PhaseTime(msgspec.Struct, frozen=True):
 class DrillResult(msgspec.Struct, frozen=True, tag="drill-result"):
     """The agent's measurements; the verdict is the controller's."""
 
-    measured: tuple[Measured, ...]
-    phases: tuple[PhaseTime, ...]
-    canaries: dict[str, int]  # source → UTC ns found inside the restored copy
-    restored: dict[str, RestoreResult]
-    failures: dict[str, str]  # source → why its restore failed
+    measured: Annotated[tuple[Measured, ...], msgspec.Meta(max_length=MANY)]
+    phases: Annotated[tuple[PhaseTime, ...], msgspec.Meta(max_length=MANY)]
+    canaries: Annotated[dict[str, int], msgspec.Meta(max_length=MANY)]  # source → UTC ns found in the restored copy
+    restored: Annotated[dict[str, RestoreResult], msgspec.Meta(max_length=MANY)]
+    failures: Facts  # source → why its restore failed
     wiped: bool
     wipe_proof: str
-    host: dict[str, str]
+    host: Facts
 
 
 class PreflightResult(msgspec.Struct, frozen=True, tag="preflight-result"):
     """One line a check: name → "ok: …" or "failed: …"."""
 
-    lines: dict[str, str]
+    lines: Facts
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
@@ -321,7 +330,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The job failed; the agent exits after it. Fields as in :func:`drbackup.errors.from_fields`."""
 
     code: str
-    fields: dict[str, str]
+    fields: Facts
 
 
 Message = (

@@ -47,7 +47,7 @@ def of_type(info: msgspec.inspect.Type) -> st.SearchStrategy[object]:
         case msgspec.inspect.StrType():
             return TEXT
         case msgspec.inspect.BytesType():
-            return BYTES
+            return st.binary(min_size=info.min_length or 0, max_size=info.max_length or 40)
         case msgspec.inspect.BoolType():
             return st.booleans()
         case msgspec.inspect.FloatType():
