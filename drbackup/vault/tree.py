@@ -19,9 +19,7 @@ from drbackup.wire.messages import Place
 from drbackup.wire.unreadable import UNREADABLE
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
-PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make an entry of an enemy, and fill our memory
-    1 << 16
-)  # entries a reader takes from one page: an enemy's entries of four bytes each would fill its memory
+PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make one, and an enemy could fill our memory
 PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
 
 
