@@ -14,12 +14,13 @@ from drbackup.wire.messages import Fetch, Fetched, GetHttp
 from drbackup_agent.depot import Limiter, unfitting
 from drbackup_agent.link import Link
 
+_STRETCH_BY_LINK, _STRETCH_BY_URL = 4 << 20, 36 << 20  # bytes; the second is a whole pack
 _KEPT_URLS = 256
 _URL_MARGIN_SECONDS = 20.0  # a read that begins now must also end before the URL does
 
 
 class WireFetch:
-    """Where a point's reader gets bytes of packs: :class:`drbackup.vault.reader.Fetch` over the link. Thread-safe."""
+    """Where a point's reader gets bytes of packs: a :class:`~drbackup.vault.read_ahead.Fetch` over the link."""
 
     def __init__(self, link: Link, limiter: Limiter | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link
@@ -27,6 +28,12 @@ class WireFetch:
         self._clock = clock
         self._lock = threading.Lock()
         self._urls: dict[tuple[str, str, bytes], tuple[str, float]] = {}  # pack → (address, usable until)
+
+    @property
+    def stretch(self) -> int:
+        """Through the connection small pieces let both ends work at once; a store wants few requests."""
+        with self._lock:
+            return _STRETCH_BY_URL if self._urls else _STRETCH_BY_LINK
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
         """Bytes ``[offset, offset+length)`` of a pack; what is there when the range reaches past its end."""

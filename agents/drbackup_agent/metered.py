@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from drbackup.vault.reader import Fetch, PointReader
+from drbackup.vault.read_ahead import Fetch
+from drbackup.vault.reader import PointReader
 from drbackup.vault.tree import Entry
 
 ATTRIBUTION = (
@@ -60,12 +61,16 @@ class Meters:
 
 
 class MeteredFetch:
-    """A :class:`~drbackup.vault.reader.Fetch` that keeps the time."""
+    """A :class:`~drbackup.vault.read_ahead.Fetch` that keeps the time."""
 
     def __init__(self, inner: Fetch, meters: Meters, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner = inner
         self._meters = meters
         self._clock = clock
+
+    @property
+    def stretch(self) -> int:
+        return self._inner.stretch
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
         begun = self._clock()

@@ -30,7 +30,9 @@ class StoreDepot:
 
 
 class StoreFetch:
-    """A :class:`~drbackup.vault.reader.Fetch` from a store."""
+    """A :class:`~drbackup.vault.read_ahead.Fetch` from a store."""
+
+    stretch = 4 << 20
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,15 +1,17 @@
 """Reads one recovery point: root → pages → entries → contents, everything authenticated on the way.
 
-Reads are windows of packs (8 MiB, aligned) kept in a small cache, because neighbours in a tree lie near each other in
-packs: a full restore reads each pack about once, a single file a window or two. Not thread-safe: one reader a thread.
+The tree, and contents small enough not to matter, are read through windows of packs (8 MiB, aligned) kept in a small
+cache. Large contents and many contents are read ahead on several threads (:mod:`drbackup.vault.read_ahead`). Not
+thread-safe: one reader a thread.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import zstandard
 from blake3 import blake3
@@ -19,28 +21,26 @@ from drbackup.vault.chunks import unpack
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
-from drbackup.vault.suite import MAX_CHUNK
+from drbackup.vault.portions import Part, require_place
+from drbackup.vault.read_ahead import DataPacks, Fetch, ReadAhead
 from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decode_root, decode_top, path_key
 from drbackup.wire.messages import Place
 
 WINDOW = 8 << 20
+_ALONE = 8 << 20  # bytes of a content that is read without threads
+_PIECE = 4 << 20  # bytes of a content that one thread opens at a time
+_GROUPS = 12  # of such pieces, opened or nearly so before somebody asks for them
 _WINDOWS, _CHUNKS, _OPENERS = 6, 8, 256
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Fetch(Protocol):
-    """Where a reader gets bytes of packs. Raises :mod:`drbackup.errors` only."""
-
-    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
-        """Bytes ``[offset, offset+length)`` of a pack, fewer when it ends before."""
-        ...
+T = TypeVar("T")
 
 
 class PointReader:
-    """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record."""
+    """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record; ``threads`` open
+    chunks when contents are read ahead."""
 
-    def __init__(self, fetch: Fetch, keyring: Keyring, domain: str, root: bytes) -> None:
+    def __init__(self, fetch: Fetch, keyring: Keyring, domain: str, root: bytes, threads: int = 2) -> None:
         self._fetch = fetch
         self._keyring = keyring
         self._domain = domain
@@ -49,7 +49,14 @@ class PointReader:
         self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
         self._openers: OrderedDict[tuple[str, bytes], PackOpener] = OrderedDict()
         self._inflate = zstandard.ZstdDecompressor()
-        self.fetched_bytes = 0
+        self._threads = threads
+        self._packs = DataPacks(fetch, keyring, domain)
+        self._window_bytes = 0
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of packs so far."""
+        return self._window_bytes + self._packs.fetched_bytes
 
     def pages(self) -> list[PageRef]:
         """Where the tree's pages lie, in path order."""
@@ -90,11 +97,29 @@ class PointReader:
         the whole does not have the digest that was taken while the source was read.
         """
         hasher = blake3()
-        for piece in map(self._piece, entry.extents):
+        for piece in self._pieces(entry.extents):
             hasher.update(piece)
             yield piece
         if entry.digest and hasher.digest() != entry.digest:
             raise RestoreMismatch(f"{entry.path!r}: the restored content has another digest than the copied one")
+
+    def read_ahead(self, take: Callable[[Part[T], memoryview], None]) -> ReadAhead[T]:
+        """For reading many contents: each is added, and ``take`` gets its authenticated parts on other threads. The
+        digest of the whole is for ``take`` to check."""
+        return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent)
+
+    def spent(self, opening: float, taking: float) -> None:
+        """Told the seconds that threads spent on opening a portion and on what was done with it."""
+
+    def _pieces(self, extents: Sequence[Extent]) -> Iterator[bytes]:
+        if sum(extent.length for extent in extents) <= _ALONE:
+            return map(self._piece, extents)
+        return self._opened_ahead(extents)
+
+    def _opened_ahead(self, extents: Sequence[Extent]) -> Iterator[bytes]:
+        opened = _Opened(extents)
+        with self.read_ahead(opened.keep) as ahead:
+            yield from opened.pieces(ahead)
 
     def _piece(self, extent: Extent) -> bytes:
         chunk = self._chunk(DATA, extent.place)
@@ -109,10 +134,7 @@ class PointReader:
             self._chunks.move_to_end(place.id)
             return known
         what = pack_name(self._domain, kind, place.pack)
-        if not 0 <= place.raw <= MAX_CHUNK or not 0 <= place.size <= 2 * MAX_CHUNK:
-            raise ObjectCorrupt(f"{what}: a chunk claims {place.raw} bytes", where=what)
-        if not 0 <= place.ordinal < 1 << 32 or not 0 <= place.offset < 1 << 40:
-            raise ObjectCorrupt(f"{what}: a chunk claims number {place.ordinal}, offset {place.offset}", where=what)
+        require_place(place, what)
         opener = self._opener(kind, place.pack, what)
         stored = opener.open(place.ordinal, self._range(kind, place.pack, place.offset, place.size), place.id)
         try:
@@ -142,11 +164,59 @@ class PointReader:
         key = (kind, pack, number)
         if (known := self._windows.get(key)) is None:
             known = self._fetch.fetch(kind, self._domain, pack, number * WINDOW, WINDOW)
-            self.fetched_bytes += len(known)
+            self._window_bytes += len(known)
             _remember(self._windows, key, known, _WINDOWS)
         else:
             self._windows.move_to_end(key)
         return known
+
+
+class _Opened:
+    """A large content on its way: cut into groups of extents that are opened at once and given out in order."""
+
+    def __init__(self, extents: Sequence[Extent]) -> None:
+        self._groups = _grouped(extents)
+        self._pieces: dict[int, dict[int, bytes]] = {}  # group → number of its part → bytes
+        self._parts: dict[int, int] = {}  # group → how many parts it has, once that is known
+
+    def keep(self, part: Part[int], memory: memoryview) -> None:
+        """Called on the opening threads."""
+        joined = b"".join([memory[start:end] for start, end in part.spans])
+        self._pieces.setdefault(part.owner, {})[part.number] = joined
+        if part.last:
+            self._parts[part.owner] = part.number + 1
+
+    def pieces(self, ahead: ReadAhead[int]) -> Iterator[bytes]:
+        """The content. ``ahead`` gives its parts to :meth:`keep`."""
+        added = given = 0
+        while True:
+            if added - given <= _GROUPS // 2:  # in bursts, so that one request fetches what several groups need
+                for group in islice(self._groups, _GROUPS - (added - given)):
+                    ahead.add(added, group)
+                    added += 1
+                ahead.begin()
+            if given == added:
+                return
+            ahead.wait(lambda number=given: self._whole(number))  # type: ignore[misc]
+            parts = self._pieces.pop(given)
+            yield from (parts[number] for number in range(self._parts.pop(given)))
+            given += 1
+
+    def _whole(self, group: int) -> bool:
+        return len(self._pieces.get(group, ())) == self._parts.get(group, -1)
+
+
+def _grouped(extents: Sequence[Extent]) -> Iterator[list[Extent]]:
+    group: list[Extent] = []
+    size = 0
+    for extent in extents:
+        group.append(extent)
+        size += extent.length
+        if size >= _PIECE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
