@@ -106,15 +106,15 @@ class PackScan:
             self.watch(number, len(todo), read)
             if data is None:
                 continue
+            session = ""
             try:
                 own = own_table(data, INDEX, pack[0], self.origin.keyring, (pack[2], pack_name(*pack)))
-                tables = read_index(data, pack[0], self.origin.keyring, pack_name(*pack))
+                for table in read_index(data, pack[0], self.origin.keyring, pack_name(*pack)):
+                    session = session or table.session
+                    self._tell_named(pack, table)
             except NOT_SOUND as bad:
                 self.faults.append(Fault("", pack_name(*pack), bad.message))
                 continue
-            for table in tables:
-                self._tell_named(pack, table)
-            session = tables[0].session if tables else ""
             self._tell(pack, PackTable(session, pack[2], own.places))
 
     def _tell_named(self, delta: PackId, table: PackTable) -> None:

@@ -45,7 +45,7 @@ def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
     key = keyring.open(envelope.sealed_keys, context)
     try:
         return AESGCM(key).decrypt(bytes(12), envelope.sealed, context)
-    except InvalidTag as bad:
+    except (InvalidTag, ValueError) as bad:  # also: anybody may seal to a public key, and no key of 32 bytes
         raise ObjectCorrupt("a sealed part was altered") from bad
 
 

@@ -6,7 +6,9 @@ session stored. It is a help, never the truth: what it says is held against the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import zstandard
@@ -17,8 +19,10 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import INDEX
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
 from drbackup.vault.suite import MAX_CHUNK
-from drbackup.wire.messages import Place
+from drbackup.wire.messages import PLACES, Digest, Place
 from drbackup.wire.unreadable import UNREADABLE
+
+_TOLD = msgspec.msgpack.Decoder(tuple[str, Digest, Annotated[tuple[Place, ...], msgspec.Meta(max_length=PLACES)]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,12 @@ class PackTable:
 
     def fits(self, size: int) -> bool:
         """Whether every chunk lies inside a pack of ``size`` bytes: a table may have been written by a liar."""
-        return all(
-            each.pack == self.pack and len(each.id) == 32 and each.size >= 0 and 0 <= each.offset <= size - each.size
-            for each in self.places
-        )
+        return all(each.pack == self.pack and _possible(each, size) for each in self.places)
+
+
+def _possible(place: Place, size: int) -> bool:
+    inside = 0 <= place.size <= size and 0 <= place.offset <= size - place.size
+    return inside and len(place.id) == 32 and 0 <= place.ordinal < 1 << 32 and 0 <= place.raw <= MAX_CHUNK
 
 
 def own_table(data: bytes, kind: str, domain: str, keyring: Keyring, name: tuple[bytes, str]) -> PackTable:
@@ -46,25 +52,27 @@ def own_table(data: bytes, kind: str, domain: str, keyring: Keyring, name: tuple
     opener = _opener(data, kind, domain, keyring, what)
     rows = opener.table(data)
     places = tuple(Place(row.id, pack, number, at, row.size, row.raw) for number, (row, at) in enumerate(rows))
-    return PackTable("", pack, places)
+    table = PackTable("", pack, places)
+    if not table.fits(len(data)):
+        raise ObjectCorrupt(f"{what}: its own table names chunks outside it", where=what)
+    return table
 
 
-def read_index(data: bytes, domain: str, keyring: Keyring, what: str) -> tuple[PackTable, ...]:
-    """What an index delta says of other packs. Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.WrongKey`."""
+def read_index(data: bytes, domain: str, keyring: Keyring, what: str) -> Iterator[PackTable]:
+    """What an index delta says of other packs, one table after another: a liar's small delta may claim many large ones.
+    Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.WrongKey`, maybe behind tables that are sound."""
     opener = _opener(data, INDEX, domain, keyring, what)
     inflate = zstandard.ZstdDecompressor()
-    found = []
     for number, (row, offset) in enumerate(opener.table(data)):
         if not 0 <= row.raw <= MAX_CHUNK:
             raise ObjectCorrupt(f"{what}: a chunk claims {row.raw} bytes", where=what)
         stored = opener.open(number, data[offset : offset + row.size], row.id)
         try:
             plain = unpack(stored, row.raw, inflate)
-            session, pack, places = msgspec.msgpack.decode(plain, type=tuple[str, bytes, tuple[Place, ...]])
+            session, pack, places = _TOLD.decode(plain)
         except (zstandard.ZstdError, *UNREADABLE) as bad:
             raise ObjectCorrupt(f"{what}: chunk {number} can't be read: {bad}", where=what) from bad
-        found.append(PackTable(session, pack, places))
-    return tuple(found)
+        yield PackTable(session, pack, places)
 
 
 def _opener(data: bytes, kind: str, domain: str, keyring: Keyring, what: str) -> PackOpener:

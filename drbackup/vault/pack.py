@@ -15,6 +15,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -25,6 +26,7 @@ from drbackup.errors import FormatUnsupported, ObjectCorrupt
 from drbackup.vault.keys import Keyring, key_id, seal_to
 from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
 from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
+from drbackup.wire.messages import PLACES, Digest
 from drbackup.wire.specs import DomainKeys
 from drbackup.wire.unreadable import UNREADABLE
 
@@ -52,9 +54,12 @@ class PackHeader(msgspec.Struct, frozen=True, array_like=True):
 class TableRow(msgspec.Struct, frozen=True, array_like=True):
     """One chunk of a pack, in ordinal order. ``size`` sealed bytes (tag included), ``raw`` plain bytes."""
 
-    id: bytes
+    id: Digest
     size: int
     raw: int
+
+
+_TABLE = msgspec.msgpack.Decoder(Annotated[list[TableRow], msgspec.Meta(max_length=PLACES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,7 @@ class PackOpener:
         plain = self._open(_TABLE_NONCE, data[start : start + size], b"table")
         length = int.from_bytes(plain[:4], "big")  # sealed by whoever wrote the pack, so it may still be nonsense
         try:
-            rows = msgspec.msgpack.decode(plain[4 : 4 + length], type=list[TableRow])
+            rows = _TABLE.decode(plain[4 : 4 + length])
         except UNREADABLE as bad:
             raise ObjectCorrupt(f"{self._what}: its table can't be read: {bad}", where=self._what) from bad
         found = []
