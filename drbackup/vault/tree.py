@@ -104,7 +104,7 @@ def ends_page(path: bytes, count: int) -> bool:
 def weight(entry: Entry) -> int:
     """Encoded bytes of an entry, never too few."""
     facts = len(entry.path) + len(entry.target) + 4 * len(entry.user) + 4 * len(entry.group) + 200
-    attributes = sum(len(name) + len(value) + 16 for name, value in entry.xattrs)
+    attributes = sum([len(name) + len(value) + 16 for name, value in entry.xattrs]) if entry.xattrs else 0
     return facts + attributes + 100 * len(entry.extents) + 20 * len(entry.holes)
 
 

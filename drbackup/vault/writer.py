@@ -36,6 +36,7 @@ from drbackup.wire.messages import Place
 from drbackup.wire.specs import DomainKeys
 
 SEGMENT_LEAST, SEGMENT_STEP, SEGMENT_MOST = 512 << 10, 512 << 10, 2 << 20
+_SETTLED_TOGETHER = 256  # entries between two looks at whether the oldest have their places
 _WAITING_MOST = 32 * 1024  # entries that may wait for their contents before the open pack is closed early
 
 
@@ -46,21 +47,28 @@ class Content:
     size: int
     digest: bytes
     pieces: list[tuple[Chunk | _Segment | Place, int, int]] = field(default_factory=list)
+    _extents: tuple[Extent, ...] | None = None
 
     @property
     def extents(self) -> tuple[Extent, ...]:
         """Raises ``ValueError`` while a place is not known yet."""
-        found = []
-        for piece, start, length in self.pieces:
-            place = _place(piece)
-            if place is None:
-                raise ValueError("this content is still on its way")
-            found.append(Extent(place, start, length))
-        return tuple(found)
+        if not self.settled:
+            raise ValueError("this content is still on its way")
+        assert self._extents is not None
+        return self._extents
 
     @property
     def settled(self) -> bool:
-        return all(_place(piece) is not None for piece, _, _ in reversed(self.pieces))  # the last is most often late
+        """Whether every place is known. Asked again and again, so what was found once is kept and the pieces go."""
+        if self._extents is None:
+            found = []
+            for piece, start, length in self.pieces:
+                place = piece if isinstance(piece, Place) else piece.settled()
+                if place is None:
+                    return False
+                found.append(Extent(place, start, length))
+            self._extents, self.pieces = tuple(found), []
+        return True
 
 
 class _Segment:
@@ -73,13 +81,8 @@ class _Segment:
         self.size = 0
         self.chunk: Chunk | None = None
 
-
-def _place(piece: Chunk | _Segment | Place) -> Place | None:
-    if isinstance(piece, Place):
-        return piece
-    if isinstance(piece, _Segment):
-        return piece.chunk.settled() if piece.chunk else None
-    return piece.settled()
+    def settled(self) -> Place | None:
+        return self.chunk.settled() if self.chunk else None
 
 
 def _ends_segment(digest: bytes, size: int) -> bool:
@@ -205,7 +208,8 @@ class PointWriter:
         if len(self._waiting) % _WAITING_MOST == 0:
             self._end_segment()
             self._data.hurry()
-        self._settle()
+        if self.entries % _SETTLED_TOGETHER == 0:
+            self._settle()
 
     def finish(self) -> Written:
         """Store what is left, then the pages, the top and the index delta. Raises what went wrong in any thread."""

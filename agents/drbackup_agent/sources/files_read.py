@@ -112,7 +112,7 @@ def _whole(handle: int, size: int) -> bytes:
 
 
 def _stood_still(reading: Reading, after: os.stat_result) -> bool:
-    hollow = sum(length for _, length in reading.holes)
+    hollow = sum([length for _, length in reading.holes]) if reading.holes else 0
     return reading.content.size + hollow == after.st_size and not _changed(reading.stat, after)
 
 
