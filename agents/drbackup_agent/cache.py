@@ -206,7 +206,7 @@ class FileCache:
 
 
 def _batch(data: mmap.mmap, at: int, kind: type[_Header]) -> tuple[_Header, int]:
-    (size,) = _LENGTH.unpack(data[at : at + _LENGTH.size])
+    (size,) = _LENGTH.unpack_from(data, at)  # the file's hash of 32 bytes is behind it at the least
     end = at + _LENGTH.size + size
     return msgspec.msgpack.decode(data[at + _LENGTH.size : end], type=kind), end
 
@@ -214,7 +214,11 @@ def _batch(data: mmap.mmap, at: int, kind: type[_Header]) -> tuple[_Header, int]
 def _rows(data: mmap.mmap, at: int, end: int) -> Iterator[Row]:
     decoder = msgspec.msgpack.Decoder(list[Row])
     while at < end:
-        (size,) = _LENGTH.unpack(data[at : at + _LENGTH.size])
+        (size,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
-        yield from decoder.decode(data[at : at + size])
+        try:
+            rows = decoder.decode(data[at : at + size])
+        except UNREADABLE:
+            return  # what is left is read from the source again
+        yield from rows
         at += size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ from drbackup.wire.unreadable import UNREADABLE
 from drbackup_agent.sources.restore_target import target_error
 
 _FLUSH = 256 << 10
+_LONGEST = 1 << 20  # bytes of one row: a path and three numbers
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
@@ -78,15 +80,21 @@ class RestoreJournal:
 
     def _read(self) -> bool:
         try:
-            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # A pipe that somebody put there would make us wait for its other end.
+            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return False
         with os.fdopen(handle, "rb") as file:
-            if os.fstat(handle).st_uid != os.geteuid() or file.read(len(self._head)) != self._head:
+            facts = os.fstat(handle)
+            ours = S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid()
+            if not ours or file.read(len(self._head)) != self._head:
                 return False
             while (size := file.read(4)) and len(size) == 4:
+                length = int.from_bytes(size, "big")
+                if length > _LONGEST:
+                    break  # a torn row's length, which read() would take memory for
                 try:
-                    row = msgspec.msgpack.decode(file.read(int.from_bytes(size, "big")), type=_Row)
+                    row = msgspec.msgpack.decode(file.read(length), type=_Row)
                 except UNREADABLE:
                     break  # the last row of a crash
                 self._rows[row.path] = row
