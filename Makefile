@@ -41,7 +41,7 @@ coverage: venv system-packages
 	$(BIN)/coverage report --skip-covered --sort=cover
 
 bench: venv
-	$(BIN)/python -m tests.bench.run
+	$(BIN)/python -m tests.bench.run $(BENCH)
 
 # Rewrites every generated page; CI fails if one is stale.
 docs: venv

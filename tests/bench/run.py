@@ -1,137 +1,282 @@
-"""Measures the real command as a user runs it: separate agent process, encryption on, controller answering.
+"""Measures drbackup and the peers that are found here, in turn, on the same data: ``python -m tests.bench.run``.
 
-    python -m tests.bench.run [--data FOLDER] [--files N] [--keep]
+    --data NAME=FOLDER[,CHANGES]   a set to measure on; FOLDER is only read, except that day 2 is switched in by
+                                   renaming and out again (see tests/bench/data.py); may be repeated
+    --size MB                      without --data: sets of that size are made
+    --s3 NAME,…                    sets that are also measured against an S3 server on loopback
+    --peers FOLDER                 where to look for restic and borg besides PATH; may be repeated
 
-Without ``--data`` a folder is made and aged by a day between two backups. Prints one line a step: wall seconds, CPU
-seconds of the command and all its children, megabytes of source a second, megabytes stored so far. Restores are
-compared byte for byte.
+Of each set, each round: every engine makes its first backup, then every engine the next step, so that what the machine
+does meanwhile hits all alike. Engines take turns in going first. Every engine starts the round with an empty store and
+home. Restored trees are compared with the source byte for byte. The results file is written after every step; what a
+time limit did not allow is named in it. Then the page is written: ``docs/performance.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import filecmp
+import contextlib
 import os
-import resource
+import shutil
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import data
+from tests.bench import bounds, data, engines, machine, page
+from tests.bench.data import DataSet
+from tests.bench.engines import Engine, Ground
+from tests.bench.places import Bucket, Folder, Place, served
+from tests.bench.results import OPERATIONS, Results, SetFacts, Step
+from tests.services.seaweedfs import S3Server
 
-INVENTORY = """title: bench
-time_zone: UTC
-agents:
-  here: {{transport: local, workers: 2}}
-stores:
-  folder: {{directory: {{path: {store}}}}}
-"""
-POLICY = """system: bench
-title: bench
-department: bench
-level: 2
-objectives: {{rpo: 1d, rto: 8h}}
-sources:
-  - {{name: files, agent: here, canary: false, files: {{paths: [{source}]}}}}
-schedule: {{every: 6h, time_zone: UTC}}
-keep: {{daily: 30}}
-copies: [folder]
-"""
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "performance.json"
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one command took. Seconds and bytes."""
+class Plan:
+    """What to measure. ``patience``: seconds to wait for a quiet machine before each step; ``until``: monotonic."""
 
-    name: str
-    wall: float
-    cpu: float
-    stored: int
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-class Bench:
-    """One installation in a folder of its own, measuring one source."""
-
-    def __init__(self, work: Path, source: Path) -> None:
-        self.work, self.source, self.store = work, source, work / "store"
-        self.steps: list[Step] = []
-        policies = work / "policies"
-        policies.mkdir()
-        (policies / "inventory.yaml").write_text(INVENTORY.format(store=self.store))
-        (policies / "bench.yaml").write_text(POLICY.format(source=source))
-        self.environment = {
-            **os.environ,
-            "DRBACKUP_HOME": str(work / "home"),
-            "DRBACKUP_POLICIES": str(policies),
-            "DRBACKUP_AGENT_STATE": str(work / "agent"),
-        }
-
-    def run(self, name: str, *words: str) -> None:
-        """Run one command and remember what it took. Raises when it fails."""
-        os.sync()
-        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        command = [str(Path(sys.executable).with_name("drbackup")), *words]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
-        wall, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        self.steps.append(Step(name, wall, cpu, size_of(self.store)))
-
-    def show(self, size: int) -> None:
-        """The table, and the largest resident memory of any process."""
-        print(f"source {size / 1e6:.0f} MB, {os.cpu_count()} cores")
-        print(f"{'step':12}{'wall s':>9}{'CPU s':>9}{'MB/s':>9}{'stored MB':>11}")
-        for step in self.steps:
-            print(
-                f"{step.name:12}{step.wall:9.2f}{step.cpu:9.2f}{size / 1e6 / step.wall:9.0f}{step.stored / 1e6:11.0f}"
-            )
-        print(f"largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB resident")
+    sets: tuple[DataSet, ...]
+    s3: frozenset[str]
+    engines: tuple[Engine, ...]
+    operations: tuple[str, ...]
+    rounds: int
+    patience: float
+    until: float
+    work: Path
 
 
-def differences(first: Path, second: Path) -> list[str]:
-    """Paths that differ in content, or are only on one side."""
-    found = []
-    for folder, _, names in os.walk(first):
-        inside = Path(folder).relative_to(first)
-        _, wrong, odd = filecmp.cmpfiles(folder, second / inside, names, shallow=False)
-        found += [str(inside / name) for name in (*wrong, *odd)]
-    return found
+class Block:
+    """One round of one set in one kind of place, all engines."""
+
+    def __init__(self, plan: Plan, results: Results, source: DataSet, number: int, work: Path) -> None:
+        self._plan, self._results, self._source, self._number, self._work = plan, results, source, number, work
+        self._out: dict[str, Engine] = {}  # name → engine that failed in this block
+        self.kind = ""
+
+    def run(self, server: S3Server | None) -> None:
+        self.kind = "s3" if server else "local"
+        turn = self._number % len(self._plan.engines)
+        able = [engine for engine in self._plan.engines if engine.speaks_s3 or not server]
+        able = able[turn:] + able[:turn]
+        grounds = {engine.name: self._ground(engine, server) for engine in able}
+        self._source.switch(1)
+        _read_all(self._source)
+        for engine in able:
+            self._begin(engine, grounds[engine.name])
+        for operation in OPERATIONS:
+            if operation == "day 2":
+                if not self._source.changes:
+                    continue
+                self._source.switch(2)
+            for engine in able:
+                # Steps build on one another: one that is not asked for is done, but not waited for.
+                if engine.name not in self._out:
+                    self._step(engine, grounds[engine.name], operation)
+        self._source.switch(1)
+
+    def _ground(self, engine: Engine, server: S3Server | None) -> Ground:
+        folder = self._work / engine.name.replace(" ", "-")
+        folder.mkdir()
+        place: Place = Bucket(server) if server else Folder(folder / "store")
+        return Ground(self._source.folder, place, folder)
+
+    def _begin(self, engine: Engine, ground: Ground) -> None:
+        made = subprocess.run(
+            list(engine.begin(ground)),
+            env=engine.environment(ground),
+            cwd=ground.folder,
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            self._fail(engine, "begin", f"{made.stdout}{made.stderr}")
+
+    def _step(self, engine: Engine, ground: Ground, operation: str) -> None:
+        number = OPERATIONS.index(operation)
+        newest = 2 if self._source.changes else 1
+        target = ground.folder / "restored"
+        target.mkdir(exist_ok=True)
+        command = {
+            "restore": lambda: engine.restore(ground, newest, target),
+            "check": lambda: engine.check(ground),
+        }.get(operation, lambda: engine.backup(ground, number))()
+        asked = operation in self._plan.operations
+        if not asked and operation in ("restore", "check"):
+            return
+        waited = machine.settle(self._plan.patience) if asked else 0.0
+        before = ground.place.meter()
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        log = ground.folder / "log"
+        took = machine.run(
+            command, engine.environment(ground), target if operation == "restore" else ground.folder, log
+        )
+        after = ground.place.meter()
+        if took.code:
+            self._fail(engine, operation, log.read_text(errors="replace"))
+            return
+        wrong = differences(self._source.folder, target) if operation == "restore" else ()
+        if wrong:
+            self._fail(engine, operation, f"{len(wrong)} paths differ, for example {wrong[0]}")
+            return
+        if not asked:
+            return
+        stored, objects = ground.place.weigh()
+        server_cpu = after[1] - before[1]
+        noise = max(0.0, took.other - server_cpu / took.wall / (os.cpu_count() or 1))
+        step = Step(
+            self._source.name, self.kind, operation, engine.name, self._number, at, round(took.wall, 3),
+            round(took.cpu, 3), took.largest, took.helper, took.together, stored, objects, after[0] - before[0],
+            round(server_cpu, 3), round(noise, 3), round(waited, 1),
+        )  # fmt: skip
+        self._note(step)
+
+    def _fail(self, engine: Engine, operation: str, said: str) -> None:
+        self._out[engine.name] = engine
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        why = said.strip()[-500:] or "failed without a word"
+        self._note(Step(self._source.name, self.kind, operation, engine.name, self._number, at, failed=why))
+
+    def _note(self, step: Step) -> None:
+        self._results.steps.append(step)
+        self._results.save()
+        where = f"{step.set:7}{step.place:6}{step.round:2} {step.operation:10}{step.engine:12}"
+        if step.failed:
+            print(f"{where} FAILED: {step.failed}", flush=True)
+            return
+        print(
+            f"{where}{step.wall:8.2f} s{step.cpu:8.2f} CPU s{step.largest / 2**20:6.0f} MiB{step.stored / 1e6:8.0f} MB"
+            f"{step.objects:6} objects{step.requests:5} requests, other {step.other:4.0%}",
+            flush=True,
+        )
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--data", type=Path, help="measure on this folder; it is only read")
-    words.add_argument("--files", type=int, default=5000, help="files to make without --data")
-    asked = words.parse_args()
-    with tempfile.TemporaryDirectory(prefix="drbackup-bench-") as folder:
+def differences(first: Path, restored: Path) -> list[str]:
+    """Paths that differ between ``first`` and its copy below ``restored``: in kind, bytes or where a link leads."""
+    second = restored / str(first).lstrip("/")
+    names = {str(path.relative_to(first)) for path in first.rglob("*")}
+    odd = names ^ {str(path.relative_to(second)) for path in second.rglob("*")}
+    return sorted(odd) + [name for name in sorted(names - odd) if not _same(first / name, second / name)]
+
+
+def _same(first: Path, second: Path) -> bool:
+    if first.is_symlink() or second.is_symlink():
+        return first.is_symlink() and second.is_symlink() and os.readlink(first) == os.readlink(second)
+    if first.is_dir() or second.is_dir():
+        return first.is_dir() and second.is_dir()
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb") as one, second.open("rb") as other:
+        while data := one.read(1 << 20):
+            if data != other.read(1 << 20):
+                return False
+    return True
+
+
+def _read_all(source: DataSet) -> None:
+    """So that nobody is the first to fetch it from the disk."""
+    buffer = bytearray(1 << 20)
+    for path in source.files():
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+
+def measure(plan: Plan, results: Results) -> None:
+    """Everything in ``plan``: round by round, folders before servers, so that a limit cuts off the least."""
+    spent: dict[tuple[str, bool], float] = {}
+    blocks = [(source, False) for source in plan.sets] + [
+        (source, True) for source in plan.sets if source.name in plan.s3
+    ]
+    for number in range(plan.rounds):
+        for source, on_server in blocks:
+            begin = time.monotonic()
+            if begin + spent.get((source.name, on_server), 0.0) > plan.until:
+                where = "S3" if on_server else "a folder"
+                results.skipped.append(f"round {number + 1} of {source.name} on {where}: the time was over")
+                results.save()
+                continue
+            _one(plan, results, source, on_server)
+            spent[source.name, on_server] = time.monotonic() - begin
+
+
+def _one(plan: Plan, results: Results, source: DataSet, on_server: bool) -> None:
+    number = results.rounds(source.name, "s3" if on_server else "local") + 1
+    with tempfile.TemporaryDirectory(prefix="round-", dir=plan.work, ignore_cleanup_errors=True) as folder:
         work = Path(folder)
-        source = asked.data or work / "data"
-        if asked.data is None:
-            data.make(source, asked.files)
-        size = size_of(source)
-        bench = Bench(work, source)
-        bench.run("init", "init", "--custodians", "2-of-3")
-        bench.run("first", "backup", "bench")
-        bench.run("no-change", "backup", "bench")
-        if asked.data is None:
-            data.age(source)
-            bench.run("day 2", "backup", "bench")
-        bench.run("restore", "restore", "bench/files", "--to", str(work / "out"))
-        bench.run("scrub", "vault", "scrub")
-        bench.show(size)
-        restored = work / "out" / str(source).lstrip("/")
-        if wrong := differences(source, restored):
-            raise SystemExit(f"{len(wrong)} files differ, for example {wrong[0]}")
-        print("restored copy is identical")
+        block = Block(plan, results, source, number, work)
+        with served(work / "server") if on_server else contextlib.nullcontext() as server:
+            try:
+                block.run(server)
+            finally:
+                source.switch(1)
+        if not on_server and not any(bound.set == source.name for bound in results.bounds):
+            for bound in bounds.measure(source, work / "bounds", plan.patience):
+                results.bounds.append(bound)
+                results.save()
+
+
+def _facts(source: DataSet, given: bool) -> SetFacts:
+    source.switch(1)
+    files = source.files()
+    source.switch(2)
+    changed = sum(path.stat().st_size for path in source.changed())
+    source.switch(1)
+    return SetFacts(source.name, len(files), source.size, changed, given)
+
+
+def _words(argv: Sequence[str] | None) -> argparse.Namespace:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--data", action="append", type=DataSet.parse, default=[], metavar="NAME=FOLDER[,CHANGES]")
+    words.add_argument("--size", type=int, default=200, help="megabytes of each set that is made")
+    words.add_argument("--s3", default="", metavar="NAME,…", help="sets to measure on S3, too; 'all' for all")
+    words.add_argument("--peers", action="append", type=Path, default=[], help="folder with restic and borg")
+    words.add_argument("--engines", default="", metavar="NAME,…", help="only these: drbackup, restic, borg zstd,3 …")
+    words.add_argument("--lz4", action="store_true", help="measure borg with lz4 as an extra row")
+    words.add_argument("--only", default=",".join(OPERATIONS), metavar="STEP,…", help="only these steps count")
+    words.add_argument("--rounds", type=int, default=1)
+    words.add_argument("--minutes", type=float, default=1e6, help="begin no further block that would not end by then")
+    words.add_argument("--patience", type=float, default=25.0, help="seconds to wait for a quiet machine")
+    words.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where stores, homes and copies are made")
+    words.add_argument("--results", type=Path, default=RESULTS)
+    words.add_argument("--add", action="store_true", help="add rounds to the results there are")
+    words.add_argument("--no-page", action="store_true", help=f"leave {page.PAGE.name} as it is")
+    return words.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    asked = _words(argv)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's python keeps what it compiled
+    begin = time.monotonic()
+    results = Results.read(asked.results) if asked.add and asked.results.exists() else Results(asked.results)
+    with tempfile.TemporaryDirectory(prefix="drbackup-bench-", dir=asked.work) as folder:
+        work = Path(folder)
+        sets = asked.data or data.make_all(work / "data", asked.size)
+        found = engines.found([path.absolute() for path in asked.peers], asked.lz4)
+        if asked.engines:
+            wanted = asked.engines.replace("zstd,3", "zstd;3").split(",")
+            found = [engine for engine in found if engine.name.replace(",", ";") in wanted]
+        results.about |= machine.describe(work) | {"measured": f"{datetime.now(UTC):%Y-%m-%d}"}
+        results.versions |= {engine.name: engine.version() for engine in found}
+        fresh = [_facts(source, bool(asked.data)) for source in sets]
+        results.sets = [old for old in results.sets if old.name not in {new.name for new in fresh}] + fresh
+        on_server = frozenset(source.name for source in sets if asked.s3 == "all" or source.name in asked.s3.split(","))
+        plan = Plan(
+            tuple(sets), on_server, tuple(found), tuple(asked.only.split(",")), asked.rounds, asked.patience,
+            begin + asked.minutes * 60, work,
+        )  # fmt: skip
+        try:
+            measure(plan, results)
+        finally:
+            results.save()
+            shutil.rmtree(work / "data", ignore_errors=True)
+    if not asked.no_page:
+        page.write(results)
 
 
 if __name__ == "__main__":

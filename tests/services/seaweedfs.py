@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -36,6 +37,7 @@ from tests.services.capability import require
 
 READY_SECONDS = 30.0
 QUICK = Patience(total=10.0, connect=2.0, stall=5.0, first_wait=0.05, longest_wait=0.5)
+_ANSWERED = re.compile(r"^SeaweedFS_s3_request_total\{[^}]*\} (\S+)", re.MULTILINE)
 _numbers = itertools.count(1)
 
 
@@ -125,6 +127,12 @@ class S3Server:
                     raise RuntimeError(f"weed is not ready after {READY_SECONDS} s: {fault}; {self.tail()}") from fault
                 time.sleep(0.05)
 
+    def requests(self) -> int:
+        """S3 requests answered so far, whatever the answer: the server's own count."""
+        address = f"http://127.0.0.1:{self.ports['metrics']}/metrics"
+        body = urllib3.request("GET", address, timeout=10.0, retries=False).data.decode()
+        return int(sum(float(count) for count in _ANSWERED.findall(body)))
+
     def tail(self) -> str:
         return (self.folder / "weed.log").read_text(errors="replace")[-2000:]
 
@@ -163,7 +171,7 @@ def _prepare(folder: Path) -> S3Server:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     make_certificate(folder)
-    names = ("master", "volume", "filer", "s3", "https", "admin")
+    names = ("master", "volume", "filer", "s3", "https", "admin", "metrics")
     return S3Server(folder, dict(zip(names, free_ports(len(names)), strict=True)), credentials, folder / "ca.pem")
 
 
@@ -174,8 +182,8 @@ def _command(server: S3Server) -> list[str]:
         weed, "mini", "-master.telemetry=false", f"-dir={server.folder / 'data'}", "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", f"-admin.port={ports['admin']}",
         f"-master.port={ports['master']}", f"-volume.port={ports['volume']}", f"-filer.port={ports['filer']}",
-        "-volume.max=500", f"-s3.port={ports['s3']}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-s3.config={server.folder / 's3.json'}", f"-s3.port.https={ports['https']}",
+        f"-metricsPort={ports['metrics']}", "-volume.max=500", f"-s3.port={ports['s3']}", "-s3.port.iceberg=0",
+        "-s3.port.lance=0", f"-s3.config={server.folder / 's3.json'}", f"-s3.port.https={ports['https']}",
         f"-s3.cert.file={server.folder / 'server.pem'}", f"-s3.key.file={server.folder / 'server.key'}",
     ]  # fmt: skip
 
