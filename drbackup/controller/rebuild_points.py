@@ -7,7 +7,7 @@ least one store.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,7 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import digest_in_name, pack_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
 
-_READERS, _AHEAD = 8, 32  # records and deltas are small: what costs is the way to the store and back
+_READERS, _AHEAD_OF_EACH = 8, 4  # records and deltas are small: what costs is the way to the store and back
 NOT_SOUND = (ObjectCorrupt, ObjectMissing, SignatureInvalid, FormatUnsupported, WrongKey)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -100,12 +100,15 @@ def read_points(origin: Origin, faults: list[Fault]) -> dict[str, Found]:
     return dict(sorted(found.items(), key=lambda each: (each[1].record.committed_ns, each[0])))
 
 
-def chain_faults(found: Mapping[str, Found]) -> Iterator[Fault]:
-    """Gaps and branches of each source's chain of records."""
+def chain_faults(found: Mapping[str, Found], collected: Container[str] = ()) -> Iterator[Fault]:
+    """Gaps and branches of each source's chain of records. ``collected``: ids of those removed on purpose, which leave
+    no gap."""
     after: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for each in found.values():
         previous = each.record.previous
         after[each.source, previous].append(each)
+        if previous in collected and previous not in found:
+            continue
         if previous and previous not in found:
             why = f"{each.source}: the record {previous[:12]} before point {each.identity[:12]} is nowhere sound"
             yield Fault("", each.name, why)
@@ -136,11 +139,19 @@ def whole_copies(
     return tuple(whole or found.stores)
 
 
-def ahead(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[tuple[_Item, _Result]]:
-    """(item, what ``work`` made of it), in order, several at the same time and a bounded number ahead."""
+def ahead(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], readers: int = _READERS
+) -> Iterator[tuple[_Item, _Result]]:
+    """(item, what ``work`` made of it), in order, ``readers`` at the same time and a bounded number ahead.
+
+    With one reader everything happens in the caller's thread, one by one.
+    """
+    if readers == 1:
+        yield from ((item, work(item)) for item in items)
+        return
     left = iter(items)
-    with ThreadPoolExecutor(_READERS) as pool:
-        waiting = deque((item, pool.submit(work, item)) for item in islice(left, _AHEAD))
+    with ThreadPoolExecutor(readers) as pool:
+        waiting = deque((item, pool.submit(work, item)) for item in islice(left, _AHEAD_OF_EACH * readers))
         try:
             while waiting:
                 item, task = waiting.popleft()

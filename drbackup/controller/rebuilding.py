@@ -19,6 +19,7 @@ from pathlib import Path
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.damage import is_damaged
+from drbackup.controller.collected import SUBJECT, collected_ids
 from drbackup.controller.evidence import keep, objects_in
 from drbackup.controller.home_keys import HomeKeys
 from drbackup.controller.installation import CATALOG_FILE
@@ -68,7 +69,8 @@ class Rebuilding:
         Raises the stores' errors: a store that does not answer is no empty store.
         """
         found = read_points(self.origin, self._faults)
-        self._faults.extend(chain_faults(found))
+        objects = self._objects(write=catalog is not None)
+        self._faults.extend(chain_faults(found, self._collected(objects)))
         packs = catalog.packs if catalog is not None else None
         scan = PackScan(self.origin, packs, self.now, self.watch, self._faults, self._notes)
         scan.run(found)
@@ -76,21 +78,31 @@ class Rebuilding:
             point = each.point(whole_copies(each, scan.holds, self._faults))
             if catalog is not None:
                 catalog.points.add(point, session=each.record.session, previous=each.record.previous)
-        evidence, drills = self._evidence(catalog)
+        drills = self._evidence(objects, catalog)
         return RebuildReport(
             points=len(found),
             packs=len(scan.listed),
             bytes=scan.stored_bytes,
             chunks=scan.chunks,
             drills=drills,
-            evidence=evidence,
+            evidence=len(objects),
             faults=tuple(self._faults),
             notes=tuple(self._notes),
         )
 
-    def _evidence(self, catalog: Catalog | None) -> tuple[int, int]:
-        """The chain's objects and the drills they tell of; points climb as far as each drill proved them."""
-        objects = self._objects(write=catalog is not None)
+    def _collected(self, objects: Mapping[str, tuple[Head, bytes]]) -> frozenset[str]:
+        """Ids of points whose records were removed on purpose."""
+        found: set[str] = set()
+        for name, (head, statement) in objects.items():
+            if head.subject == SUBJECT:
+                try:
+                    found |= collected_ids({name: statement})
+                except NOT_SOUND as bad:
+                    self._faults.append(Fault("", name, bad.message))
+        return frozenset(found)
+
+    def _evidence(self, objects: Mapping[str, tuple[Head, bytes]], catalog: Catalog | None) -> int:
+        """How many drills the chain's objects tell of; points climb as far as each drill proved them."""
         heads = [(name, head) for name, (head, _) in objects.items()]
         self._faults.extend(Fault("", "", f"the evidence's chain: {why}") for why in check_chain(heads).faults)
         drills = 0
@@ -104,7 +116,7 @@ class Rebuilding:
             catalog.drills.adopt(drill_row(drill, digest_in_name(name)))
             for point, rung in rungs(drill):
                 catalog.points.climb(point, rung, now=drill.ended_at)
-        return len(objects), drills
+        return drills
 
     def _drill(self, name: str, statement: bytes) -> DrillStatement | None:
         try:

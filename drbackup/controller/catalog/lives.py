@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -20,6 +21,17 @@ from drbackup.model.collecting import PackCopy
 from drbackup.model.point import Point
 
 _BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A point whose removal began. ``name``: its record's; ``stores``: those that may still have the record."""
+
+    id: str
+    name: str
+    system: str
+    source: str
+    stores: tuple[str, ...]
 
 
 class Lives:
@@ -171,16 +183,15 @@ class Lives:
                     marked += some
         return tuple(marked)
 
-    def marked(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Points whose removal began: (id, record's name, stores that still have the record)."""
+    def marked(self) -> list[Leaving]:
+        """Points whose removal began and is not over, oldest first."""
+        wanted = (points.c.id, points.c.name, points.c.system, points.c.source)
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(points.c.id, points.c.name).where(points.c.collected_ns != 0).order_by(points.c.committed_ns)
-            ).all()
+            query = select(*wanted).where(points.c.collected_ns != 0).order_by(points.c.committed_ns, points.c.id)
             where = select(point_copies.c.store).order_by(point_copies.c.store)
             return [
-                (point, name, tuple(connection.execute(where.where(point_copies.c.point == point)).scalars()))
-                for point, name in rows
+                Leaving(*row, tuple(connection.execute(where.where(point_copies.c.point == row[0])).scalars()))
+                for row in connection.execute(query).all()
             ]
 
     def unmark(self, point: str) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import insert, select, update
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
-from drbackup.controller.catalog.tables import sessions
+from drbackup.controller.catalog.run_rows import ACTIVE
+from drbackup.controller.catalog.tables import runs, sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class Sessions:
         with self._database.write() as connection:
             ended = update(sessions).where(sessions.c.id == session, sessions.c.closed_ns == 0)
             connection.execute(ended.values(closed_ns=to_ns(now), outcome=outcome))
+
+    def busy(self, *, since: datetime) -> dict[str, str]:
+        """Agent → a session of it that may still lead to a commit: open, or of a run that is not over; opened after
+        ``since``, because an older one commits nothing any more."""
+        alive = select(runs.c.id).where(runs.c.state.in_(ACTIVE))
+        under_way = (sessions.c.closed_ns == 0) | sessions.c.run.in_(alive)
+        query = select(sessions.c.agent, sessions.c.id).where(under_way, sessions.c.opened_ns > to_ns(since))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(sessions.c.opened_ns)).all()
+        return {row.agent: row.id for row in rows}
 
     def list(self, *, run: str = "", open_only: bool = False) -> list[Session]:
         """Newest first."""

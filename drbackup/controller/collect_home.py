@@ -1,0 +1,83 @@
+"""Collecting and lock renewal as an installation does them: which stores, by which policies, one collect at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from drbackup.controller.adopting import adopt_records
+from drbackup.controller.collected import state_collected
+from drbackup.controller.collecting import Collector, Grounds, Watch, judge_by_policies
+from drbackup.controller.installation import Installation
+from drbackup.errors import DrbackupError, RunActive
+from drbackup.model.collecting import GRACE
+from drbackup.stores.erasing import open_eraser
+
+LOCK_FILE = "collect.lock"
+
+
+def unwatched(_what: str, _done: int, _total: int) -> None:
+    """Nobody looks on."""
+
+
+def collector(
+    installation: Installation,
+    stores: Sequence[str],
+    now: Callable[[], datetime],
+    *,
+    grace: timedelta = GRACE,
+    watch: Watch = unwatched,
+) -> Collector:
+    """A collector of these stores (of all, when empty).
+
+    Raises :class:`~drbackup.errors.StoreRefused` for a store without a collecting credential, and what a store that is
+    not ours raises: nothing is ever removed where our vault is not.
+    """
+    entries = installation.inventory.stores
+    chosen = list(stores) or list(entries)
+    for name in chosen:
+        installation.vault(name)
+    grounds = Grounds(
+        installation.catalog,
+        {name: installation.store(name) for name in entries},
+        {name: open_eraser(name, entries[name]) for name in chosen},
+        installation.keyring,
+        installation.signer.public,
+    )
+    return Collector(
+        grounds,
+        judge=lambda points, moment: judge_by_policies(installation.policies.policies, points, moment),
+        state=lambda leaving, moment: state_collected(installation, leaving, moment, chosen),
+        now=now,
+        grace=grace,
+        watch=watch,
+    )
+
+
+def adopt_lost(installation: Installation, stores: Sequence[str]) -> tuple[DrbackupError, ...]:
+    """Let the catalog know every record of these stores before anything is judged; what was strange about some.
+
+    A record it does not know keeps its packs for ever and is never collected itself.
+    """
+    strange: list[DrbackupError] = []
+    for name in stores or installation.inventory.stores:
+        adopt_records(installation, name, strange=strange)
+    return tuple(strange)
+
+
+@contextmanager
+def collecting_alone(installation: Installation) -> Iterator[None]:
+    """One collect of a home at a time; the lock dies with its process. Raises :class:`RunActive`."""
+    handle = os.open(installation.home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = str(installation.home)
+            raise RunActive("another collect of this home is under way", where=where, hint="wait for it") from None
+        yield
+    finally:
+        os.close(handle)

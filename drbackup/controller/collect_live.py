@@ -1,0 +1,84 @@
+"""How much of each pack the remaining points still use, counted from their trees with the catalog key.
+
+Points share most of their tree's pages, and a page is one chunk: each is read once. Trees are written by departments'
+servers; what they say decides only whether new data is still deduplicated against a pack, never what is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from drbackup.controller.rebuild_points import NOT_SOUND
+from drbackup.errors import ObjectCorrupt, RestoreMismatch
+from drbackup.stores.base import Store
+from drbackup.vault.direct import StoreFetch
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import DATA, TREE
+from drbackup.vault.reader import PointReader
+from drbackup.vault.record import Record, unseal
+from drbackup.wire.messages import Place
+
+_LEAST_CHUNK = 16  # bytes: the seal's tag alone
+
+
+@dataclass(slots=True)
+class LiveCount:
+    """``sizes``: (domain, pack) → bytes of the packs that are counted at all."""
+
+    sizes: Mapping[tuple[str, bytes], int]
+    keyring: Keyring
+    notes: list[str] = field(default_factory=list)
+    _live: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    _seen: dict[tuple[str, bytes], bytearray] = field(default_factory=dict)  # a bit for each chunk
+    _pages: set[tuple[str, bytes, int]] = field(default_factory=set)
+    _uncounted: set[str] = field(default_factory=set)
+
+    def count(self, record: Record, store: Store, name: str) -> None:
+        """Everything one point uses. A tree that can't be read leaves its whole domain uncounted."""
+        domain = record.domain
+        for pack in record.packs:
+            self._live.setdefault((domain, pack), 0)
+        try:
+            root = unseal(record, self.keyring).root
+            reader = PointReader(StoreFetch(store), self.keyring, domain, root)
+            self._use(domain, TREE, reader.root.top)
+            for page in reader.pages():
+                if self._use(domain, TREE, page.place):
+                    for entry in reader.page(page):
+                        for extent in entry.extents:
+                            self._use(domain, DATA, extent.place)
+        except (*NOT_SOUND, RestoreMismatch) as bad:
+            self._uncounted.add(domain)
+            self.notes.append(f"the tree of {name} can't be read, so no pack of {domain} is retired: {bad.message}")
+
+    def result(self, unread: Container[str]) -> dict[tuple[str, bytes], int]:
+        """(domain, pack) → bytes in use. ``unread``: domains of which not every record is known."""
+        if "" in unread:
+            return {}
+        return {key: live for key, live in self._live.items() if key[0] not in self._uncounted and key[0] not in unread}
+
+    def _use(self, domain: str, kind: str, place: Place) -> bool:
+        """Whether this chunk was not counted before."""
+        key = domain, kind.encode() + place.pack
+        size = self.sizes.get(key, 0)
+        if key not in self._live or not 0 <= place.ordinal <= size // _LEAST_CHUNK or not 0 <= place.size <= size:
+            if size:
+                raise ObjectCorrupt(f"a chunk lies outside its pack {place.pack.hex()[:12]}")
+            return kind == TREE and self._first_seen(domain, place)
+        seen = self._seen.setdefault(key, bytearray())
+        byte, bit = place.ordinal >> 3, 1 << (place.ordinal & 7)
+        if len(seen) <= byte:
+            seen.extend(bytes(byte + 1 - len(seen)))
+        if seen[byte] & bit:
+            return False
+        seen[byte] |= bit
+        self._live[key] += place.size
+        return True
+
+    def _first_seen(self, domain: str, place: Place) -> bool:
+        """A page in a pack that is not counted, because no store that is collected has it."""
+        page = domain, place.pack, place.ordinal
+        new = page not in self._pages
+        self._pages.add(page)
+        return new
