@@ -7,6 +7,7 @@ file's digest is read again before it is skipped, so a power cut can't turn a to
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import Self
 import msgspec
 
 from drbackup.wire.unreadable import UNREADABLE
-from drbackup_agent.sources.restore_target import target_error
+from drbackup_agent.sources.restore_slot import target_error
 
 _FLUSH = 256 << 10
 _LONGEST = 1 << 20  # bytes of one row: a path and three numbers
@@ -37,10 +38,12 @@ class RestoreJournal:
         self._rows: dict[bytes, _Row] = {}
         self._handle = -1
         self._gathered = bytearray()
+        self._lock = threading.Lock()
         self.resumes = self._read()
 
     def __enter__(self) -> Self:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if self.resumes else os.O_TRUNC)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        flags |= os.O_APPEND if self.resumes else os.O_TRUNC
         try:
             self._handle = os.open(self._path, flags, 0o600)
             if not self.resumes:
@@ -64,11 +67,12 @@ class RestoreJournal:
         return row is not None and (row.size, row.mtime_ns, row.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def done(self, path: bytes, stat: os.stat_result) -> None:
-        """Remember a finished file."""
+        """Remember a finished file. From any thread."""
         row = msgspec.msgpack.encode(_Row(path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-        self._gathered += len(row).to_bytes(4, "big") + row
-        if len(self._gathered) >= _FLUSH:
-            self._flush()
+        with self._lock:
+            self._gathered += len(row).to_bytes(4, "big") + row
+            if len(self._gathered) >= _FLUSH:
+                self._flush()
 
     def remove(self) -> None:
         """The restore is complete."""
