@@ -138,12 +138,13 @@ def bound_table(results: Results, found: list[Row]) -> str:
         aim = BOUND_GOAL.get((bound.set, bound.operation))
         aim = aim if bound.what.startswith("tar") else None
         goal = f"≤ {aim:g} {'✓' if ours / bound.wall <= aim else '✗'}" if aim else ""
+        what = bound.what.replace("|", "\\|")  # else it would end the column
         size = f", {bound.size / 1e6:,.0f} MB" if bound.size else ""
         lines.append(
             [
                 f"{bound.set}, {bound.operation}",
                 f"{ours:.1f}",
-                f"{bound.what}: {bound.wall:.2f} ({bound.cpu:.2f}){size}",
+                f"{what}: {bound.wall:.2f} ({bound.cpu:.2f}){size}",
                 f"{ours / bound.wall:.2f}",
                 goal,
             ]
