@@ -334,6 +334,12 @@ class RunLost(DrbackupError):
     hint = "the other run goes on; look at this host for long pauses (suspend, swapping, a stopped process)"
 
 
+class RunTooLong(DrbackupError):
+    """The run took longer than it may before its commit: what it relied on could be collected by then."""
+
+    hint = "run it again: what was sent is not sent twice; if it stays too slow, give it more bandwidth or workers"
+
+
 class CatalogUnusable(DrbackupError):
     """The catalog can't be opened, is locked for too long, or was written by a newer drbackup."""
 

@@ -17,6 +17,7 @@ from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.copying import Copier
 from drbackup.controller.installation import Installation
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ProtocolViolation
+from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
@@ -60,6 +61,7 @@ class Committer:
         record, sealed = self._record(result)
         identity, name, data = encode_record(record, self.installation.signer)
         first, *others = self.policy.copies
+        begun = to_ns(self.now())
         self.installation.store(first).put(name, data)
         held = [first]
         for other in others:
@@ -71,7 +73,10 @@ class Committer:
             except DrbackupError as failed:
                 self.lagging[other] = failed
         point = point_of(record, sealed, (identity, name), tuple(held))
-        self.installation.catalog.points.add(point, session=self.session, previous=record.previous)
+        catalog, stores = self.installation.catalog, self.installation.inventory.stores
+        catalog.points.add(point, session=self.session, previous=record.previous)
+        for store in held:
+            catalog.lives.lock_record(point.id, store, lock_end_ns(begun, stores[store].lock_days))
         return point
 
     def shortfall(self, point: Point) -> DoneInPart | None:

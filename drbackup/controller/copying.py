@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
+from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.installation import Installation
 from drbackup.controller.presence import missing_packs, object_name
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, PacksMissing
+from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point
 from drbackup.stores.base import Store
 from drbackup.vault.record import decode_record
@@ -32,7 +34,14 @@ class Copier:
 
     def packs(self, source: Store, domain: str, packs: Sequence[bytes]) -> int:
         """Bring every pack (kind letter + SHA-256) that the target lacks; how many that were."""
-        known = self.installation.catalog.packs
+        known, begun = self.installation.catalog.packs, to_ns(self.now())
+        condemned = self.installation.catalog.lives.condemned(domain, self.target.name, packs)
+        if condemned:
+            raise PacksMissing(
+                f"{len(condemned)} packs that are needed are condemned in store {self.target.name}",
+                where=object_name(domain, condemned[0]),
+                hint=f"the next collect pardons them: drbackup vault collect {self.target.name} --apply",
+            )
         missing = missing_packs(self.target, domain, packs, known.sizes(domain, packs))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="copy") as pool:
             # A failed one is raised when its result is taken; those behind it are then not started.
@@ -43,7 +52,9 @@ class Copier:
             finally:
                 for task in tasks:
                     task.cancel()
-        known.add_copies(domain, self.target.name, packs, now=self.now())
+        locked = lock_end_ns(begun, self.installation.inventory.stores[self.target.name].lock_days)
+        known.add_copies(domain, self.target.name, missing, now=self.now(), locked_ns=locked)
+        known.add_copies(domain, self.target.name, packs, now=self.now())  # was there: since when is it locked?
         return len(missing)
 
     def point(self, point: Point) -> None:

@@ -13,8 +13,10 @@ from datetime import datetime
 from typing import Literal
 
 from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.packs import Pack
 from drbackup.errors import ObjectCorrupt, ObjectMissing, ProtocolViolation
+from drbackup.model.collecting import lease_ns, lock_end_ns
 from drbackup.stores.base import SignedPut, Store
 from drbackup.vault.layout import PACK_KINDS, pack_name
 from drbackup.vault.suite import MAX_CHUNK
@@ -38,7 +40,8 @@ class Listeners:
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where a session's packs go: one domain of one store, known to one catalog. ``relay``: the agent's host has no
-    route to the store (``route: tunnel``), so everything goes through the session."""
+    route to the store (``route: tunnel``), so everything goes through the session. ``lock_days``: how long the store
+    locks what it takes."""
 
     catalog: Catalog
     store: Store
@@ -46,6 +49,7 @@ class Site:
     session: str
     now: Clock
     relay: bool = False
+    lock_days: int = 0
 
 
 class _Telling:
@@ -70,12 +74,15 @@ class BackupDesk(_Telling):
     def __init__(self, site: Site, listeners: Listeners) -> None:
         super().__init__(listeners)
         self._site = site
+        # Counted from the session's begin, so that no pack is believed locked for longer than it is.
+        self._locked_ns = lock_end_ns(to_ns(site.now()), site.lock_days)
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
         """Chunks of our domain that lie in packs this store holds."""
         wanted = [ids[begin : begin + NAME_SIZE] for begin in range(0, len(ids), NAME_SIZE)]
         site = self._site
-        return site.catalog.packs.locate(site.domain, site.store.name, wanted)
+        lease = lease_ns(to_ns(site.now()), site.lock_days)
+        return site.catalog.packs.locate(site.domain, site.store.name, wanted, locked_ns=lease)
 
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         """``stored`` when the store has it, a signed upload when the store can sign, None: through this connection."""
@@ -105,7 +112,7 @@ class BackupDesk(_Telling):
             if stat.size != size:
                 raise ObjectCorrupt(f"the pack sent as {size} bytes is stored as {stat.size}", where=name)
         known = Pack(site.domain, kind, pack, size, site.session)
-        site.catalog.packs.add(known, site.store.name, places, now=site.now())
+        site.catalog.packs.add(known, site.store.name, places, now=site.now(), locked_ns=self._locked_ns)
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
         """A server that writes backups reads none."""

@@ -32,14 +32,17 @@ from drbackup.errors import (
     PacksMissing,
     ProtocolViolation,
     RunLost,
+    RunTooLong,
     UsageError,
 )
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
+from drbackup.model.collecting import SESSION_MOST
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.model.quantities import format_duration as span_words
 from drbackup.stores.base import Store
 from drbackup.vault.layout import TREE
 from drbackup.vault.tree import decode_root
@@ -90,6 +93,7 @@ class _BackupRun:
         self._options = options
         self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
         self._stop = RunStop(options.get("stop"))
+        self._begun = self._now()
         self._pinned_ns = 0
         self._agent = installation.agent(source.agent)
         self._what = f"{policy.system}/{source.name}"
@@ -131,6 +135,7 @@ class _BackupRun:
         committer.copy_packs(result)
         lease.require()
         self._catalog.runs.step(claim, RunState.COMMITTING, now=self._now())
+        self._require_young()
         point = committer.commit(result)
         counters = {
             "content_bytes": point.totals.bytes,
@@ -144,6 +149,12 @@ class _BackupRun:
             self._catalog.runs.note_error(claim, shortfall)
         return point, shortfall
 
+    def _require_young(self) -> None:
+        """Raises :class:`RunTooLong`. Collecting counts on it that what a run relied on has its record by then."""
+        age = self._now() - self._begun
+        if age > SESSION_MOST:
+            raise RunTooLong(f"{self._what}: {span_words(age)} passed since it began, {span_words(SESSION_MOST)} may")
+
     # --- from the source to the first copy ---
 
     def _complete(self, claim: Claim, lease: Lease, store: Store) -> BackupResult:
@@ -156,7 +167,8 @@ class _BackupRun:
             packs, domain = self._catalog.packs, self._source.agent
             missing = missing_packs(store, domain, result.packs, packs.sizes(domain, result.packs))
             missing += packs.forgotten(domain, store.name, result.packs)
-            if not missing:
+            condemned = self._catalog.lives.condemned(domain, store.name, result.packs)
+            if not missing and not condemned:
                 try:
                     require_tree(result, store, self._installation.keyring, domain)
                 except ObjectCorrupt:
@@ -164,6 +176,7 @@ class _BackupRun:
                 else:
                     return result
             packs.forget(domain, store.name, [(chr(pack[0]), pack[1:]) for pack in missing])
+            missing += condemned  # on their way out of the store, and known there: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:10])
         raise PacksMissing(f"{self._what}: {len(missing)} packs are not whole in store {store.name}: {names}")
 
@@ -172,7 +185,9 @@ class _BackupRun:
         number = len(self._catalog.sessions.list(run=claim.run))
         session = claim.run if not number else f"{claim.run}-{number}"
         job = msgspec.structs.replace(self._job(store), use_cache=use_cache, session=session)
-        site = Site(self._catalog, store, self._source.agent, session, self._now, self._agent.route == "tunnel")
+        lock_days = self._installation.inventory.stores[store.name].lock_days
+        relay = self._agent.route == "tunnel"
+        site = Site(self._catalog, store, self._source.agent, session, self._now, relay, lock_days)
         desk = BackupDesk(site, self._listeners(claim, lease))
         opened = Session(session, claim.run, self._source.agent, store.name, self._now(), None, "")
         self._catalog.sessions.open(opened)

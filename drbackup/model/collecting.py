@@ -295,6 +295,11 @@ def lease_ns(now_ns: int, lock_days: int) -> int:
     return now_ns + (SESSION_MOST + LEASE_MARGIN) // _NS * 1000 if lock_days else 0
 
 
+def lock_end_ns(since_ns: int, lock_days: int) -> int:
+    """Until when something stored at ``since_ns`` or later is locked at least; 0 without locks."""
+    return since_ns + timedelta(days=lock_days) // _NS * 1000 if lock_days else 0
+
+
 def lock_is_short(locked_ns: int, now_ns: int, lock_days: int) -> bool:
     """Whether what must stay is locked anew now. ``locked_ns`` 0: not known, so it is."""
     return bool(lock_days) and locked_ns - now_ns < RENEW_BELOW * (timedelta(days=lock_days) // _NS * 1000)
