@@ -3,29 +3,57 @@
 Every record names its packs in the clear and every object's name is the hash of its bytes, so a scrub needs only the
 vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``; points with damage
 fall to ``written``. Nothing is written to the store and nothing is taken away: damage is reported and no longer relied
-upon by later runs; repair is another command's work.
+upon by later runs; mending is :mod:`drbackup.controller.repairing`'s work.
+
+What was read is in the catalog two seconds later. So a scrub that is killed loses that much, and a rolling one goes on
+with what is longest unread.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from drbackup.controller.catalog.packs import Packs
-from drbackup.controller.catalog.points import Points
-from drbackup.errors import ObjectCorrupt, ObjectMissing, SignatureInvalid
-from drbackup.model.point import Rung
+from drbackup.controller.catalog.instants import to_ns
+from drbackup.controller.catalog.scrubs import Coverage
+from drbackup.controller.installation import Installation
+from drbackup.controller.presence import object_name
+from drbackup.controller.reading_back import Pace, Seen, read_back, readers_for, require_there, witness
+from drbackup.controller.standing import RecordShelf, Standing, remember, stand
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
+from drbackup.model.rolling import next_slice
 from drbackup.stores.base import Store
-from drbackup.vault.layout import PREFIX, digest_in_name, pack_name
-from drbackup.vault.record import Record, list_records, read_record
+from drbackup.vault.evidence import EVIDENCE_PREFIX
+from drbackup.vault.founding import read_vault
+from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, split_pack_name
+from drbackup.vault.record import list_records
 
-_READERS = 4
-_AHEAD = 16  # packs asked for before the oldest answer is looked at: bounds the memory to so many packs
+PERIOD = timedelta(days=30)  # every byte is read back within so long, unless somebody says otherwise
+_NOTE_SECONDS = 2.0
+_EARLIER = "was found damaged or missing before, and is not mended"
 
 Watch = Callable[[int, int, int], None]  # packs done, packs in all, bytes read
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubWish:
+    """What to read. ``within``: a slice of a rolling scrub that reads everything within that time; None: all of it.
+    ``unread_for``: leave out what was read back since then. ``rate``: bytes a second, 0: no limit."""
+
+    system: str = ""
+    within: timedelta | None = None
+    unread_for: timedelta | None = None
+    rate: int = 0
+    stop: threading.Event | None = None
+    watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bool(each) for each in (self.system, self.within, self.unread_for)) > 1:
+            raise UsageError("say only one of a system, a period and an age: each chooses what is read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +67,8 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class ScrubReport:
-    """What a scrub of one store saw. ``bytes``: read back; ``proven``: ids of points whose every pack is whole."""
+    """What a scrub of one store saw. ``packs`` and ``bytes``: read back now; ``proven``: ids of points whose every pack
+    is known to be whole; ``coverage``: of all packs, how much was read back ``within`` lately."""
 
     store: str
     records: int
@@ -47,92 +76,196 @@ class ScrubReport:
     bytes: int
     damages: tuple[Damage, ...]
     proven: tuple[str, ...]
+    within: timedelta
+    coverage: Coverage
 
     @property
     def good(self) -> bool:
         return not self.damages
 
 
-def scrub(store: Store, evidence_key: bytes, *, system: str = "", watch: Watch | None = None) -> ScrubReport:
-    """Read every record of ``store`` (of one ``system``, or all) and every pack they name.
+def scrub(
+    installation: Installation, store_name: str, wish: ScrubWish | None = None, *, now: Callable[[], datetime]
+) -> ScrubReport:
+    """Read a store back as ``wish`` says, and remember what was read, found damaged and proven.
 
-    Raises :class:`~drbackup.errors.StoreUnavailable` and its like when the store does not answer: what could not be
-    read is neither good nor damaged.
+    Raises :class:`~drbackup.errors.StoreUnavailable` and its like when the store does not answer, and
+    :class:`VaultMissing` when nothing of ours is there: what could not be read is neither good nor damaged.
     """
-    needed, damages, sound = _records(store, evidence_key, system)
-    damaged: set[str] = set()
-    bytes_read = 0
-    for number, (name, size, why) in enumerate(_read_all(store, sorted(needed)), 1):
-        bytes_read += size
-        if why:
-            damages.append(Damage(name, why, tuple(sorted(needed[name]))))
-            damaged.update(needed[name])
-        if watch is not None:
-            watch(number, len(needed), bytes_read)
-    proven = tuple(sorted(sound - damaged))
-    return ScrubReport(store.name, len(sound), len(needed), bytes_read, tuple(damages), proven)
+    return _Scrub(installation, store_name, wish or ScrubWish(), now).run()
 
 
-def remember(points: Points, report: ScrubReport, *, now: datetime) -> int:
-    """Let the proven points climb to ``checksummed``, and those with damage fall to ``written``, whatever was proven of
-    them before and whatever other copies they have; how many of the proven the catalog knows."""
-    known = {point.id for point in points.list(store=report.store)}
-    for identity in known & {point for damage in report.damages for point in damage.points}:
-        points.fall(identity, now=now)
-    climbed = [identity for identity in report.proven if identity in known]
-    for identity in climbed:
-        points.climb(identity, Rung.CHECKSUMMED, now=now)
-    return len(climbed)
+@dataclass
+class _Scrub:
+    """One scrub of one store. One thread runs it."""
 
+    installation: Installation
+    store_name: str
+    wish: ScrubWish
+    now: Callable[[], datetime]
+    found: dict[str, str] = field(default_factory=dict)  # object → what is wrong with it, seen now
+    whole: dict[str, int] = field(default_factory=dict)  # pack's object → row's number, read but not yet noted
+    noted_at: float = 0.0
+    packs: int = 0
+    bytes: int = 0
 
-def forget_damaged(packs: Packs, report: ScrubReport) -> int:
-    """Let no later run rely on what is damaged: its chunks are sent again while the source still has them. How many
-    packs that were."""
-    names = [damage.name.split("/") for damage in report.damages if damage.name.startswith(f"{PREFIX}d/")]
-    for _, _, domain, kind, digest in names:
-        packs.forget(domain, report.store, [(kind, bytes.fromhex(digest))])
-    return len(names)
+    def __post_init__(self) -> None:
+        self.catalog = self.installation.catalog
+        self.store: Store = self.installation.store(self.store_name)
+        self.key = self.installation.signer.public
+        self.shelf = RecordShelf(self.store, self.key)
+        self.readers = readers_for(self.installation.inventory.stores[self.store_name])
 
+    def run(self) -> ScrubReport:
+        self.witness = witness(self.store, self.key)
+        records = self._record_names()
+        numbers = self._to_read(records)
+        with Pace(self.wish.rate, self.wish.stop) as pace:
+            self._small_objects(pace)
+            strange = self._packs(numbers, pace)
+        standing = self._judge(records, strange)
+        return self._report(standing)
 
-def _records(store: Store, evidence_key: bytes, system: str) -> tuple[dict[str, set[str]], list[Damage], set[str]]:
-    """(pack object name → ids of the points that need it, damaged records, ids of the sound records)."""
-    needed: dict[str, set[str]] = {}
-    damages: list[Damage] = []
-    sound: set[str] = set()
-    for stat in list_records(store, system):
-        identity = digest_in_name(stat.name)
+    # --- what there is to read ---
+
+    def _record_names(self) -> list[str]:
+        """Every record that is there, and every one that must be."""
+        listed = {stat.name for stat in list_records(self.store, self.wish.system)}
+        return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.wish.system).keys())
+
+    def _to_read(self, records: Iterable[str]) -> dict[str, int]:
+        """Pack's object → its row's number (0: the catalog does not know it), in the order of reading."""
+        copies = self.catalog.scrubs.copies(self.store_name)
+        now = self.now()
+        if self.wish.within is not None:
+            chosen = next_slice(copies, now=now, within=self.wish.within)
+            return {object_name(each.domain, each.pack): each.number for each in chosen}
+        oldest_first = sorted(copies, key=lambda each: (each.read_at is not None, each.known_whole, each.pack))
+        known = {object_name(each.domain, each.pack): each for each in oldest_first}
+        if self.wish.unread_for is not None:
+            before = now - self.wish.unread_for
+            return {name: each.number for name, each in known.items() if not each.read_at or each.read_at < before}
+        needed = self._needed(records)
+        if self.wish.system:
+            return {name: known[name].number if name in known else 0 for name in sorted(needed)}
+        return {name: each.number for name, each in known.items()} | dict.fromkeys(sorted(needed - known.keys()), 0)
+
+    def _needed(self, records: Iterable[str]) -> set[str]:
+        needed: set[str] = set()
+        for _, record in self.shelf.walk(records):
+            if not isinstance(record, str):
+                needed.update(object_name(record.domain, pack) for pack in record.packs)
+        return needed
+
+    # --- reading ---
+
+    def _small_objects(self, pace: Pace) -> None:
+        """The vault's description, evidence, sealed keys: few and small, so every scrub reads them all."""
         try:
-            record = read_record(store, stat.name, evidence_key)
-        except (ObjectCorrupt, ObjectMissing, SignatureInvalid) as problem:
-            damages.append(Damage(stat.name, problem.message, (identity,)))
-            continue
-        sound.add(identity)
-        for name in _packs(record):
-            needed.setdefault(name, set()).add(identity)
-    return needed, damages, sound
+            read_vault(self.store, self.key)
+        except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
+            self.found[VAULT_NAME] = bad.message
+        names = [stat.name for prefix in (EVIDENCE_PREFIX, SEALED_KEYS_PREFIX) for stat in self.store.list(prefix)]
+        for seen in read_back(self.store, filter(digest_in_name, names), pace, self.readers):
+            self.bytes += seen.size
+            if seen.why:
+                self._damaged(seen)
+
+    def _packs(self, numbers: Mapping[str, int], pace: Pace) -> dict[str, int]:
+        """Read them; those that are whole although the catalog knows nothing of them, with when they were read."""
+        strange: dict[str, int] = {}
+        self.noted_at = time.monotonic()
+        try:
+            for seen in read_back(self.store, numbers, pace, self.readers):
+                self.packs += 1
+                self.bytes += seen.size
+                if seen.why:
+                    self._bad_pack(seen, numbers[seen.name])
+                elif numbers[seen.name]:
+                    self.whole[seen.name] = numbers[seen.name]
+                else:
+                    strange[seen.name] = to_ns(self.now())
+                if time.monotonic() - self.noted_at > _NOTE_SECONDS:
+                    self._note()
+                if self.wish.watch is not None:
+                    self.wish.watch(self.packs, len(numbers), self.bytes)
+        finally:
+            self._note()  # whatever ends it: what was read was read
+        return strange
+
+    def _note(self) -> None:
+        if self.whole:
+            self.catalog.scrubs.note(self.store_name, list(self.whole.values()), now=self.now())
+            self.whole.clear()
+        self.noted_at = time.monotonic()
+
+    def _damaged(self, seen: Seen) -> None:
+        """Raises :class:`~drbackup.errors.StoreUnavailable` when it is the whole store that went away."""
+        require_there(self.store, self.witness, self.key)
+        self.found[seen.name] = seen.why
+
+    def _bad_pack(self, seen: Seen, number: int) -> None:
+        require_there(self.store, self.witness, self.key)
+        if number and not self.catalog.scrubs.living(self.store_name, number):
+            return  # collected since it was listed
+        self.found[seen.name] = seen.why
+        # At once, not at the end: no run that begins now may rely on it, and a scrub that is killed has not seen it in
+        # vain. What a point needs and the store is not known to hold is named by every later scrub.
+        forget(self.installation, self.store_name, [seen.name])
+
+    # --- judging ---
+
+    def _judge(self, records: Iterable[str], strange: Mapping[str, int]) -> Standing:
+        found_again = {name: when for name, when in strange.items() if name not in self.found}
+        regain(self.installation, self.store_name, found_again, now=self.now())
+        reads = self.catalog.scrubs.reads(self.store_name)
+        for name, when in found_again.items():  # packs of records that the catalog does not know either
+            if (parts := split_pack_name(name)) is not None:
+                reads.setdefault(parts[0], {}).setdefault(parts[1].encode() + parts[2], when)
+        standing = stand(self.shelf, records, reads, now_ns=to_ns(self.now()))
+        if standing.unsound:
+            require_there(self.store, self.witness, self.key)
+            self._leave_out_collected(standing)
+        remember(self.catalog, self.store_name, standing, now=self.now())
+        return standing
+
+    def _leave_out_collected(self, standing: Standing) -> None:
+        """A record that is gone and that nobody expects any more was collected while we read."""
+        expected = self.catalog.scrubs.expected(self.store_name)
+        for name in [name for name in standing.unsound if name not in expected]:
+            if self.store.stat(name) is None:
+                del standing.unsound[name]
+                del standing.since[digest_in_name(name)]
+
+    def _report(self, standing: Standing) -> ScrubReport:
+        why = {**dict.fromkeys(standing.needed_by, _EARLIER), **standing.unsound, **self.found}
+        needed = defaultdict(list, standing.needed_by)
+        for name in standing.unsound:
+            needed[name] = [digest_in_name(name)]
+        damages = tuple(
+            Damage(name, why[name] if why[name] is not _EARLIER else f"{name} {_EARLIER}", tuple(sorted(needed[name])))
+            for name in sorted(why)
+        )
+        within = self.wish.within or PERIOD
+        coverage = self.catalog.scrubs.coverage(self.store_name, now=self.now(), within=within)
+        sound = len(standing.since) - len(standing.unsound)
+        return ScrubReport(self.store_name, sound, self.packs, self.bytes, damages, standing.proven, within, coverage)
 
 
-def _packs(record: Record) -> Iterator[str]:
-    for pack in record.packs:
-        yield pack_name(record.domain, chr(pack[0]), pack[1:])
+def forget(installation: Installation, store: str, names: Iterable[str]) -> None:
+    """Let no later run rely on these packs: their chunks are sent again while the source still has them."""
+    for name in names:
+        if (parts := split_pack_name(name)) is not None:
+            installation.catalog.packs.forget(parts[0], store, [(parts[1], parts[2])])
 
 
-def _read_all(store: Store, names: Sequence[str]) -> Iterator[tuple[str, int, str]]:
-    """(name, bytes read, what is wrong or empty) of each, in order, several read at once."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        waiting = [pool.submit(_read_one, store, name) for name in names[:_AHEAD]]
-        for number, name in enumerate(names):
-            size, why = waiting[number].result()
-            if number + _AHEAD < len(names):
-                waiting.append(pool.submit(_read_one, store, names[number + _AHEAD]))
-            yield name, size, why
-
-
-def _read_one(store: Store, name: str) -> tuple[int, str]:
-    try:
-        data = store.get(name)
-    except (ObjectMissing, ObjectCorrupt) as problem:
-        return 0, problem.message
-    if hashlib.sha256(data).hexdigest() != digest_in_name(name):
-        return len(data), f"{name}: its bytes do not match its name"
-    return len(data), ""
+def regain(installation: Installation, store: str, names: Iterable[str], *, now: datetime) -> None:
+    """These packs were read back whole although the store was not known to hold them: it does."""
+    domains: dict[str, list[bytes]] = defaultdict(list)
+    for name in names:
+        if (parts := split_pack_name(name)) is not None:
+            domains[parts[0]].append(parts[1].encode() + parts[2])
+    catalog = installation.catalog
+    for domain, packs in domains.items():
+        catalog.packs.add_copies(domain, store, packs, now=now)
+        catalog.scrubs.note(store, list(catalog.scrubs.numbers(domain, packs).values()), now=now)

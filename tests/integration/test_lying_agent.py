@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from drbackup.controller.runner import run_backup
-from drbackup.controller.scrubbing import forget_damaged, remember, scrub
+from drbackup.controller.scrubbing import scrub
 from drbackup.errors import PacksMissing, ProtocolViolation
 from drbackup.model.point import Rung
 from drbackup.vault.layout import pack_name
 from tests.doubles.faulty_store import FaultyStore, Trouble
 from tests.doubles.lying_agent import LIES
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -49,14 +54,12 @@ def test_what_scrub_found_damaged_is_not_relied_upon_again(tmp_path: Path) -> No
             data = bytearray(pack.read_bytes())
             data[len(data) // 2] ^= 1  # same size: no look at the store can tell
             pack.write_bytes(data)
-        key = installation.vault("main").evidence_key
-        report = scrub(installation.store("main"), key)
-        assert not report.good
-        assert forget_damaged(installation.catalog.packs, report) == 1
+        report = scrub(installation, "main", now=now)
+        assert len(report.damages) == 1
         second = run_backup(installation, SYSTEM, SOURCE)
-        healed = scrub(installation.store("main"), key)
-        assert second.id in healed.proven
-        assert remember(installation.catalog.points, healed, now=second.committed_at) == 1
+        healed = scrub(installation, "main", now=now)
+        assert healed.proven == (second.id,)
+        assert installation.catalog.points.get(second.id).rung is Rung.CHECKSUMMED
     assert sorted(city.read(second.id).values()) == sorted([b"alpha" * 1000, b"beta" * 2000])
 
 
@@ -64,12 +67,11 @@ def test_a_point_found_damaged_is_not_called_proven_any_longer(tmp_path: Path) -
     city = SmallCity(tmp_path, module="drbackup_agent").build()
     with city.open() as installation:
         point = run_backup(installation, SYSTEM, SOURCE)
-        points, store = installation.catalog.points, installation.store("main")
-        key = installation.vault("main").evidence_key
-        remember(points, scrub(store, key), now=point.committed_at)
+        points = installation.catalog.points
+        assert scrub(installation, "main", now=now).proven == (point.id,)
         assert points.newest(SYSTEM, SOURCE).rung is Rung.CHECKSUMMED
         next((city.root / "store-main").rglob("p/*")).unlink()
-        assert remember(points, scrub(store, key), now=point.committed_at) == 0
+        assert scrub(installation, "main", now=now).proven == ()
         assert points.newest(SYSTEM, SOURCE).rung is Rung.WRITTEN
 
 

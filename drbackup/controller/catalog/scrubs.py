@@ -73,17 +73,29 @@ class Scrubs:
                 connection.execute(update(pack_copies).where(*which).values(scrubbed_ns=to_ns(now)))
 
     def note_points(self, store: str, read_ns: Mapping[str, int]) -> None:
-        """Since when every object of these points' copies has been read back (ns; 0: not, or one is damaged)."""
+        """Since when every object of these points' copies has been read back (ns; 0: not all of them, −1: one is
+        damaged)."""
         with self._database.write() as connection:
             for point, since in read_ns.items():
                 which = point_copies.c.store == store, point_copies.c.point == point
                 connection.execute(update(point_copies).where(*which).values(read_ns=since))
 
     def of_point(self, point: str) -> dict[str, datetime | None]:
-        """Store → since when that copy of a point has been read back whole; None: it was not, or it is damaged."""
+        """Store → since when that copy of a point has been read back whole; None: not all of it was, or it is damaged
+        (:meth:`damaged_points`)."""
         query = select(point_copies.c.store, point_copies.c.read_ns).where(point_copies.c.point == point)
         with self._database.read() as connection:
-            return {store: from_ns_or_none(read) for store, read in connection.execute(query.order_by("store"))}
+            rows = connection.execute(query.order_by(point_copies.c.store))
+            return {store: from_ns(read) if read > 0 else None for store, read in rows}
+
+    def damaged_points(self) -> dict[str, frozenset[str]]:
+        """Point → the stores in which its copy is known to be damaged."""
+        found: dict[str, set[str]] = {}
+        query = select(point_copies.c.point, point_copies.c.store).where(point_copies.c.read_ns < 0)
+        with self._database.read() as connection:
+            for point, store in connection.execute(query):
+                found.setdefault(point, set()).add(store)
+        return {point: frozenset(stores) for point, stores in found.items()}
 
     def expected(self, store: str, system: str = "") -> dict[str, str]:
         """Name → id of every record that must be in a store: of all systems, or of one. Points that are being removed

@@ -111,7 +111,7 @@ point_copies = Table(
     Column("store", String(128), primary_key=True),
     Column("committed_ns", BigInteger, nullable=False),
     Column("locked_ns", BigInteger, nullable=False, server_default="0"),  # the store's lock on the record, as of a pack
-    # Every object the copy is made of was read back whole since then; 0: one never was, or one is damaged.
+    # Every object the copy is made of was read back whole since then; 0: one never was; -1: one is damaged.
     Column("read_ns", BigInteger, nullable=False, server_default="0"),
 )
 

@@ -1,0 +1,109 @@
+"""``drbackup vault scrub``: read stores back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.places import did_you_mean
+from drbackup.cli.progress import counting
+from drbackup.cli.quantities import read_age, read_rate
+from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
+from drbackup.errors import ObjectCorrupt, UsageError
+from drbackup.reports.figures import age, iso, size, span
+from drbackup.reports.words import _
+
+
+@click.command("scrub")
+@click.argument("stores", metavar="[STORE]…", nargs=-1)
+@click.option("--system", default="", help="Only this system's points.")
+@click.option(
+    "--days", type=click.IntRange(1), help="Only today's share, so that every byte is read back within so many days."
+)
+@click.option(
+    "--unread-for", callback=read_age, metavar="AGE", help="Only what was not read back for so long, like 12h or 7d."
+)
+@click.option("--rate", callback=read_rate, metavar="BYTES/S", help="At most so fast, like 50MB/s.")
+@pass_cli
+def scrub_command(
+    context: CliContext,
+    stores: tuple[str, ...],
+    system: str,
+    days: int | None,
+    unread_for: timedelta | None,
+    rate: int,
+) -> None:
+    """Read every byte of all stores (or of those named) back and compare it with its name. Needs no key.
+
+    Points whose every pack is whole climb to "checksummed". What was read is remembered as it is read: a scrub that was
+    interrupted goes on with --unread-for, and with --days it goes on by itself. Exit code 1 when anything is damaged or
+    missing; then: drbackup vault repair.
+    """
+    installation = context.installation()
+    known = installation.policies.inventory.stores
+    for name in stores:
+        if name not in known:
+            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
+    within = None if days is None else timedelta(days=days)
+    reports: list[ScrubReport] = []
+    for name in stores or known:
+        with counting(context, _("reading back {store}").format(store=name)) as watch:
+            wish = ScrubWish(system=system, within=within, unread_for=unread_for, rate=rate, watch=watch)
+            reports.append(scrub(installation, name, wish, now=context.now))
+    lines = [line for report in reports for line in _lines(context, report)]
+    context.show({"stores": [_document(report) for report in reports]}, *lines)
+    damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]
+    if damages:
+        more = f" (and {len(damages) - 5} more)" if len(damages) > 5 else ""
+        raise ObjectCorrupt(
+            "; ".join(damages[:5]) + more,
+            safe=_("the points that do not need these objects are whole"),
+            hint=_("bring them back from the other copy: drbackup vault repair; until then restore from that copy"),
+        )
+
+
+def _lines(context: CliContext, report: ScrubReport) -> list[Text]:
+    line = Text("✓ " if report.good else "✗ ", style="bold green" if report.good else "bold red")
+    line.append(report.store, style="bold")
+    words = _("{packs} packs, {size} read back; {points} points proven, {damages} objects damaged or missing")
+    figures = {"packs": report.packs, "size": size(report.bytes), "points": len(report.proven)}
+    line.append("  " + words.format(damages=len(report.damages), **figures))
+    for damage in report.damages:
+        line.append(f"\n    {damage.why} ({len(damage.points)} points)", style="red")
+    lines = [line]
+    covered = report.coverage
+    if covered.oldest is not None:
+        words = _("{read} of {all} read back within {period}; longest unread: {age}")
+        when = age(covered.oldest, context.now())
+        unread = when if covered.oldest_read else _("stored {age}, never read").format(age=when)
+        sizes = {"read": size(covered.bytes_read), "all": size(covered.bytes)}
+        text = words.format(**sizes, period=span(report.within), age=unread)
+        lines.append(Text(f"    {text}", style="dim"))
+    return lines
+
+
+def _document(report: ScrubReport) -> dict[str, object]:
+    covered = report.coverage
+    return {
+        "store": report.store,
+        "records": report.records,
+        "packs": report.packs,
+        "bytes": report.bytes,
+        "proven": list(report.proven),
+        "damages": [
+            {"name": damage.name, "why": damage.why, "points": list(damage.points)} for damage in report.damages
+        ],
+        "coverage": {
+            "within_seconds": int(report.within.total_seconds()),
+            "packs": covered.packs,
+            "bytes": covered.bytes,
+            "packs_read": covered.packs_read,
+            "bytes_read": covered.bytes_read,
+            "longest_unread": covered.oldest_name,
+            "last_known_whole": iso(covered.oldest) if covered.oldest else None,
+            "ever_read": covered.oldest_read,
+        },
+    }

@@ -1,0 +1,153 @@
+"""Reading many objects of a store back: several at once, at most so fast, and never mistaking a store that went away
+for one that is damaged.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from drbackup.controller.rebuild_points import NOT_SOUND, ahead
+from drbackup.errors import (
+    DrbackupError,
+    Interrupted,
+    ObjectCorrupt,
+    ObjectMissing,
+    SignatureInvalid,
+    StoreUnavailable,
+    VaultMissing,
+)
+from drbackup.model.inventory import StoreEntry
+from drbackup.stores.base import Store
+from drbackup.vault.founding import read_vault
+from drbackup.vault.layout import VAULT_NAME
+from drbackup.vault.record import Record, list_records, read_record
+
+_DISK, _BUCKET = 3, 8  # large reads that a disk, or a way to a bucket, serves well at the same time
+_LOOK_SECONDS = 0.5
+
+
+def readers_for(entry: StoreEntry) -> int:
+    """How many large reads a store is given at once. Memory: each holds one small piece, not the object."""
+    return _BUCKET if entry.s3 is not None else _DISK
+
+
+class Pace:
+    """At most ``rate`` bytes a second on the average (0: as fast as it goes), shared by all readers.
+
+    Leaving the block, or the caller's ``stop``, ends every reader that waits for its turn.
+    """
+
+    def __init__(self, rate: int = 0, stop: threading.Event | None = None) -> None:
+        self._rate = rate
+        self._stop = stop
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._free_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_end: object) -> None:
+        self._over.set()
+
+    def turn(self) -> None:
+        """Wait until what was read is paid for. Raises :class:`Interrupted` when the reading shall end."""
+        while True:
+            if self._over.is_set() or (self._stop is not None and self._stop.is_set()):
+                raise Interrupted("reading back was stopped")
+            left = self._free_at - time.monotonic()
+            if not self._rate or left <= 0:
+                return
+            self._over.wait(min(left, _LOOK_SECONDS))
+
+    def spent(self, size: int) -> None:
+        """So many bytes were read."""
+        if self._rate:
+            with self._lock:
+                self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One object read back. ``why`` is empty when it is whole; ``missing``: there was nothing at all."""
+
+    name: str
+    size: int
+    why: str = ""
+    missing: bool = False
+
+
+def read_back(store: Store, names: Iterable[str], pace: Pace, readers: int) -> Iterator[Seen]:
+    """Each object, in order. Raises the store's errors when it does not answer: what could not be read is neither
+    whole nor damaged."""
+
+    def check(name: str) -> Seen:
+        pace.turn()
+        try:
+            size = store.check(name)
+        except ObjectMissing as gone:
+            return Seen(name, 0, gone.message, missing=True)
+        except ObjectCorrupt as bad:
+            return Seen(name, 0, bad.message)
+        pace.spent(size)
+        return Seen(name, size)
+
+    for _, seen in ahead(check, names, readers):
+        yield seen
+
+
+def read_records(store: Store, names: Iterable[str], evidence_key: bytes) -> Iterator[tuple[str, Record | str]]:
+    """(name, the record or what is wrong with it) of each, in order."""
+
+    def read(name: str) -> Record | str:
+        try:
+            return read_record(store, name, evidence_key)
+        except NOT_SOUND as bad:
+            return bad.message
+
+    return ahead(read, names)
+
+
+def witness(store: Store, evidence_key: bytes) -> str:
+    """The name of a sound object that only our vault has: as long as it can be read, the store is there and ours.
+
+    The vault's description, else any sound record. Raises :class:`VaultMissing` when there is neither: an empty folder
+    is a disk that is not mounted, and not a vault that lost everything.
+    """
+    problem: DrbackupError
+    try:
+        read_vault(store, evidence_key)
+        return VAULT_NAME
+    except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
+        problem = bad
+    for stat in list_records(store):
+        try:
+            read_record(store, stat.name, evidence_key)
+        except NOT_SOUND:
+            continue
+        return stat.name
+    raise problem
+
+
+def require_there(store: Store, name: str, evidence_key: bytes) -> None:
+    """Raises :class:`StoreUnavailable` when the witness can't be read any more: then nothing else is to be called
+    missing or damaged."""
+    try:
+        _look(store, name, evidence_key)
+    except (VaultMissing, *NOT_SOUND) as gone:
+        raise StoreUnavailable(
+            f"store {store.name} went away while it was read: {gone.message}",
+            where=name,
+            hint="check that its disk is mounted, then run it again: what was read is remembered",
+        ) from gone
+
+
+def _look(store: Store, name: str, evidence_key: bytes) -> None:
+    look: Callable[[], object] = lambda: read_record(store, name, evidence_key)  # noqa: E731 - one of two
+    if name == VAULT_NAME:
+        look = lambda: read_vault(store, evidence_key)  # noqa: E731
+    look()
