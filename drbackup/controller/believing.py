@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 
 import msgspec
 
@@ -19,6 +20,7 @@ from drbackup.stores.base import Store
 from drbackup.vault.direct import StoreFetch
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import TREE
+from drbackup.vault.read_ahead import Fetch
 from drbackup.vault.reader import PointReader
 from drbackup.vault.tree import Root, decode_root
 from drbackup.wire.messages import BackupResult
@@ -45,15 +47,16 @@ def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) ->
 def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
     """Open the tree's top as it lies in ``store``. Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the
     store gives other bytes back than were sent, or the store's errors when it does not answer."""
-    reader = PointReader(StoreFetch(store), keyring, domain, result.root)
     packs = set(result.packs)
-    kind, top = TREE.encode(), reader.root.top.pack
+    kind, top = TREE.encode(), decode_root(result.root).top.pack
     if kind + top not in packs:
         raise ProtocolViolation("the tree's top lies in a pack that the result does not name")
     # Whole, because only then is it compared with its name: our key may open what another recipient's does not.
     name = object_name(domain, kind + top)
-    if hashlib.sha256(store.get(name)).digest() != top:
+    data = store.get(name)
+    if hashlib.sha256(data).digest() != top:
         raise ObjectCorrupt(f"{name} in store {store.name} does not match its name", where=name)
+    reader = PointReader(_Held(data, StoreFetch(store)), keyring, domain, result.root)
     try:
         pages = reader.pages()
     except (WrongKey, FormatUnsupported) as bad:
@@ -62,6 +65,23 @@ def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: s
         raise ProtocolViolation("a page of the tree lies in a pack that the result does not name")
     if bool(pages) != bool(result.entries):
         raise ProtocolViolation(f"{result.entries} entries on {len(pages)} pages")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A fetch for a tree's top, whose pack was read already; anything else goes to the store."""
+
+    top: bytes
+    others: Fetch
+
+    @property
+    def stretch(self) -> int:
+        return self.others.stretch
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+        if kind == TREE and hashlib.sha256(self.top).digest() == pack:
+            return self.top[offset : offset + length]
+        return self.others.fetch(kind, domain, pack, offset, length)
 
 
 def _require_counts(result: BackupResult, root: Root) -> None:

@@ -1,8 +1,8 @@
 """The controller's answers to one session's agent.
 
 Owns what an agent may have: places of its own domain's chunks in packs that this store really holds, one signed upload
-a pack, and, for readers, the packs of its job's points and nothing else. A pack is remembered only after the store has
-it, so "stored" is never said of bytes that are still on the way.
+a pack, and, for readers, the packs of its job's points and nothing else. "Stored" is never said of bytes that are still
+on the way: a relayed pack is remembered behind the store's own answer, a signed one behind the agent's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.packs import Pack
-from drbackup.errors import ObjectCorrupt, ObjectMissing, ProtocolViolation
+from drbackup.errors import ObjectMissing, ProtocolViolation
 from drbackup.model.collecting import lease_ns, lock_end_ns
 from drbackup.stores.base import SignedPut, Store
 from drbackup.vault.layout import PACK_KINDS, pack_name
@@ -96,8 +96,12 @@ class BackupDesk(_Telling):
         return None if site.relay else site.store.sign_put(name, size, pack)
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
-        """Store the body, or look that the store has it; then remember pack and chunks. A crash in between costs one
-        pack sent twice."""
+        """Store the body, if it comes through us, and remember pack and chunks. A crash in between costs one pack sent
+        twice.
+
+        An agent's word that its own upload was taken is believed for as long as this costs bytes only: before the
+        commit the store is asked for every pack (:func:`drbackup.controller.presence.missing_packs`), with a request
+        for a thousand of them instead of one for each."""
         name = self._name(kind, pack, size)
         for place in places:
             if place.pack != pack or len(place.id) != NAME_SIZE or not _inside(place, size):
@@ -105,12 +109,6 @@ class BackupDesk(_Telling):
         site = self._site
         if body is not None:
             site.store.put(name, body)  # the session has compared it with its name
-        else:
-            stat = site.store.stat(name)
-            if stat is None:
-                raise ObjectMissing(f"store {site.store.name} does not have the pack that was sent", where=name)
-            if stat.size != size:
-                raise ObjectCorrupt(f"the pack sent as {size} bytes is stored as {stat.size}", where=name)
         known = Pack(site.domain, kind, pack, size, site.session)
         site.catalog.packs.add(known, site.store.name, places, now=site.now(), locked_ns=self._locked_ns)
 

@@ -21,6 +21,7 @@ from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
 from drbackup.model.policy import Policy
 from drbackup.stores.base import Store
+from drbackup.stores.directory import DirectoryStore
 from drbackup.stores.registry import open_store
 from drbackup.vault.founding import VaultDescription, read_vault
 from drbackup.vault.keys import CATALOG, DRILL, Keyring, SealKey, SigningKey, domain_keys
@@ -133,12 +134,12 @@ class Installation:
     def vault(self, name: str) -> VaultDescription:
         """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`.
 
-        Looked for each time: a folder whose disk was unmounted is empty, and nothing may be written into that.
+        A folder is looked at each time: one whose disk was unmounted is empty, and nothing may be written into that.
         """
         store = self.store(name)
         with self._lock:
             known = self._vaults.get(name)
-        if known is None or store.stat(VAULT_NAME) is None:
+        if known is None or (isinstance(store, DirectoryStore) and store.stat(VAULT_NAME) is None):
             known = read_vault(store, self.signer.public)
             if known.evidence_key != self.signer.public:
                 raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)

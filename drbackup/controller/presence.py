@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from drbackup.errors import ProtocolViolation
 from drbackup.stores.base import Store
-from drbackup.vault.layout import PACK_KINDS, pack_name
+from drbackup.vault.layout import PACK_KINDS, domain_prefix, pack_name
 
-ASK_ONE_BY_ONE = 64  # above this, a listing of the domain costs fewer requests
+LISTED_AT_ONCE = 1000  # objects that one request of a listing tells
 _ASKING = 8  # requests at once
 _PACK_SIZE = 33  # kind letter + SHA-256
 
@@ -29,10 +29,15 @@ def require_packs(packs: Sequence[bytes]) -> None:
             raise ProtocolViolation(f"not the name of a pack: {pack[:40].hex()}")
 
 
-def missing_packs(store: Store, domain: str, packs: Sequence[bytes], sizes: Mapping[bytes, int]) -> tuple[bytes, ...]:
+def missing_packs(
+    store: Store, domain: str, packs: Sequence[bytes], sizes: Mapping[bytes, int], *, objects: int = 0
+) -> tuple[bytes, ...]:
     """Those of ``packs`` (kind letter + SHA-256 each) that ``store`` lacks or holds with another size than ``sizes``
-    says. Raises the store's errors."""
-    found = _listed(store, domain, packs) if len(packs) > ASK_ONE_BY_ONE else {}
+    says. ``objects``: about how many the domain has, to choose the way of fewer requests. Raises the store's errors."""
+    wanted = {object_name(domain, pack): pack for pack in packs}
+    found: dict[bytes, int] = {}
+    if len(packs) > 1 + max(objects, len(packs)) // LISTED_AT_ONCE:
+        found = {wanted[stat.name]: stat.size for stat in store.list(domain_prefix(domain)) if stat.name in wanted}
     # What a listing lacks is asked for by name: no promise about listings is needed.
     unsure = [pack for pack in packs if pack not in found]
 
@@ -40,12 +45,7 @@ def missing_packs(store: Store, domain: str, packs: Sequence[bytes], sizes: Mapp
         stat = store.stat(object_name(domain, pack))
         return stat.size if stat else -1
 
-    with ThreadPoolExecutor(_ASKING, thread_name_prefix="presence") as pool:
-        found |= dict(zip(unsure, pool.map(ask, unsure), strict=True))
+    if unsure:
+        with ThreadPoolExecutor(_ASKING, thread_name_prefix="presence") as pool:
+            found |= dict(zip(unsure, pool.map(ask, unsure), strict=True))
     return tuple(pack for pack in packs if found[pack] < 0 or found[pack] != sizes.get(pack, found[pack]))
-
-
-def _listed(store: Store, domain: str, packs: Sequence[bytes]) -> dict[bytes, int]:
-    names = {object_name(domain, pack): pack for pack in packs}
-    prefixes = sorted({name[:-64] for name in names})
-    return {names[stat.name]: stat.size for prefix in prefixes for stat in store.list(prefix) if stat.name in names}

@@ -165,7 +165,8 @@ class _BackupRun:
             result = self._session(claim, lease, store, use_cache)
             require_result(result, self._pinned_ns, self._installation.inventory.max_clock_skew.total_seconds())
             packs, domain = self._catalog.packs, self._source.agent
-            missing = missing_packs(store, domain, result.packs, packs.sizes(domain, result.packs))
+            sizes, objects = packs.sizes(domain, result.packs), packs.count(domain, store.name)
+            missing = missing_packs(store, domain, result.packs, sizes, objects=objects)
             missing += packs.forgotten(domain, store.name, result.packs)
             condemned = self._catalog.lives.condemned(domain, store.name, result.packs)
             if not missing and not condemned:

@@ -30,11 +30,16 @@ def require_segment(name: str) -> str:
     return name
 
 
+def domain_prefix(domain: str) -> str:
+    """Where the packs of one domain lie."""
+    return f"{DOMAINS_PREFIX}{require_segment(domain)}/"
+
+
 def pack_name(domain: str, kind: str, pack: bytes) -> str:
     """Object name of a pack: ``pack`` is the SHA-256 of its bytes (32 bytes)."""
     if kind not in PACK_KINDS or len(pack) != 32:
         raise UsageError(f"not a pack: kind {kind!r}, {len(pack)} bytes of name")
-    return f"{PREFIX}d/{require_segment(domain)}/{kind}/{pack.hex()}"
+    return f"{domain_prefix(domain)}{kind}/{pack.hex()}"
 
 
 def split_pack_name(name: str) -> tuple[str, str, bytes] | None:

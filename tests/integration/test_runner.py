@@ -207,7 +207,7 @@ def test_an_agent_that_names_packs_it_never_sent_gets_no_point(
         marks.touch()
         point = run_backup(installation, SYSTEM, SOURCE)  # once: asked again, it sends a true list
         assert installation.catalog.points.newest(SYSTEM, SOURCE) == point
-        monkeypatch.setattr("drbackup.controller.runner.missing_packs", lambda *_: (b"p" + bytes(32),))
+        monkeypatch.setattr("drbackup.controller.runner.missing_packs", lambda *_, **__: (b"p" + bytes(32),))
         with pytest.raises(PacksMissing, match="v1/d/"):
             run_backup(installation, SYSTEM, SOURCE)
         assert len(installation.catalog.points.list()) == 1

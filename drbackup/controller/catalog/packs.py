@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Insert, and_, delete, insert, select
+from sqlalchemy import Connection, Insert, and_, delete, func, insert, select
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import to_ns
@@ -74,6 +74,14 @@ class Packs:
                 )
             )
             return connection.execute(query).first() is not None
+
+    def count(self, domain: str, store: str) -> int:
+        """How many packs of this domain ``store`` holds, as far as the catalog knows."""
+        with self._database.read() as connection:
+            joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id)
+            query = select(func.count()).select_from(joined)
+            found = query.where(packs.c.domain == _domain(connection, domain), pack_copies.c.store == store)
+            return int(connection.execute(found).scalar_one())
 
     def sizes(self, domain: str, wanted_packs: Sequence[bytes]) -> dict[bytes, int]:
         """Known sizes of these packs (kind letter + name each), bytes; unknown ones are left out."""

@@ -11,7 +11,8 @@ import pytest
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.desk import MAX_PACK, BackupDesk, Listeners, ReadingDesk, Shelf, Site
-from drbackup.errors import ObjectCorrupt, ObjectMissing, ProtocolViolation, StoreFull, UsageError
+from drbackup.controller.presence import missing_packs
+from drbackup.errors import ProtocolViolation, StoreFull, UsageError
 from drbackup.stores.base import SignedPut
 from drbackup.vault.layout import pack_name
 from drbackup.wire.messages import Place
@@ -57,15 +58,12 @@ def test_a_pack_the_store_has_lost_is_asked_for_again(catalog: Catalog, desk: Ba
     assert elsewhere.locate(CHUNK) == ()
 
 
-def test_an_upload_is_believed_only_when_the_store_has_it_whole(desk: BackupDesk, store: MemoryStore) -> None:
-    with pytest.raises(ObjectMissing):
-        desk.uploaded("p", PACK, len(BODY), PLACES, None)
-    store.put(pack_name("db1", "p", PACK), BODY)
-    with pytest.raises(ObjectCorrupt):
-        desk.uploaded("p", PACK, len(BODY) - 1, (), None)
-    assert desk.locate(CHUNK) == ()
+def test_an_upload_past_us_is_remembered_as_the_agent_reports_it(desk: BackupDesk, store: MemoryStore) -> None:
     desk.uploaded("p", PACK, len(BODY), PLACES, None)
     assert desk.locate(CHUNK) == PLACES
+    # Proven before the commit, and by every later session that would rely on it:
+    assert missing_packs(store, "db1", [b"p" + PACK], {b"p" + PACK: len(BODY)}) == (b"p" + PACK,)
+    assert desk.upload("p", PACK, len(BODY)) is None
 
 
 def test_a_pack_that_could_not_be_stored_is_not_remembered(catalog: Catalog, store: MemoryStore) -> None:
