@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import io
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _REMEMBERED = 10_000
+_ASKED_BEFORE_LISTING = 2
+_PAGES_AHEAD = 4
 
 
 class S3Store:
@@ -46,6 +49,8 @@ class S3Store:
         self.client: S3Client = make_client(config)
         self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._lock = threading.Lock()
+        self._asked: dict[str, int] = {}  # folder → names looked for in it one by one
         self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
 
     def key(self, name: str) -> str:
@@ -237,6 +242,8 @@ class S3Store:
         promised = digest_in_name(name)
         if promised is None:
             return ""
+        if name not in self._chosen:
+            self._foresee(name.rpartition("/")[0] + "/")
         if name in self._chosen:
             return self._chosen[name]
         try:
@@ -248,6 +255,35 @@ class S3Store:
             self._chosen.clear()
         self._chosen[name] = "" if right else self._matching(name, promised) or ""
         return self._chosen[name]
+
+    def _foresee(self, folder: str) -> None:
+        """Mark every name below ``folder`` that has one version and nothing over it: of those, the newest is all there
+        is. A session that asks for one pack asks for its neighbours next, and one request tells a thousand of them.
+
+        From the second question on: a single file's restore needs no listing; and a few pages only, because a folder
+        of very many packs would cost more requests than it saves."""
+        with self._lock:
+            self._asked[folder] = self._asked.get(folder, 0) + 1
+            if self._asked[folder] != _ASKED_BEFORE_LISTING:
+                return
+        counts: dict[str, int] = {}
+        hidden: set[str] = set()
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self.key(folder + "x")[:-1]}
+        with contextlib.suppress(StoreRefused):  # no right to list versions: then each name is asked for by itself
+            for _ in range(_PAGES_AHEAD):
+                page = self._call(folder, lambda _: self.client.list_object_versions(**asked))
+                for found in page.get("Versions", ()):
+                    counts[found["Key"]] = counts.get(found["Key"], 0) + 1
+                hidden.update(found["Key"] for found in page.get("DeleteMarkers", ()))
+                if not page.get("IsTruncated"):
+                    break
+                asked["KeyMarker"] = page["NextKeyMarker"]
+                asked["VersionIdMarker"] = page.get("NextVersionIdMarker", "")
+            else:
+                counts.pop(asked["KeyMarker"], None)  # more of its versions may be on the next page
+        sole = (key for key, count in counts.items() if count == 1 and key not in hidden)
+        for key in itertools.islice(sole, _REMEMBERED - len(self._chosen)):
+            self._chosen.setdefault(key[len(self._prefix) :], "")
 
     def _only_one(self, name: str) -> bool:
         try:
