@@ -1,0 +1,221 @@
+"""One thread per actor, one baton: exactly one runs, and who runs next is a seeded choice.
+
+Actors are ordinary code in ordinary threads. Wherever they touch something that outlives them (a store, the catalog,
+the wire) they pass :meth:`Stage.point`; there, and only there, the schedule may take the baton away, let days pass,
+freeze the actor until another day, or kill it. A killed actor can't touch anything any more: whatever it does while it
+unwinds (``finally``, ``except BaseException``) is stopped at its next point, so what outlives it is what a killed
+process leaves behind.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tests.simulation.clock import DAY, HOUR, SECOND, Clock
+
+_THREADS = ThreadPoolExecutor(16, thread_name_prefix="actor")
+_STUCK_SECONDS = 120
+_KEPT_LINES = 600
+_TICKS = (SECOND // 1000, SECOND // 50, SECOND // 3)
+_FREEZES = (HOUR, 20 * HOUR, 3 * DAY, 8 * DAY, 20 * DAY, 60 * DAY)
+_RESTARTS = (SECOND, HOUR, 2 * DAY)
+
+
+class Crashed(BaseException):
+    """The actor's process is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """How wild a schedule is: chances at each point. ``dear``: how much likelier things happen at points where a
+    mistake would cost data (a commit, a removal)."""
+
+    switch: float = 0.25
+    crash: float = 0.01
+    freeze: float = 0.01
+    fault: float = 0.01
+    dear: float = 6.0
+    crashes: int = 2  # at most, in one schedule
+    freezes: int = 3
+
+    @classmethod
+    def of(cls, rng: random.Random) -> Temper:
+        """A temper for one schedule: calm ones find what lies deep, wild ones what lies wide."""
+        return cls(
+            switch=rng.choice((0.05, 0.15, 0.35, 0.7)),
+            crash=rng.choice((0.0, 0.004, 0.015, 0.04)),
+            freeze=rng.choice((0.0, 0.005, 0.02, 0.04)),
+            fault=rng.choice((0.0, 0.0, 0.005, 0.02)),
+            dear=rng.choice((1.0, 4.0, 12.0)),
+        )
+
+
+CALM = Temper(switch=0.0, crash=0.0, freeze=0.0, fault=0.0)
+
+
+@dataclass(eq=False, slots=True)
+class Actor:
+    """``asleep_until``: nanoseconds; it does nothing before. ``frozen``: not even its beats (a suspended machine);
+    otherwise it is only slow (a long upload), and whatever it renews by itself is renewed."""
+
+    name: str
+    tasks: deque[Callable[[], None]]
+    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    dead: bool = False
+    ended: bool = False  # by the world's failure: no further task
+    asleep_until: int = 0
+    frozen: bool = False
+
+
+class Stage:
+    """Runs actors to their ends. ``trace`` keeps the last lines of what happened, for people."""
+
+    def __init__(self, rng: random.Random, clock: Clock, temper: Temper) -> None:
+        self.rng, self.clock, self.temper = rng, clock, temper
+        self.trace: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.points = self.crashes = self.freezes = 0
+        self.after_jump: Callable[[], None] = lambda: None  # called behind each jump of the clock, while nobody acts
+        self._actors: list[Actor] = []
+        self._current: Actor | None = None
+        self._over = threading.Semaphore(0)
+        self._failure: BaseException | None = None
+
+    # --- for actors ------------------------------------------------------------------------------------------------
+
+    def point(self, what: str, *, dear: bool = False, mortal: bool = True) -> None:
+        """The current actor is about to do, or has just done, ``what``. ``mortal``: it may die here."""
+        me = self._current
+        if me is None:  # nobody acts: the world itself is looking
+            return
+        if me.dead:
+            raise Crashed
+        self.points += 1
+        rng, temper = self.rng, self.temper
+        self.clock.advance(rng.choice(_TICKS))
+        self.note(what, me.name)
+        weight = temper.dear if dear else 1.0
+        if mortal and self.crashes < temper.crashes and rng.random() < temper.crash * weight:
+            self.crashes += 1
+            me.dead = True
+            self.note("is killed", me.name)
+            raise Crashed
+        if self.freezes < temper.freezes and rng.random() < temper.freeze * weight:
+            self.freezes += 1
+            self._lie_down(me, rng.choice(_FREEZES), frozen=rng.random() < 0.6)
+        elif rng.random() < min(temper.switch * (2 if dear else 1), 0.9):
+            self._pass_on(me)
+
+    def sleep(self, ns: int) -> None:
+        """The current actor waits for that long, of its own will."""
+        assert self._current is not None
+        self._lie_down(self._current, ns, frozen=False)
+
+    def fault(self, *, dear: bool = False) -> bool:
+        """Whether the store fails the current call."""
+        me = self._current
+        if me is None or me.dead or not self.temper.fault:
+            return False
+        return self.rng.random() < self.temper.fault * (self.temper.dear if dear else 1.0)
+
+    def require_alive(self) -> None:
+        """Raise :class:`Crashed` in an actor that is dead already."""
+        if self._current is not None and self._current.dead:
+            raise Crashed
+
+    def note(self, line: str, name: str = "--") -> None:
+        """A line of the trace."""
+        self.trace.append(f"{self.clock.now():%m-%d %H:%M:%S}  {name:<12} {line}")
+
+    @property
+    def actor(self) -> str:
+        """Who acts; empty: nobody."""
+        return self._current.name if self._current else ""
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether this actor's machine stands still."""
+        return any(each.name == name and each.frozen for each in self._actors)
+
+    # --- for the world ---------------------------------------------------------------------------------------------
+
+    def act(self, lives: Mapping[str, Iterable[Callable[[], None]]]) -> None:
+        """Run every actor's tasks, one behind another, all actors interleaved. A crash ends a task; the next one starts
+        with nothing but what is durable. Raises what a task raised."""
+        self._actors = [Actor(name, deque(tasks)) for name, tasks in lives.items()]
+        for actor in self._actors:
+            _THREADS.submit(self._body, actor)
+        self._wake_next()
+        if not self._over.acquire(timeout=_STUCK_SECONDS):
+            raise AssertionError(f"the actors wait for each other; last: {self.trace[-1] if self.trace else '-'}")
+        self._current = None
+        if self._failure is not None:
+            raise self._failure
+
+    def skip(self, ns: int) -> None:
+        """Time passes while nobody acts."""
+        acting, self._current = self._current, None
+        self.clock.advance(ns)
+        for each in self._actors:
+            if each.frozen and each.asleep_until <= self.clock.ns:
+                each.frozen = False
+        self.after_jump()
+        self._current = acting
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _body(self, me: Actor) -> None:
+        me.turn.acquire()
+        try:
+            while me.tasks and not me.ended:
+                me.dead = False
+                try:
+                    me.tasks.popleft()()
+                except Crashed:
+                    if not me.ended and me.tasks:
+                        me.dead = False
+                        self._lie_down(me, self.rng.choice(_RESTARTS), frozen=False)
+        except Crashed:
+            pass
+        except BaseException as failure:  # noqa: BLE001 — handed to the world, which raises it
+            if self._failure is None:
+                self._failure = failure
+                for other in self._actors:
+                    other.dead = other.ended = True
+        finally:
+            self._actors.remove(me)
+            self._wake_next()
+
+    def _lie_down(self, me: Actor, ns: int, *, frozen: bool) -> None:
+        me.asleep_until, me.frozen = self.clock.ns + ns, frozen
+        self.note(f"{'is frozen' if frozen else 'waits'} for {ns / DAY:.3g} days", me.name)
+        self._pass_on(me)
+
+    def _pass_on(self, me: Actor) -> None:
+        """Somebody else's turn, perhaps ours again."""
+        chosen = self._choose()
+        if chosen is not me:
+            self._current = chosen
+            chosen.turn.release()
+            me.turn.acquire()
+        if me.dead:
+            raise Crashed
+
+    def _wake_next(self) -> None:
+        if not self._actors:
+            self._over.release()
+            return
+        self._current = self._choose()
+        self._current.turn.release()
+
+    def _choose(self) -> Actor:
+        now = self.clock.ns
+        awake = [each for each in self._actors if each.ended or each.asleep_until <= now]
+        if awake:
+            return awake[self.rng.randrange(len(awake))]
+        first = min(self._actors, key=lambda each: each.asleep_until)
+        self.skip(first.asleep_until - now)
+        return first

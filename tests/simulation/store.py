@@ -1,0 +1,156 @@
+"""The store of the simulation: real Object Lock rules on bytes in memory, and a point of the schedule around each call.
+
+What a crash can leave is decided here: a call may end before it took effect, or after it did but before the caller
+heard of it. An object is locked for ``lock_ns`` from when it was stored; removing a locked one is refused and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
+from tests.simulation.clock import MINUTE
+from tests.simulation.stage import Stage
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SIGNED_FOR = 15 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One object. Nanoseconds; ``locked_ns``: nobody removes it before."""
+
+    data: bytes
+    stored_ns: int
+    locked_ns: int
+
+
+@dataclass
+class SimStore:
+    """A bucket with Object Lock. ``listener`` hears of every object that appeared or went, at the very moment."""
+
+    name: str
+    stage: Stage
+    lock_ns: int = 0
+    signs: bool = True
+    objects: dict[str, Held] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    listener: Callable[[SimStore, str, bool], None] = lambda _store, _name, _there: None
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        fresh = bytes(data)
+        self._before("put", name)
+        held = self.objects.get(require_name(name))
+        if held is None:
+            now = self.stage.clock.ns
+            self.objects[name] = Held(fresh, now, now + self.lock_ns if self.lock_ns else 0)
+            self.listener(self, name, True)
+        elif held.data != fresh:
+            raise ObjectExists(f"{name} holds other bytes", where=name)
+        self._after("put", name)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self._before("get", name)
+        held = self.objects.get(name)
+        if held is None:
+            raise ObjectMissing(f"{name} is not in store {self.name}", where=name)
+        end = len(held.data) if length is None else offset + length
+        if offset > len(held.data) or end > len(held.data):
+            raise ObjectCorrupt(f"{name} has {len(held.data)} bytes, asked for up to {end}", where=name)
+        promised = digest_in_name(name)
+        if promised and (offset, length) == (0, None) and hashlib.sha256(held.data).digest() != promised:
+            raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
+        return held.data[offset:end]
+
+    def stat(self, name: str) -> Stat | None:
+        self._before("stat", name)
+        held = self.objects.get(name)
+        return None if held is None else self._stat(name, held)
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """In pages, as buckets do: what comes or goes meanwhile may be in the answer or not."""
+        require_prefix(prefix)
+        self._before("list", prefix)
+        names = [name for name in self.objects if name.startswith(prefix)]
+        for number, name in enumerate(names):
+            if number and number % 4 == 0:
+                self._before("list on", prefix)
+            held = self.objects.get(name)
+            if held is not None:
+                yield self._stat(name, held)
+
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
+        """The address is the name, the header the instant until which it is good."""
+        if not self.signs:
+            return None
+        return SignedPut(name, {"good-until": str(self.stage.clock.ns + _SIGNED_FOR)})
+
+    def put_signed(self, signed: SignedPut, data: bytes) -> None:
+        """An agent's own upload; in its own time."""
+        self.stage.point(f"agent puts {short(signed.url)} into {self.name}")
+        if int(signed.headers["good-until"]) < self.stage.clock.ns:
+            raise StoreRefused("the signed address ran out", where=signed.url)
+        self.put(signed.url, data)
+
+    def sign_get(self, name: str) -> str | None:
+        return None
+
+    def unseen(self, name: str) -> bytes | None:
+        """What is there, for the oracle: no step of anybody."""
+        held = self.objects.get(name)
+        return held.data if held else None
+
+    def remove(self, name: str) -> None:
+        """Remove an object for good. Raises :class:`StoreRefused` while it is locked; gone already is fine."""
+        self._before("remove", name)
+        held = self.objects.get(name)
+        if held is not None and held.locked_ns > self.stage.clock.ns:
+            self.refusals.append(name)
+            self.stage.note(f"{self.name} refuses to remove {short(name)}: locked")
+            raise StoreRefused(f"{name} is locked", where=name)
+        if held is not None:
+            del self.objects[name]
+            self.listener(self, name, False)
+        self._after("remove", name)
+
+    def extend(self, name: str, until_ns: int) -> None:
+        """Lock an object for longer; never for less."""
+        self._before("extend", name)
+        held = self.objects.get(name)
+        if held is None:
+            raise ObjectMissing(f"{name} is not in store {self.name}", where=name)
+        self.objects[name] = replace(held, locked_ns=max(held.locked_ns, until_ns))
+        self._after("extend", name)
+
+    def _stat(self, name: str, held: Held) -> Stat:
+        return Stat(name, len(held.data), _EPOCH + timedelta(microseconds=held.stored_ns // 1000))
+
+    def _before(self, what: str, name: str) -> None:
+        dear = _is_dear(what, name)
+        self.stage.point(f"{what} {short(name)} in {self.name}", dear=dear)
+        if self.stage.fault(dear=dear):
+            self.stage.note(f"{self.name} does not answer")
+            raise StoreUnavailable(f"{self.name} does not answer", where=name)
+
+    def _after(self, what: str, name: str) -> None:
+        """It took effect; the caller may never hear of it."""
+        dear = _is_dear(what, name)
+        self.stage.point(f"{what} {short(name)} done", dear=dear)
+        if self.stage.fault(dear=dear):
+            self.stage.note(f"{self.name}'s answer is lost")
+            raise StoreUnavailable(f"{self.name}'s answer was lost", where=name)
+
+
+def _is_dear(what: str, name: str) -> bool:
+    return what == "remove" or (what == "put" and name.startswith("v1/r/"))
+
+
+def short(name: str) -> str:
+    """A name as a person reads it in a trace."""
+    head, _, digest = name.removeprefix("v1/").rpartition("/")
+    time, dash, rest = digest.rpartition("-")
+    return f"{head}/{time}{dash}{rest[:8]}"

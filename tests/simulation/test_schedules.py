@@ -1,0 +1,42 @@
+"""Ten thousand schedules: whatever is killed, frozen or answered too late, every committed point restores.
+
+``DRBACKUP_SIMULATION`` replays or widens: ``seed:4711`` plays that one seed and prints its trace; ``times:10`` plays
+ten times as many. A failure names its seed and carries the last steps of its trace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.simulation.play import theatre
+
+SCHEDULES, IN_ONE_TEST = 10_000, 500
+_WORD, _, _NUMBER = os.environ.get("DRBACKUP_SIMULATION", "").partition(":")
+_TIMES = int(_NUMBER) if _WORD == "times" else 1
+REPLAYED = [int(_NUMBER)] if _WORD == "seed" else []
+
+
+@pytest.mark.parametrize("first", [] if REPLAYED else range(0, SCHEDULES * _TIMES, IN_ONE_TEST))
+def test_every_committed_point_restores_whatever_the_schedule(first: int) -> None:
+    seen: Counter[str] = Counter()
+    with theatre() as stage:
+        for seed in range(first, first + IN_ONE_TEST):
+            seen.update(stage.play(seed).census())
+    # A simulation in which nothing happens proves nothing.
+    for event in ("points", "crashes", "freezes", "failed runs"):
+        assert seen[event] > IN_ONE_TEST / 10, seen
+
+
+@pytest.mark.parametrize("seed", REPLAYED)
+def test_one_seed(seed: int) -> None:
+    with theatre() as stage:
+        print(stage.play(seed).trace())
+
+
+def test_a_seed_is_one_schedule() -> None:
+    with theatre() as first, theatre() as second:
+        for seed in range(30):
+            assert first.play(seed).fingerprint() == second.play(seed).fingerprint(), seed

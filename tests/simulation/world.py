@@ -1,0 +1,147 @@
+"""One schedule: a city with some history, a cast of actors, a seed that decides everything else."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from drbackup.controller.runner import run_backup
+from drbackup.errors import DrbackupError
+from tests.simulation import city
+from tests.simulation.agent import Line, Server
+from tests.simulation.clock import DAY, Clock
+from tests.simulation.determinism import LEASES
+from tests.simulation.durable import SimDatabase, make_catalog
+from tests.simulation.oracle import Oracle
+from tests.simulation.stage import Stage, Temper
+from tests.simulation.store import SimStore
+
+Task = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A city as it was when nobody acted."""
+
+    clock_ns: int
+    catalog: bytes
+    objects: dict[str, dict[str, Any]]
+    trees: dict[str, dict[str, dict[bytes, bytes]]]
+    caches: dict[str, dict[str, Any]]
+    pinned: dict[str, dict[str, Any]]
+    points: dict[str, Any]
+    gone: frozenset[str]
+
+
+@dataclass
+class World:
+    """Everything durable, and the stage on which the processes act."""
+
+    database: SimDatabase
+    seed: int
+    temper: Temper
+    clock: Clock = field(default_factory=Clock)
+    failures: list[str] = field(default_factory=list)  # of runs: expected ones
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self._before = 0
+        self.stage = Stage(self.rng, self.clock, self.temper)
+        self.database.stage = self.stage
+        self.catalog = make_catalog(self.database)
+        lock = city.LOCK_DAYS * DAY
+        self.stores = {name: SimStore(name, self.stage, lock) for name in (city.MAIN, city.OTHER)}
+        self.servers = {name: Server(name, self.stage) for name in (city.HALL, city.BUREAU)}
+        self.oracle = Oracle(self.stores, self.servers, self.clock)
+        for store in self.stores.values():
+            store.listener = self.oracle.heard
+        self.stage.after_jump = LEASES.beat
+        LEASES.held.clear()
+        LEASES.owner, LEASES.is_frozen = (lambda: self.stage.actor), self.stage.is_frozen
+        LEASES.notices_late = lambda: self.rng.random() < 0.5
+
+    # --- copies of the whole ---------------------------------------------------------------------------------------
+
+    def save(self) -> Saved:
+        return Saved(
+            clock_ns=self.clock.ns,
+            catalog=self.database.save(),
+            objects={name: dict(store.objects) for name, store in self.stores.items()},
+            trees={name: {s: dict(tree) for s, tree in server.trees.items()} for name, server in self.servers.items()},
+            caches={name: dict(server.cache) for name, server in self.servers.items()},
+            pinned={name: dict(server.pinned) for name, server in self.servers.items()},
+            points=dict(self.oracle.points),
+            gone=frozenset(self.oracle.gone),
+        )
+
+    def load(self, saved: Saved) -> None:
+        self.clock.ns = saved.clock_ns
+        self.database.load(saved.catalog)
+        for name, store in self.stores.items():
+            store.objects = dict(saved.objects[name])
+        for name, server in self.servers.items():
+            server.trees = {source: dict(tree) for source, tree in saved.trees[name].items()}
+            server.cache, server.pinned = dict(saved.caches[name]), dict(saved.pinned[name])
+        self.oracle.points = {key: each.copy() for key, each in saved.points.items()}
+        self.oracle.gone = set(saved.gone)
+        self._before = len(self.oracle.points)
+
+    # --- what actors do --------------------------------------------------------------------------------------------
+
+    def installation(self) -> city.SimInstallation:
+        """A process's own: nothing in its memory but what it reads again."""
+        return city.SimInstallation(self.catalog, self.stores)
+
+    def back_up(self, system: str, source: str) -> Task:
+        """One run of the real runner with this city's agent."""
+
+        def task() -> None:
+            installation = self.installation()
+            server = self.servers[city.SOURCES[system, source]]
+            self.change(server, source)
+            self.stage.note(f"backs up {system}/{source}", self.stage.actor)
+
+            line = Line(server, self.stores[installation.policy(system).copies[0]])
+            try:
+                run_backup(installation, system, source, now=self.clock.now, connect=lambda *_about: line)  # type: ignore[arg-type, return-value]
+            except DrbackupError as failed:
+                self.failures.append(failed.code)
+                self.stage.note(f"run failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
+
+        return task
+
+    def change(self, server: Server, source: str) -> None:
+        """The source's next day: some files change, some go, some come back as they once were, some are another
+        source's."""
+        tree = server.trees.setdefault(source, {})
+        old = dict(tree)
+        for number in range(4):
+            path = b"srv/%d" % number
+            if self.rng.random() < (0.35 if path in tree else 0.6):
+                tree[path] = b"content %d " % self.rng.randrange(9) * 3
+            elif path in tree and self.rng.random() < 0.15:
+                del tree[path]
+        if not tree:
+            tree.update(old or {b"srv/0": b"content 0 " * 3})
+
+    def wait(self, days: float) -> Task:
+        return lambda: self.stage.sleep(round(days * DAY))
+
+    def census(self) -> dict[str, int]:
+        """How much happened."""
+        return {
+            "points": len(self.oracle.points) - self._before,
+            "crashes": self.stage.crashes,
+            "freezes": self.stage.freezes,
+            "failed runs": len(self.failures),
+        }
+
+    def trace(self) -> str:
+        return "\n".join(self.stage.trace)
+
+    def fingerprint(self) -> int:
+        """Of everything that was done: the same for the same seed, on any machine."""
+        return zlib.crc32("\n".join(self.stage.trace).encode())
