@@ -42,7 +42,8 @@ class SourceContext:
     """What a source needs to know of its host and its run.
 
     ``state_folder`` is the agent's own; ``label`` names the source in it (domain, system, source); ``mark`` changes
-    when the vault's keys change, so that nothing remembered about another vault is believed.
+    when the vault's keys change, so that nothing remembered about another vault is believed. ``retired``: packs that
+    nothing new may rely on.
     """
 
     state_folder: Path
@@ -50,6 +51,7 @@ class SourceContext:
     mark: bytes = b""
     limits: Limits = field(default_factory=Limits)
     use_cache: bool = True
+    retired: frozenset[bytes] = frozenset()
     clock_ns: Callable[[], int] = time.time_ns
 
 

@@ -87,7 +87,9 @@ class FilesSource:
         if self._canary_note:
             watch.note(self._canary_note)
         context = self._context
-        self._cache = FileCache(context.state_folder, context.label, context.mark, begun_ns=self._pin.pinned_ns)
+        self._cache = FileCache(
+            context.state_folder, context.label, context.mark, begun_ns=self._pin.pinned_ns, retired=context.retired
+        )
         if context.use_cache:
             self._cache.load()
         excluded = Excluded(self._spec.exclude)

@@ -1,28 +1,31 @@
 """Writes a point, or parts of it, below a folder. The restore twin of directory trees, and the plain way for any kind.
 
-Content is authenticated chunk by chunk as it is written and digest-checked as a whole before a file gets its name. What
-was finished before an interruption is in the journal and, if it still has its digest, is not fetched twice.
+The thread that walks the tree judges every name, makes folders, links and special files, and hands files over to
+:mod:`drbackup_agent.sources.restore_contents`, whose threads read and write ahead. What was finished before an
+interruption is in the journal and, if it still has its digest, is not fetched twice.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
-from drbackup.errors import PathEscape, PointMissing, RestoreMismatch, TargetOccupied, UsageError
+from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError
+from drbackup.vault.read_ahead import ReadAhead
 from drbackup.vault.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.wire.messages import RestoreResult
 from drbackup_agent.sources.base import Watch, shown
-from drbackup_agent.sources.restore_facts import apply_facts
+from drbackup_agent.sources.restore_contents import Contents, FileOnItsWay, segments
 from drbackup_agent.sources.restore_journal import RestoreJournal
 from drbackup_agent.sources.restore_target import Target, require_possible, safe_parts
 
 _READ = 4 << 20
+_PLACES = 1 << 17  # files remembered in case a hard link to them comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,40 @@ def restore_folder(reader: PointReader, request: FolderRequest, watch: Watch) ->
     journal = RestoreJournal(request.journal, f"{request.point} {request.folder}")
     if not request.replace and not journal.resumes:
         _require_empty(request)
+    contents = Contents(watch, journal)
     with Target(request.folder, watch, replace=request.replace, fixed=request.fixed) as target, journal:
-        work = _Restore(reader, request, target, journal, watch)
-        for entry, above in _selected(reader, request.paths):
-            work.one(entry, above=above)
+        try:
+            with reader.read_ahead(contents.take) as ahead:
+                contents.failed = lambda: ahead.failed
+                target.settle = ahead.drain
+                work = _Restore(reader, request, target, journal, watch, ahead)
+                try:
+                    for entry, above in _selected(reader, request.paths):
+                        work.one(entry, above=above)
+                except DrbackupError as refused:
+                    if not ahead.failed:
+                        _finish_what_was_begun(ahead, refused)
+                    raise
+                ahead.drain()
+            target.settle = _nothing
+        except BaseException:
+            contents.give_up()
+            raise
         result = work.result()
     journal.remove()
     return result
+
+
+def _finish_what_was_begun(ahead: ReadAhead[FileOnItsWay], because: DrbackupError) -> None:
+    """What was good until then need not be fetched again."""
+    try:
+        ahead.drain()
+    except DrbackupError as worse:
+        raise because from worse
+
+
+def _nothing() -> None:
+    """No slot is handed out any more."""
 
 
 def _require_empty(request: FolderRequest) -> None:
@@ -116,14 +146,22 @@ class _Restore:
     """One restore under way: the order of work for each kind of entry."""
 
     def __init__(
-        self, reader: PointReader, request: FolderRequest, target: Target, journal: RestoreJournal, watch: Watch
+        self,
+        reader: PointReader,
+        request: FolderRequest,
+        target: Target,
+        journal: RestoreJournal,
+        watch: Watch,
+        ahead: ReadAhead[FileOnItsWay],
     ) -> None:
         self._reader = reader
         self._request = request
         self._target = target
         self._journal = journal
         self._watch = watch
-        self._first_links: dict[bytes, bytes] = {}  # tree path of the content → where it lies in the target
+        self._ahead = ahead
+        self._places: dict[bytes, bytes] = {}  # tree path of a file → where it lies in the target; the last ones only
+        self._elsewhere: dict[bytes, bytes] = {}  # the same for contents that came to a later name than their first
         self._entries = self._files = self._bytes = self._skipped = 0
 
     def result(self) -> RestoreResult:
@@ -169,35 +207,13 @@ class _Restore:
             self._skipped += 1
         else:
             self._require_ours(entry, path)
-            with self._target.begin_file(path) as file:
-                self._write(entry, file.write)
-                file.resize(entry.size)
-                apply_facts(file.handle, entry, self._watch)
-            self._target.place(path)
-            stat = self._target.stat(path)
-            if stat is not None:
-                self._journal.done(path, stat)
-        self._first_links[entry.path] = path
+            file = FileOnItsWay(entry, self._target.slot(path))
+            self._ahead.add(file, entry.extents)
+        self._places[entry.path] = path
+        if len(self._places) > _PLACES:
+            del self._places[next(iter(self._places))]
         self._files += 1
         self._bytes += entry.size
-
-    def _write(self, entry: Entry, write: Callable[[bytes | memoryview, int], None]) -> None:
-        """The content between the holes. Raises :class:`RestoreMismatch` when both do not make the size."""
-        segments = _segments(entry)
-        start, left = next(segments, (entry.size, 0))
-        for block in self._reader.content(entry):
-            self._watch.check()
-            view = memoryview(block)
-            while view:
-                if not left:
-                    raise RestoreMismatch(f"{shown(entry.path)}: more content than its size allows")
-                part = view[:left]
-                write(part, start)
-                view, start, left = view[len(part) :], start + len(part), left - len(part)
-                if not left:
-                    start, left = next(segments, (entry.size, 0))
-        if left:
-            raise RestoreMismatch(f"{shown(entry.path)}: less content than its size")
 
     def _finished_before(self, entry: Entry, path: bytes) -> bool:
         if not self._journal.resumes:
@@ -226,31 +242,32 @@ class _Restore:
 
     def _link(self, entry: Entry, path: bytes) -> None:
         safe_parts(entry.target)
-        first = self._first_links.get(entry.target)
+        first = self._places.get(entry.target) or self._elsewhere.get(entry.target)
+        if first is not None:
+            self._target.add_link(path, first)
+            return
+        origin = self._reader.find(entry.target)
+        if origin is None or origin.kind != EntryKind.FILE:
+            raise PathEscape(f"{shown(entry.path)} is a hard link to nothing in this point", where=shown(entry.path))
+        first = self._path(origin, above=False) if self._came_before(origin, entry) else None
         if first is not None:
             self._target.add_link(path, first)
             return
         # Its first name was not asked for: the content comes here, and later links of it come to this one.
-        origin = self._reader.find(entry.target)
-        if origin is None or origin.kind != EntryKind.FILE:
-            raise PathEscape(f"{shown(entry.path)} is a hard link to nothing in this point", where=shown(entry.path))
+        self._elsewhere[origin.path] = path
         self._file(origin, path)
 
-
-def _segments(entry: Entry) -> Iterator[tuple[int, int]]:
-    """(offset, length) of the data between the holes. Raises :class:`RestoreMismatch` on a senseless map."""
-    at = 0
-    for offset, length in (*entry.holes, (entry.size, 0)):
-        if offset < at or length < 0 or offset + length > entry.size:
-            raise RestoreMismatch(f"{shown(entry.path)}: its map of holes makes no sense")
-        if offset > at:
-            yield at, offset - at
-        at = offset + length
+    def _came_before(self, origin: Entry, entry: Entry) -> bool:
+        """Whether a file was restored by us so long ago that we forgot it."""
+        if len(self._places) < _PLACES or path_key(origin.path) >= path_key(entry.path):
+            return False
+        asked = self._request.paths
+        return not asked or any(origin.path == path or origin.path.startswith(path + b"/") for path in asked)
 
 
 def _digest_without_holes(handle: int, entry: Entry) -> bytes:
     hasher = blake3()
-    for start, length in _segments(entry):
+    for start, length in segments(entry):
         at, end = start, start + length
         while at < end and (block := os.pread(handle, min(_READ, end - at), at)):
             hasher.update(block)

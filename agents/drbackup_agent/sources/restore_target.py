@@ -3,6 +3,9 @@
 Nothing is ever reached by a path: every step opens the next directory without following symbolic links, so whatever a
 tree or the target itself says, no byte lands outside. A thing is made under a temporary name in its own directory,
 given its facts, and renamed when it is complete; a crash leaves temporary names that the next attempt replaces.
+
+One thread walks the tree and owns the target. Files may be written by others: they get a :class:`Slot`, and a folder
+that was left is finished when the last slot in it is given back.
 """
 
 from __future__ import annotations
@@ -11,21 +14,30 @@ import ctypes
 import errno
 import os
 import stat as modes
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from blake3 import blake3
-
-from drbackup.errors import DrbackupError, HostUnsuitable, PathEscape, RestoreMismatch, TargetFull, TargetOccupied
+from drbackup.errors import PathEscape, RestoreMismatch, TargetOccupied
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.restore_facts import apply_facts
+from drbackup_agent.sources.restore_slot import (
+    NEW_FILE,
+    Level,
+    PartialFile,
+    Slot,
+    forget,
+    is_folder,
+    partial_name,
+    target_error,
+)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-PARTIAL = b".drbackup-part-"
 _NODES = {EntryKind.CHAR: modes.S_IFCHR, EntryKind.BLOCK: modes.S_IFBLK, EntryKind.SOCKET: modes.S_IFSOCK}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DEFAULT_ACL = "system.posix_acl_default"
+_MOST_LINGERING = 128  # folders that are left but still open
 
 
 def safe_parts(path: bytes) -> list[bytes]:
@@ -38,16 +50,20 @@ def safe_parts(path: bytes) -> list[bytes]:
 
 def require_possible(entry: Entry) -> None:
     """Raises :class:`RestoreMismatch` for facts that no file can have: the tree was not made by an honest agent."""
-    sizes = (entry.size, *(number for hole in entry.holes for number in hole))
     possible = (
-        all(0 <= number < 1 << 63 for number in sizes)
-        and all(-(1 << 63) <= time < 1 << 63 for time in (entry.mtime_ns, entry.atime_ns))
+        0 <= entry.size < 1 << 63
+        and -(1 << 63) <= entry.mtime_ns < 1 << 63
+        and -(1 << 63) <= entry.atime_ns < 1 << 63
         and 0 <= entry.mode <= 0o7777
-        and all(0 <= number < (1 << 32) - 1 for number in (entry.uid, entry.gid))  # the last means "leave it"
-        and all(0 <= number < 1 << 20 for number in entry.device)
-        and all(name and b"\0" not in name for name, _ in entry.xattrs)
+        and 0 <= entry.uid < (1 << 32) - 1  # the last means "leave it"
+        and 0 <= entry.gid < (1 << 32) - 1
+        and 0 <= entry.device[0] < 1 << 20
+        and 0 <= entry.device[1] < 1 << 20
         and b"\0" not in entry.target
-        and "\0" not in entry.user + entry.group
+        and "\0" not in entry.user
+        and "\0" not in entry.group
+        and (not entry.holes or all(0 <= number < 1 << 63 for hole in entry.holes for number in hole))
+        and (not entry.xattrs or all(name and b"\0" not in name for name, _ in entry.xattrs))
     )
     if not possible:
         raise RestoreMismatch(f"{shown(entry.path)}: no file can have the facts the tree gives it")
@@ -69,28 +85,36 @@ class Target:
             root = os.open(folder, _DIRECTORY & ~os.O_NOFOLLOW)
         except OSError as bad:
             raise target_error(bad, folder) from bad
-        # (name, handle, its entry or None when it keeps its facts)
-        self._levels: list[tuple[bytes, int, Entry | None]] = [(b"", root, None)]
+        self.settle: Callable[[], None] = lambda: None
+        """Returns when all slots were given back. Whoever hands out slots to other threads sets it."""
+        self._levels = [Level(b"", b"", root, inherits=_has_default_acl(root))]
         self._late: dict[bytes, Entry] = {}  # folders that may be entered again after they were left
+        self._lock = threading.Lock()  # guards the two below, and each level's slots and left
+        self._lingering: dict[bytes, Level] = {}  # left, with files in them that are not finished
+        self._in_hand: set[bytes] = set()  # paths of slots
+        self._umask = -1
 
     def __enter__(self) -> Self:
+        self._umask = os.umask(0)  # every mode below is meant as it stands
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             if kind is None:
+                self.settle()
                 self._leave_to(1)
                 self._make_durable()
         finally:
-            for _, handle, _ in self._levels:
-                os.close(handle)
+            os.umask(self._umask)
+            for level in (*self._levels, *self._lingering.values()):
+                os.close(level.handle)
             self._levels = []
 
     def _make_durable(self) -> None:
         """Only now may anybody be told that it is restored: a power cut must not take it back. One call for the whole
         filesystem costs far less than one for each file."""
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(self._levels[0][1]) != 0:
+        if libc.syncfs(self._levels[0].handle) != 0:
             code = ctypes.get_errno()
             raise target_error(OSError(code, os.strerror(code)), self.folder)
 
@@ -98,17 +122,24 @@ class Target:
 
     def folder_of(self, path: bytes) -> tuple[int, bytes]:
         """(open handle of the path's directory, its last component), making directories that no entry described."""
+        level, name = self._level_of(path)
+        return level.handle, name
+
+    def _level_of(self, path: bytes) -> tuple[Level, bytes]:
         parts = safe_parts(path)
+        above = self._levels[-1].path
+        if len(path) == len(above) + len(parts[-1]) + bool(above) and path.startswith(above):
+            return self._levels[-1], parts[-1]
         shared = 0
-        for (name, _, _), part in zip(self._levels[1:], parts[:-1], strict=False):
-            if name != part:
+        for level, part in zip(self._levels[1:], parts[:-1], strict=False):
+            if level.name != part:
                 break
             shared += 1
         self._leave_to(shared + 1)
         for depth in range(shared, len(parts) - 1):
             below = b"/".join(parts[: depth + 1])
             self._enter(parts[depth], below, self._late.get(below), described=False)
-        return self._levels[-1][1], parts[-1]
+        return self._levels[-1], parts[-1]
 
     def add_folder(self, entry: Entry, path: bytes, *, again: bool = False) -> None:
         """Make or enter the folder of an entry; its facts are applied when it is left, after all it contains.
@@ -119,14 +150,16 @@ class Target:
         self._enter(safe_parts(path)[-1], path, entry, described=True)
 
     def _enter(self, name: bytes, path: bytes, entry: Entry | None, *, described: bool) -> None:
-        parent = self._levels[-1][1]
+        if path in self._lingering or path in self._in_hand:
+            self.settle()
+        parent = self._levels[-1].handle
         made = False
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
             made = True
         except FileExistsError:
             self._make_way(parent, name, path, described=described)
-            made = not _is_folder(parent, name)
+            made = not is_folder(parent, name)
             if made:
                 self._call(path, os.mkdir, name, 0o700, dir_fd=parent)
         except OSError as bad:
@@ -138,13 +171,14 @@ class Target:
                 raise PathEscape(f"{shown(path)} is no folder, yet the tree goes on below it") from bad
             raise target_error(bad, self._shown(path)) from bad
         keeps = entry is None or (path in self._fixed and not made)
-        self._levels.append((name, handle, None if keeps else entry))
+        level = Level(name, path, handle, None if keeps else entry, inherits=_has_default_acl(handle))
+        self._levels.append(level)
         if not made and not keeps:
             self._open_up(handle, path)
 
     def _make_way(self, parent: int, name: bytes, path: bytes, *, described: bool) -> None:
         """What stands where a folder belongs goes, if it may. A link that the tree itself put there is an attack."""
-        if _is_folder(parent, name):
+        if is_folder(parent, name):
             return
         if not described:
             raise PathEscape(f"{shown(path)} is no folder, yet the tree goes on below it", where=shown(path))
@@ -160,37 +194,70 @@ class Target:
 
     def _leave_to(self, count: int) -> None:
         while len(self._levels) > count:
-            _, handle, entry = self._levels[-1]
-            try:
-                if entry is not None:
-                    apply_facts(handle, entry, self._watch)
-            except OSError as bad:
-                raise target_error(bad, self.folder) from bad
-            self._levels.pop()
-            os.close(handle)
+            level = self._levels.pop()
+            with self._lock:
+                level.left = True
+                if lingers := level.slots > 0:
+                    self._lingering[level.path] = level
+            if not lingers:
+                self._finish(level)
+        if len(self._lingering) > _MOST_LINGERING:
+            self.settle()
+
+    def _finish(self, level: Level) -> None:
+        try:
+            if level.entry is not None:
+                apply_facts(level.handle, level.entry, self._watch)
+        except OSError as bad:
+            raise target_error(bad, self._shown(level.path)) from bad
+        finally:
+            os.close(level.handle)
+
+    def _give_back(self, slot: Slot) -> None:
+        """From any thread."""
+        level = slot.level
+        with self._lock:
+            self._in_hand.discard(slot.path)
+            level.slots -= 1
+            if level.slots or not level.left:
+                return
+            del self._lingering[level.path]
+        self._finish(level)
 
     # --- things --------------------------------------------------------------------------------------------------
+
+    def slot(self, path: bytes) -> Slot:
+        """A place for a file that any thread may write."""
+        if path in self._in_hand:
+            self.settle()
+        level, _ = self._level_of(path)
+        with self._lock:
+            level.slots += 1
+            self._in_hand.add(path)
+        return Slot(level, path, self.folder, self._give_back)
 
     def begin_file(self, path: bytes) -> PartialFile:
         """A new file under a temporary name beside ``path``."""
         parent, name = self.folder_of(path)
         partial = partial_name(name)
-        _forget(parent, partial)
-        handle = self._call(path, os.open, partial, _NEW_FILE, 0o600, dir_fd=parent)
-        return PartialFile(self, path, handle)
+        forget(parent, partial)
+        handle = self._call(path, os.open, partial, NEW_FILE, 0o600, dir_fd=parent)
+        return PartialFile(parent, partial, handle, self._shown(path))
 
     def place(self, path: bytes) -> None:
         """Give what was made under the temporary name its own name."""
         parent, name = self.folder_of(path)
-        if _is_folder(parent, name):
+        if is_folder(parent, name):
             raise TargetOccupied(f"{self._shown(path)} is a folder", hint="move it away: folders are never removed")
         self._call(path, os.rename, partial_name(name), name, src_dir_fd=parent, dst_dir_fd=parent)
 
     def add_special(self, entry: Entry, path: bytes) -> None:
         """A symbolic link, fifo, device, or the name of a socket that its program will make again."""
+        if path in self._in_hand:
+            self.settle()
         parent, name = self.folder_of(path)
         partial = partial_name(name)
-        _forget(parent, partial)
+        forget(parent, partial)
         if entry.kind == EntryKind.SYMLINK:
             self._call(path, os.symlink, entry.target, partial, dir_fd=parent)
         elif entry.kind == EntryKind.FIFO:
@@ -206,9 +273,11 @@ class Target:
 
     def add_link(self, path: bytes, first: bytes) -> None:
         """A hard link to a path that was restored before."""
+        if path in self._in_hand or first in self._in_hand:
+            self.settle()
         parent, name = self.folder_of(path)
         partial = partial_name(name)
-        _forget(parent, partial)
+        forget(parent, partial)
         source = self._walk_to(first)
         try:
             first_name = safe_parts(first)[-1]
@@ -218,7 +287,7 @@ class Target:
         finally:
             os.close(source)
         self.place(path)
-        _forget(parent, partial)  # renaming a link onto another link of the same file does nothing, by POSIX
+        forget(parent, partial)  # renaming a link onto another link of the same file does nothing, by POSIX
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """Facts of what is there now, not followed."""
@@ -235,7 +304,7 @@ class Target:
         return self._call(path, os.open, name, flags, dir_fd=parent)
 
     def _walk_to(self, path: bytes) -> int:
-        handle = os.dup(self._levels[0][1])
+        handle = os.dup(self._levels[0].handle)
         for part in safe_parts(path)[:-1]:
             try:
                 below = os.open(part, _DIRECTORY, dir_fd=handle)
@@ -258,67 +327,9 @@ class Target:
         return os.path.join(self.folder, shown(path))
 
 
-class PartialFile:
-    """A file being written. Leaving its ``with`` block by an exception removes it."""
-
-    def __init__(self, target: Target, path: bytes, handle: int) -> None:
-        self._target = target
-        self._path = path
-        self.handle = handle
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self.handle)
-        if kind is not None:
-            parent, name = self._target.folder_of(self._path)
-            _forget(parent, partial_name(name))
-
-    def write(self, data: bytes | memoryview, offset: int) -> None:
-        """All of ``data`` at ``offset``."""
-        left = memoryview(data)
-        while left:
-            try:
-                done = os.pwrite(self.handle, left, offset)
-            except OSError as bad:
-                raise target_error(bad, os.path.join(self._target.folder, shown(self._path))) from bad
-            left, offset = left[done:], offset + done
-
-    def resize(self, size: int) -> None:
-        """Set the length, so that a hole at the end is there."""
-        try:
-            os.ftruncate(self.handle, size)
-        except OSError as bad:
-            raise target_error(bad, os.path.join(self._target.folder, shown(self._path))) from bad
-
-
-def partial_name(name: bytes) -> bytes:
-    """The temporary name beside ``name``; the same on every attempt, so that a crash leaves at most one."""
-    return PARTIAL + blake3(name).hexdigest(length=8).encode()
-
-
-def target_error(bad: OSError, where: str) -> DrbackupError:
-    """The error class of what the target's filesystem said."""
-    if bad.errno in _FULL:
-        return TargetFull(f"no room to restore {where}", where=where)
-    return HostUnsuitable(
-        f"{where}: {bad.strerror}",
-        where=where,
-        safe="what was at the target before is still there",
-        hint="mend it and run the same command again",
-    )
-
-
-def _is_folder(parent: int, name: bytes) -> bool:
+def _has_default_acl(folder: int) -> bool:
     try:
-        return modes.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
+        os.getxattr(folder, _DEFAULT_ACL)
+    except OSError:
         return False
-
-
-def _forget(parent: int, name: bytes) -> None:
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        return
+    return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -19,8 +20,10 @@ from drbackup.errors import (
     TargetOccupied,
     UsageError,
 )
+from drbackup.vault.portions import Part
+from drbackup.vault.read_ahead import ReadAhead
 from drbackup.vault.reader import PointReader
-from drbackup.vault.tree import Entry, EntryKind
+from drbackup.vault.tree import Entry, EntryKind, Extent
 from drbackup.wire.specs import FilesSpec, FolderTarget, InPlaceTarget
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files_restore import folder_request, restore_folder
@@ -30,6 +33,7 @@ from tests.doubles.source_runs import Run, SourceRuns
 from tests.doubles.tree_facts import tree_facts
 
 POINT = "b2" * 32
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -221,13 +225,17 @@ def test_a_default_acl_of_the_target_does_not_leak_into_restored_files(run: Run,
 class CutOff(PointReader):
     """A reader whose line is cut after some contents."""
 
-    left = 2
+    def read_ahead(self, take: Callable[[Part[T], memoryview], None]) -> ReadAhead[T]:
+        class Cut(ReadAhead[T]):
+            left = 2
 
-    def content(self, entry: Entry) -> Iterator[bytes]:
-        self.left -= 1
-        if self.left < 0:
-            raise DrbackupError("the line was cut")
-        yield from super().content(entry)
+            def add(self, owner: T, extents: Sequence[Extent]) -> None:
+                self.left -= 1
+                if self.left < 0:
+                    raise DrbackupError("the line was cut")
+                super().add(owner, extents)
+
+        return Cut(self._packs, take)
 
 
 def test_a_repeated_restore_fetches_only_what_is_missing(run: Run, runs: SourceRuns, data: Path) -> None:

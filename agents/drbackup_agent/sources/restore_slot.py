@@ -1,0 +1,153 @@
+"""One file, or one name, being made inside a folder of a restore's target, and what a filesystem may say about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from drbackup.errors import DrbackupError, HostUnsuitable, TargetFull, TargetOccupied
+from drbackup.vault.tree import Entry
+from drbackup_agent.sources.base import shown
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+PARTIAL = b".drbackup-part-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True)
+class Level:
+    """An open folder. ``entry``: None when it keeps its own facts; ``inherits``: what is made in it gets an ACL."""
+
+    name: bytes
+    path: bytes
+    handle: int
+    entry: Entry | None = None
+    inherits: bool = False
+    slots: int = 0  # files in it that somebody still writes
+    left: bool = False
+
+
+class Slot:
+    """A place for one file. Its methods may be called from any thread, but by one after the other."""
+
+    __slots__ = ("_folder", "_give_back", "_partial", "level", "name", "path")
+
+    def __init__(self, level: Level, path: bytes, folder: str, give_back: Callable[[Slot], None]) -> None:
+        """``folder``: the target, for messages."""
+        name = path.rpartition(b"/")[2]
+        self._folder = folder
+        self._give_back = give_back
+        self.level = level
+        self.name = name
+        self.path = path
+        self._partial = partial_name(name)
+
+    def create(self, mode: int) -> int:
+        """A handle to a new file under the temporary name; the caller closes it."""
+        try:
+            try:
+                return os.open(self._partial, NEW_FILE, mode, dir_fd=self.level.handle)
+            except FileExistsError:  # what an attempt that crashed has left
+                os.unlink(self._partial, dir_fd=self.level.handle)
+                return os.open(self._partial, NEW_FILE, mode, dir_fd=self.level.handle)
+        except OSError as bad:
+            raise self.error(bad) from bad
+
+    def place(self) -> None:
+        """Give the finished file its own name, and the slot back."""
+        folder = self.level.handle
+        try:
+            os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except IsADirectoryError as bad:
+            raise TargetOccupied(f"{self.where} is a folder", hint="move it away: folders are never removed") from bad
+        except OSError as bad:
+            raise self.error(bad) from bad
+        self._give_back(self)
+
+    def forget(self) -> None:
+        """The file will not be finished. The slot stays taken: what goes on is the end of the restore."""
+        forget(self.level.handle, self._partial)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return os.path.join(self._folder, shown(self.path))
+
+    def error(self, bad: OSError) -> DrbackupError:
+        """The error class of what the filesystem said about this file."""
+        return target_error(bad, self.where)
+
+
+class PartialFile:
+    """A file being written. Leaving its ``with`` block by an exception removes it."""
+
+    def __init__(self, folder: int, partial: bytes, handle: int, where: str) -> None:
+        self._folder = folder
+        self._partial = partial
+        self._where = where
+        self.handle = handle
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self.handle)
+        if kind is not None:
+            forget(self._folder, self._partial)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """All of ``data`` at ``offset``."""
+        left = memoryview(data)
+        while left:
+            try:
+                done = os.pwrite(self.handle, left, offset)
+            except OSError as bad:
+                raise target_error(bad, self._where) from bad
+            left, offset = left[done:], offset + done
+
+    def resize(self, size: int) -> None:
+        """Set the length, so that a hole at the end is there."""
+        try:
+            os.ftruncate(self.handle, size)
+        except OSError as bad:
+            raise target_error(bad, self._where) from bad
+
+
+def partial_name(name: bytes) -> bytes:
+    """The temporary name beside ``name``; the same on every attempt, so that a crash leaves at most one."""
+    return PARTIAL + blake3(name).hexdigest(length=8).encode()
+
+
+def target_error(bad: OSError, where: str) -> DrbackupError:
+    """The error class of what the target's filesystem said."""
+    if bad.errno in _FULL:
+        return TargetFull(f"no room to restore {where}", where=where)
+    return HostUnsuitable(
+        f"{where}: {bad.strerror}",
+        where=where,
+        safe="what was at the target before is still there",
+        hint="mend it and run the same command again",
+    )
+
+
+def is_folder(parent: int, name: bytes) -> bool:
+    """Whether a name is a folder, not followed."""
+    try:
+        return modes.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def forget(parent: int, name: bytes) -> None:
+    """Remove a name if it is there."""
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
