@@ -56,12 +56,21 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
 class FileCache:
     """Reads the last run's rows in tree order and gathers this run's. One thread."""
 
-    def __init__(self, folder: Path, label: tuple[str, str, str], mark: bytes, *, begun_ns: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        label: tuple[str, str, str],
+        mark: bytes,
+        *,
+        begun_ns: int,
+        retired: frozenset[bytes] = frozenset(),
+    ) -> None:
         name = blake3("\0".join(label).encode()).hexdigest(length=16)
         self.path = folder / "cache" / f"{name}.files"
         self._partial = self.path.with_suffix(".partial")
         self._mark = mark
         self._begun_ns = begun_ns
+        self._retired = retired
         self._trusted_before = 0
         self._rows: Iterator[Row] = iter(())
         self._row: Row | None = None
@@ -100,7 +109,8 @@ class FileCache:
         self._row_key = path_key(self._row.path) if self._row else b""
 
     def find(self, path: bytes, stat: os.stat_result) -> Row | None:
-        """The row of an unchanged file. Must be asked in tree order."""
+        """The row of an unchanged file, unless some of it lies in a retired pack: then it is read and stored anew, or
+        the pack would be kept for ever. Must be asked in tree order."""
         if self._row is None:
             return None
         key = path_key(path)
@@ -117,6 +127,8 @@ class FileCache:
             and row.mtime_ns < self._trusted_before
             and row.ctime_ns < self._trusted_before
         )
+        if same and self._retired and any(extent.place.pack in self._retired for extent in row.extents):
+            return None
         return row if same else None
 
     # --- this run ------------------------------------------------------------------------------------------------

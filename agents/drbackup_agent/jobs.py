@@ -118,6 +118,7 @@ def _context(job: BackupJob, state_folder: Path) -> SourceContext:
         mark=blake3(job.keys.chunk_id_key.value, derive_key_context="drbackup agent cache mark 1").digest(length=16),
         limits=job.limits,
         use_cache=job.use_cache,
+        retired=frozenset(job.retired),
     )
 
 

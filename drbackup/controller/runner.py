@@ -16,6 +16,7 @@ import msgspec
 
 from drbackup.controller.adopting import settle
 from drbackup.controller.believing import require_result, require_tree
+from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.runs import Claim, RunKind, RunState
 from drbackup.controller.catalog.sessions import Session
 from drbackup.controller.committing import Committer
@@ -38,7 +39,7 @@ from drbackup.errors import (
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
-from drbackup.model.collecting import SESSION_MOST
+from drbackup.model.collecting import SESSION_MOST, lease_ns
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
@@ -185,8 +186,10 @@ class _BackupRun:
         self._catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=self._source.agent)
         number = len(self._catalog.sessions.list(run=claim.run))
         session = claim.run if not number else f"{claim.run}-{number}"
-        job = msgspec.structs.replace(self._job(store), use_cache=use_cache, session=session)
         lock_days = self._installation.inventory.stores[store.name].lock_days
+        lasts = lease_ns(to_ns(self._now()), lock_days)
+        retired = self._catalog.lives.unreliable(self._source.agent, store.name, locked_ns=lasts)
+        job = msgspec.structs.replace(self._job(store), use_cache=use_cache, session=session, retired=retired)
         relay = self._agent.route == "tunnel"
         site = Site(self._catalog, store, self._source.agent, session, self._now, relay, lock_days)
         desk = BackupDesk(site, self._listeners(claim, lease))

@@ -67,7 +67,10 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
-    """Copy one source into the vault. ``session``: the run's name, kept in the index delta and both ends' logs."""
+    """Copy one source into the vault. ``session``: the run's name, kept in the index delta and both ends' logs.
+
+    ``retired``: packs (32 bytes each) that nothing new may rely on, whatever the agent remembers of them.
+    """
 
     system: str
     source: str
@@ -77,6 +80,7 @@ class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
     limits: Limits = Limits()
     use_cache: bool = True
     session: str = ""
+    retired: tuple[bytes, ...] = ()
 
 
 class RestoreJob(msgspec.Struct, frozen=True, tag="restore-job"):

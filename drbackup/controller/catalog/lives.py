@@ -66,9 +66,11 @@ class Lives:
         """Those packs (kind letter + name each) that are condemned in ``store``: no new point may rely on them."""
         return self._those(domain, store, wanted, pack_copies.c.condemned_ns != 0)
 
-    def retired(self, domain: str, store: str) -> tuple[bytes, ...]:
-        """The names (32 bytes each) of a domain's packs that nothing new relies on, retired or condemned."""
-        old = (pack_copies.c.retired_ns != 0) | (pack_copies.c.condemned_ns != 0)
+    def unreliable(self, domain: str, store: str, *, locked_ns: int = 0) -> tuple[bytes, ...]:
+        """The names (32 bytes each) of a domain's packs that nothing new relies on: retired, condemned, or locked for
+        less than until ``locked_ns``. What :meth:`~drbackup.controller.catalog.packs.Packs.locate` never offers."""
+        times = pack_copies.c
+        old = (times.retired_ns != 0) | (times.condemned_ns != 0) | (times.locked_ns < locked_ns)
         joined = pack_copies.join(packs, packs.c.id == pack_copies.c.pack).join(domains)
         query = select(packs.c.name).select_from(joined).where(pack_copies.c.store == store, domains.c.name == domain)
         with self._database.read() as connection:
