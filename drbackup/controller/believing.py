@@ -26,6 +26,10 @@ from drbackup.vault.tree import Root, decode_root
 from drbackup.wire.messages import BackupResult
 from drbackup.wire.unreadable import UNREADABLE
 
+_ROOT_MOST, _FACTS_MOST = 4 << 10, 1 << 20  # bytes; a record holds both, and is read by every command
+_COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog could ever take it
+_SLOW_SECONDS = 3600.0  # between the two looks at a clock that make a skew
+
 
 def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
     """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
@@ -33,14 +37,21 @@ def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) ->
     Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
     """
     require_packs(result.packs)
+    if len(set(result.packs)) != len(result.packs):
+        raise ProtocolViolation("the result names a pack twice")
+    if len(result.root) > _ROOT_MOST or len(result.facts) > _FACTS_MOST:
+        raise ProtocolViolation(f"a root of {len(result.root)} bytes and facts of {len(result.facts)}")
     try:
         root = decode_root(result.root)
         facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
     except (DrbackupError, *UNREADABLE) as bad:
         raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
     _require_counts(result, root)
-    if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= time.time_ns() + skew_seconds * 1e9:
+    latest = time.time_ns() + skew_seconds * 1e9
+    if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= latest:
         raise ProtocolViolation(f"the copy is of {facts.pinned_ns} ns, but {pinned_ns} ns was pinned")
+    if not 0 <= facts.canary_ns <= latest or abs(facts.skew_ns) > (skew_seconds + _SLOW_SECONDS) * 1e9:
+        raise ProtocolViolation(f"a canary of {facts.canary_ns} ns, a clock {facts.skew_ns} ns off")
     return facts
 
 
@@ -86,7 +97,8 @@ class _Held:
 
 def _require_counts(result: BackupResult, root: Root) -> None:
     said = (result.entries, result.files, result.content_bytes)
-    if said != (root.entries, root.files, root.content_bytes) or len(set(result.packs)) < root.packs:
+    if said != (root.entries, root.files, root.content_bytes) or len(result.packs) < root.packs:
         raise ProtocolViolation(f"the result counts {said}, its own tree's root something else")
-    if min(*said, root.packs - 1, result.new_bytes, result.stored_bytes, result.rows + 1) < 0:
-        raise ProtocolViolation("the result counts less than nothing")
+    counts = (*said, root.packs - 1, result.new_bytes, result.stored_bytes, result.rows + 1)
+    if min(counts) < 0 or max(counts) > _COUNT_MOST:
+        raise ProtocolViolation("the result counts less than nothing, or more than there can be")

@@ -38,6 +38,7 @@ from drbackup.wire.messages import (
 NAME_BYTES = 32
 URL_SECONDS = 240  # how long an agent may use one signed read; stores sign for longer
 _KINDS = ("p", "t", "i")
+_POSITION_MOST = 64 << 10  # letters; an LSN, a snapshot's name or the like
 
 
 class Desk(Protocol):
@@ -106,6 +107,7 @@ class Answerer:
                 return self._hand_out(question)
             case Pinned():
                 _require(0 < question.pinned_ns < 1 << 63, f"an instant of {question.pinned_ns} ns")
+                _require(len(question.position) <= _POSITION_MOST, f"a position of {len(question.position)} letters")
                 self._desk.pinned(question.pinned_ns, question.position)
                 return Proceed(question.ask), b""
 
