@@ -37,6 +37,20 @@ def _with_top(result: BackupResult, **changed: object) -> BackupResult:
     return _with_root(result, top=_change(_root(result).top, **changed))
 
 
+def _counting(number: int) -> Callable[[BackupResult], BackupResult]:
+    """Result and root agree on a number that no database holds."""
+    same = {"entries": number, "files": number, "content_bytes": number}
+    return lambda result: _with_root(_change(result, **same), **same)
+
+
+def _with_facts(**changed: object) -> Callable[[BackupResult], BackupResult]:
+    def lie(result: BackupResult) -> BackupResult:
+        facts = msgspec.msgpack.decode(result.facts, type=dict[str, object])
+        return _change(result, facts=_encode({**facts, **changed}))
+
+    return lie
+
+
 def _later(result: BackupResult) -> BackupResult:
     facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
     return _change(result, facts=_encode(SourceFacts(time.time_ns() + 10**15, facts.kind)))
@@ -60,14 +74,35 @@ LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     "no packs": lambda result: _change(result, packs=()),
     "no packs, and a root that agrees": lambda result: _with_root(_change(result, packs=()), packs=0),
     "not the pack of the top": lambda result: _without(result, lambda pack: pack == b"t" + _root(result).top.pack),
-    "not the packs of the pages": lambda result: _without(
-        result, lambda pack: pack[:1] == b"t" and pack != b"t" + _root(result).top.pack
-    ),
     "more entries": lambda result: _change(result, entries=result.entries + 1),
     "more bytes": lambda result: _change(result, content_bytes=result.content_bytes << 10),
     "fewer rows than none": lambda result: _change(result, rows=-7),
     "a negative size stored": lambda result: _change(result, stored_bytes=-1),
+    "a number of entries that no database holds": _counting(1 << 63),
+    "the greatest number there is": _counting((1 << 64) - 1),
+    "more rows than any database holds": lambda result: _change(result, rows=1 << 63),
+    "more new bytes than any database holds": lambda result: _change(result, new_bytes=1 << 63),
+    "more stored bytes than any database holds": lambda result: _change(result, stored_bytes=1 << 63),
     "a copy of tomorrow": _later,
+    "a canary of a far century": _with_facts(canary_ns=(1 << 64) - 1),
+    "a canary of tomorrow": _with_facts(canary_ns=time.time_ns() + 86_400 * 10**9),
+    "a canary before all time": _with_facts(canary_ns=-(1 << 63)),
+    "a skew of centuries": _with_facts(skew_ns=1 << 63),
+    "facts of many megabytes": _with_facts(notes=["x" * 1000] * 20_000),
+    "a position of many megabytes": _with_facts(position="x" * (20 << 20)),
+    "a root with a long tail": lambda result: _change(
+        result, root=_encode([*msgspec.msgpack.decode(result.root), b"x" * (10 << 20)])
+    ),
+    "a root with endless arrays in it": lambda result: _change(
+        result, root=b"\x97" + result.root[1:] + b"\x91" * 100_000 + b"\xc0"
+    ),
+    "facts with text that is none": lambda result: _change(
+        result, facts=result.facts.replace(b"\xa5files", b"\xa5fil\xff\xff")
+    ),
+    "an index among the packs": lambda result: _change(
+        result, packs=(*result.packs, b"i" + hashlib.sha256(b"never").digest())
+    ),
+    "every pack a hundred times": lambda result: _change(result, packs=result.packs * 100),
     "a top elsewhere in its pack": lambda result: _with_top(result, offset=_root(result).top.offset + 1),
     "a top of another name": lambda result: _with_top(result, id=bytes(32)),
     "a top of absurd size": lambda result: _with_top(result, raw=2**40),
@@ -81,12 +116,18 @@ LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     ),
 }
 
+LATER_LIES: dict[str, Callable[[BackupResult], BackupResult]] = {  # of an agent that was honest once: older pages stay
+    "not the packs of the pages": lambda result: _without(
+        result, lambda pack: pack[:1] == b"t" and pack != b"t" + _root(result).top.pack
+    ),
+}
+
 
 def lie(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     result = copy_tree(job, link, state, skew_ns)
     assert isinstance(result, BackupResult)
     chosen = os.environ.get("LYING_AGENT", "")
-    return LIES[chosen](result) if chosen else result
+    return {**LIES, **LATER_LIES}[chosen](result) if chosen else result
 
 
 def main() -> int:
