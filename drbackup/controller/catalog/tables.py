@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration this program knows. A catalog that is ahead of it is refused.
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -63,6 +63,9 @@ runs = Table(
     Column("phase", String(32), nullable=False, server_default=""),
     Index("ix_runs_source", "kind", "system", "source", "due_ns"),
     Index("ix_runs_state", "state", "due_ns"),
+    # Runs are kept for ever, and every new one asks which of its source are active and what their highest fence is.
+    Index("ix_runs_active", "kind", "system", "source", "state"),
+    Index("ix_runs_fence", "kind", "system", "source", "fence"),
 )
 
 run_steps = Table(
@@ -175,6 +178,8 @@ sessions = Table(
     Column("opened_ns", BigInteger, nullable=False),
     Column("closed_ns", BigInteger, nullable=False, server_default="0"),
     Column("outcome", String(64), nullable=False, server_default=""),
+    Index("ix_sessions_run", "run"),
+    Index("ix_sessions_opened", "opened_ns"),
 )
 
 schedules = Table(
