@@ -169,7 +169,8 @@ class Installation:
     def domain_keys(self, domain: str, store: str) -> DomainKeys:
         """What an agent needs to write to its domain of the vault in ``store``."""
         secret = read_seed(self.keys_folder, DOMAINS_KEY)
-        return domain_keys(secret, domain, self.vault(store).recipients)
+        entry = self.inventory.agents.get(domain)
+        return domain_keys(secret, domain, self.vault(store).recipients, entry.epoch if entry is not None else 0)
 
     # --- end ---
 

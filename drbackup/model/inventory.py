@@ -65,6 +65,12 @@ class AgentEntry(Strict):
     sandbox: str = Field(
         default="", description="Folder for drills on this host; empty: below the agent's state folder."
     )
+    epoch: Whole = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Raise it by one after the server was in foreign hands: nothing sent before is relied upon again.",
+    )
     connect_timeout: Duration = Field(default=timedelta(seconds=20), description="To reach the host and log in.")
     stall_timeout: Duration = Field(default=timedelta(minutes=5), description="Without a byte moved.")
 

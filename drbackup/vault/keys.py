@@ -114,9 +114,13 @@ def verify(public: bytes, data: bytes, signature: bytes, what: str = "object") -
         raise SignatureInvalid(f"{what}: the signature does not fit the vault's evidence key", where=what) from bad
 
 
-def domain_keys(root_secret: bytes, domain: str, recipients: Iterable[Recipient]) -> DomainKeys:
-    """What one domain's agent is given for a session. ``root_secret``: the installation's 32-byte domains secret."""
-    context = domain.encode()
+def domain_keys(root_secret: bytes, domain: str, recipients: Iterable[Recipient], epoch: int = 0) -> DomainKeys:
+    """What one domain's agent is given for a session. ``root_secret``: the installation's 32-byte domains secret.
+
+    Another ``epoch`` gives chunks other names, so that nothing sent in an earlier one is ever found or relied upon
+    again: an enemy who had the server may have stored what does not hold what its name says. No name has a NUL in it.
+    """
+    context = f"{domain}\0{epoch}".encode() if epoch else domain.encode()
     return DomainKeys(
         domain=domain,
         chunk_id_key=Secret(derive(root_secret, "chunk-id", context=context)),
