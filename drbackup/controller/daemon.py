@@ -29,6 +29,7 @@ from drbackup.controller import logs
 from drbackup.controller.adopting import settle
 from drbackup.controller.drills import close_abandoned
 from drbackup.controller.installation import Installation
+from drbackup.controller.renewing import renew_locks, renewal_is_due
 from drbackup.controller.scheduler import Scheduler
 from drbackup.controller.sdnotify import Notifier
 from drbackup.controller.workers import Workers
@@ -62,6 +63,7 @@ class Daemon:
         """Start everything that is due and wait for it; how many runs failed."""
         self._mark_dead()
         self._look_after()
+        self.renew()
         tried: set[str] = set()
         while self.tick(tried) or self._workers.active:
             self._workers.wait(1.0)
@@ -77,11 +79,12 @@ class Daemon:
         looking = threading.Thread(target=self._look_after, name="look-after", daemon=True)
         timer = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": TickExecutor(1)},
+            executors={"default": TickExecutor(1), "locks": TickExecutor(1)},
             # A late tick is still a tick: what is due is in the catalog, so it may neither be dropped nor doubled.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         timer.add_job(self.tick, "interval", seconds=self._tick_seconds, next_run_time=datetime.now(UTC))
+        timer.add_job(self.renew, "interval", hours=1, next_run_time=datetime.now(UTC), executor="locks")
         timer.start()
         looking.start()
         self._notifier.ready(self._status())
@@ -91,6 +94,7 @@ class Daemon:
         finally:
             self._notifier.stopping()
             self._log.info("stopping", running=self._workers.active)
+            self._stop_wanted = True
             timer.shutdown(wait=True)
             self._workers.stop()
             looking.join(timeout=30)
@@ -109,6 +113,18 @@ class Daemon:
             tried.update(started)
         self._ticked = time.monotonic()
         return len(started)
+
+    def renew(self) -> None:
+        """Once a day: make the locks last of what points need. A store that does not answer is asked again in an
+        hour."""
+        try:
+            if not renewal_is_due(self._installation, self._now()):
+                return
+            for each in renew_locks(self._installation, self._now(), lambda: self._stop_wanted):
+                log = self._log.error if each.missing else self._log.info
+                log("locks-renewed", store=each.store, packs=each.packs, records=each.records, missing=each.missing[:5])
+        except DrbackupError as trouble:
+            self._log.error("locks-not-renewed", code=trouble.code, error=trouble.message, hint=trouble.hint)
 
     def reload(self) -> bool:
         """Read the policies again; False when a file is bad and the old ones stay in force."""
