@@ -302,7 +302,7 @@ class PathEscape(DrbackupError):
 class RestoreMismatch(DrbackupError):
     """What was restored differs from what was backed up."""
 
-    hint = "restore the same point from the other copy; run drbackup vault scrub"
+    hint = "restore the same point from the other copy; run drbackup vault scrub; if it finds nothing: docs/threats.md"
 
 
 class DrillFailed(DrbackupError):

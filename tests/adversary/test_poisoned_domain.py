@@ -7,12 +7,16 @@ inventory makes every later point sound. Another server's points were never touc
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from drbackup.controller import rebuilding
+from drbackup.controller.home_keys import keys_for_rebuild
 from drbackup.controller.runner import run_backup
 from drbackup.errors import ObjectCorrupt, RestoreMismatch
+from drbackup.stores.directory import DirectoryStore
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
 
 TRUE = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
@@ -59,6 +63,12 @@ def test_an_epoch_is_left_behind_after_a_rebuild_too(tmp_path: Path, monkeypatch
         assert old.chunk_id_key != new.chunk_id_key
         assert old.cut_key != new.cut_key
         assert old.recipients == new.recipients
+    (city.home / "catalog.sqlite").unlink()
+    stores = {"main": DirectoryStore("main", city.root / "store-main")}
+    keys = keys_for_rebuild(city.home, stores, None)
+    report = rebuilding.rebuild(city.home, keys, stores, now=datetime.now(UTC), watch=lambda *_: None)
+    assert report.faults == ()
+    with city.open() as installation:
         point = run_backup(installation, SYSTEM, SOURCE)
         assert point.totals.new_bytes == sum(map(len, TRUE.values()))
     assert city.read(point.id) == TRUE
