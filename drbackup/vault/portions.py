@@ -2,7 +2,8 @@
 
 A portion lists every chunk it needs once, however many contents use it, and says where in one block of memory each is
 opened to. Chunks that follow each other in a content then lie behind each other in memory, so most contents are one
-span. A portion ends between two contents that share no chunk where it can, so that no chunk is opened twice.
+span, and they lie in memory pages as they lie in the content, so that a large one can be written without the kernel
+copying it. A portion ends between two contents that share no chunk where it can, so that no chunk is opened twice.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from drbackup.vault.suite import MAX_CHUNK
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
+PAGE = 4096
 ENOUGH = 4 << 20  # bytes of opened chunks after which a portion ends where it can
-ROOM = ENOUGH + MAX_CHUNK  # bytes of opened chunks that a portion never exceeds
+ROOM = ENOUGH + MAX_CHUNK + PAGE  # bytes of opened chunks that a portion never exceeds
 MOST_GIVEN = 64 << 20  # bytes of contents: one chunk may be a content a thousand times over
 MOST_PARTS = 512
 T = TypeVar("T")
@@ -72,7 +74,7 @@ class Layout(Generic[T]):
                     part = Part(owner, part.number + 1, offset)
                 yield self.take()
                 known = None
-            start, raw = known or self._include(place)
+            start, raw = known or self._include(place, offset - extent.start)
             if extent.start < 0 or length < 0 or extent.start + length > raw:
                 raise ObjectCorrupt("an extent reaches outside its chunk", where=place.pack.hex())
             start += extent.start
@@ -107,15 +109,16 @@ class Layout(Generic[T]):
         return portion.size >= self._enough or portion.given >= MOST_GIVEN
 
     def _size_with(self, place: Place) -> int:
-        return self._portion.size + place.raw
+        return self._portion.size + PAGE + place.raw
 
-    def _include(self, place: Place) -> tuple[int, int]:
+    def _include(self, place: Place, offset: int) -> tuple[int, int]:
+        """``offset``: of the chunk's first byte in the content, negative when it begins before."""
         portion = self._portion
         require_place(place)
-        start = portion.size
+        start = portion.size + (offset - portion.size) % PAGE
         portion.places.append(place)
         portion.starts.append(start)
-        portion.size += place.raw
+        portion.size = start + place.raw
         portion.stored += place.size
         self._known[place.id] = (start, place.raw)
         return start, place.raw

@@ -3,6 +3,9 @@
 A file whose content comes in one part is digested before anything is made of it. A larger one is written by several
 threads at once, each part at its place; their turn is to digest the parts in order. Either way the file gets its name
 only when the digest of the whole is the one that was taken from the source.
+
+Long runs of bytes are written past the page cache where they can be: copying them into it and syncing it behind takes
+more processor time than opening them, and a server's cache is better used by its programs.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from typing import Protocol
 from blake3 import blake3
 
 from drbackup.errors import Interrupted, RestoreMismatch
-from drbackup.vault.portions import Part
+from drbackup.vault.portions import PAGE, Part
 from drbackup.vault.tree import Entry
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.restore_facts import apply_file_facts, first_mode
 from drbackup_agent.sources.restore_slot import Slot
 
+_DIRECT = 1 << 20  # bytes; what is shorter is quicker written through the page cache
 _LOOK_SECONDS = 0.1  # how soon a thread that waits for its turn learns that it will not come
 
 
@@ -34,13 +38,13 @@ class FileOnItsWay:
     """One file from its entry to its name. ``turn``: the part to be digested next; ``written``: parts; ``parts``: how
     many there are, 0 until that is known. All three are guarded by whoever lets several threads work here."""
 
-    __slots__ = ("_hasher", "_segments", "entry", "handle", "parts", "slot", "turn", "written")
+    __slots__ = ("_direct", "_hasher", "_segments", "entry", "handle", "parts", "slot", "turn", "written")
 
     def __init__(self, entry: Entry, slot: Slot) -> None:
         """Raises :class:`RestoreMismatch` when content and holes do not make the size."""
         self.entry = entry
         self.slot = slot
-        self.handle = -1
+        self.handle = self._direct = -1
         self.turn = self.written = self.parts = 0
         self._hasher: blake3 | None = None
         self._segments = tuple(segments(entry)) if entry.holes else None
@@ -71,22 +75,33 @@ class FileOnItsWay:
         at = part.offset
         try:
             for start, end in part.spans:
-                self._write(memory[start:end], at)
+                self._write(memory[start:end], start, at)
                 at += end - start
         except OSError as bad:
             raise self.slot.error(bad) from bad
 
-    def _write(self, data: memoryview, at: int) -> None:
+    def _write(self, data: memoryview, memory_at: int, at: int) -> None:
+        """``memory_at``: where the data lies in its portion's memory."""
         if self._segments is None:
-            _write_all(self.handle, data, at)
+            self._write_run(data, memory_at, at)
             return
         begin = 0  # of this segment, in the content
         for start, length in self._segments:
             if at < begin + length and data:
                 here = data[: begin + length - at]
-                _write_all(self.handle, here, start + at - begin)
-                data, at = data[len(here) :], at + len(here)
+                self._write_run(here, memory_at, start + at - begin)
+                data, memory_at, at = data[len(here) :], memory_at + len(here), at + len(here)
             begin += length
+
+    def _write_run(self, data: memoryview, memory_at: int, at: int) -> None:
+        """At ``at`` in the file."""
+        if self._direct >= 0 and (memory_at - at) % PAGE == 0:
+            head = -at % PAGE
+            body = (len(data) - head) // PAGE * PAGE
+            if body >= _DIRECT and _write_direct(self._direct, data[head : head + body], at + head):
+                _write_all(self.handle, data[:head], at)
+                data, at = data[head + body :], at + head + body
+        _write_all(self.handle, data, at)
 
     def finish(self, watch: Watch, placed: Placed) -> None:
         """All is written and its digest right: length, facts, name."""
@@ -97,21 +112,27 @@ class FileOnItsWay:
             stat = apply_file_facts(self.handle, entry, watch, inherits=self.slot.level.inherits)
         except OSError as bad:
             raise self.slot.error(bad) from bad
-        os.close(self.handle)
-        self.handle = -1
+        self._close()
         self.slot.place()
         placed.done(self.slot.path, stat)
 
     def begin(self) -> None:
         """Make the file under its temporary name."""
         self.handle = self.slot.create(first_mode(self.entry))
+        if self.entry.size >= _DIRECT:
+            self._direct = self.slot.open_direct()
 
     def give_up(self) -> None:
         """Leave nothing of an unfinished file. Only when nobody works on it any more."""
         if self.handle >= 0:
-            os.close(self.handle)
-            self.handle = -1
+            self._close()
             self.slot.forget()
+
+    def _close(self) -> None:
+        for handle in (self.handle, self._direct):
+            if handle >= 0:
+                os.close(handle)
+        self.handle = self._direct = -1
 
 
 class Contents:
@@ -182,6 +203,14 @@ def _write_all(handle: int, data: memoryview, offset: int) -> None:
     while data:
         done = os.pwrite(handle, data, offset)
         data, offset = data[done:], offset + done
+
+
+def _write_direct(handle: int, data: memoryview, offset: int) -> bool:
+    """Whether all of it was written. What this can't do can be done the usual way, or fails there with a reason."""
+    try:
+        return os.pwrite(handle, data, offset) == len(data)
+    except OSError:
+        return False
 
 
 def segments(entry: Entry) -> Iterator[tuple[int, int]]:
