@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from drbackup.cli.collect import collect_command
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import did_you_mean
@@ -26,6 +27,7 @@ def vault() -> None:
     """Read a store's vault back; rebuild the catalog from it."""
 
 
+vault.add_command(collect_command)
 vault.add_command(scrub_command)
 
 

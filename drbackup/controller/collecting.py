@@ -76,14 +76,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What a collect did. Bytes of all stores together."""
+    """What a collect did. Bytes of all stores together. ``survey``: what was read once the points were removed."""
 
     plan: CollectPlan
     removed: tuple[Leaving, ...]
     erased: int
     erased_bytes: int
     kept: tuple[Kept, ...]
-    notes: tuple[str, ...]
+    survey: Survey
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class Collector:
             erased=len(erased),
             erased_bytes=sum(copy.size for copy in erased),
             kept=tuple(self._kept),
-            notes=survey.notes,
+            survey=survey,
         )
 
     # --- looking ---------------------------------------------------------------------------------------------------
