@@ -17,9 +17,12 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE
 from drbackup.vault.reader import PointReader
 from drbackup.vault.record import Record, unseal
+from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
 _LEAST_CHUNK = 16  # bytes: the seal's tag alone
+_PARTS = 32  # of a chunk that are told apart: small files share one, and the last of them must not keep all of it alive
+_WHOLE = (1 << _PARTS) - 1
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class LiveCount:
     keyring: Keyring
     notes: list[str] = field(default_factory=list)
     _live: dict[tuple[str, bytes], int] = field(default_factory=dict)
-    _seen: dict[tuple[str, bytes], bytearray] = field(default_factory=dict)  # a bit for each chunk
+    _seen: dict[tuple[str, bytes], bytearray] = field(default_factory=dict)  # 32 bits for each chunk
     _pages: set[tuple[str, bytes, int]] = field(default_factory=set)
     _uncounted: set[str] = field(default_factory=set)
 
@@ -47,7 +50,7 @@ class LiveCount:
                 if self._use(domain, TREE, page.place):
                     for entry in reader.page(page):
                         for extent in entry.extents:
-                            self._use(domain, DATA, extent.place)
+                            self._use(domain, DATA, extent.place, _parts(extent))
         except (*NOT_SOUND, RestoreMismatch) as bad:
             self._uncounted.add(domain)
             self.notes.append(f"the tree of {name} can't be read, so no pack of {domain} is retired: {bad.message}")
@@ -58,8 +61,8 @@ class LiveCount:
             return {}
         return {key: live for key, live in self._live.items() if key[0] not in self._uncounted and key[0] not in unread}
 
-    def _use(self, domain: str, kind: str, place: Place) -> bool:
-        """Whether this chunk was not counted before."""
+    def _use(self, domain: str, kind: str, place: Place, parts: int = _WHOLE) -> bool:
+        """Whether some of these parts of the chunk were not counted before."""
         key = domain, kind.encode() + place.pack
         size = self.sizes.get(key, 0)
         if key not in self._live or not 0 <= place.ordinal <= size // _LEAST_CHUNK or not 0 <= place.size <= size:
@@ -67,13 +70,16 @@ class LiveCount:
                 raise ObjectCorrupt(f"a chunk lies outside its pack {place.pack.hex()[:12]}")
             return kind == TREE and self._first_seen(domain, place)
         seen = self._seen.setdefault(key, bytearray())
-        byte, bit = place.ordinal >> 3, 1 << (place.ordinal & 7)
-        if len(seen) <= byte:
-            seen.extend(bytes(byte + 1 - len(seen)))
-        if seen[byte] & bit:
+        begin = place.ordinal * _PARTS // 8
+        end = begin + _PARTS // 8
+        if len(seen) < end:
+            seen.extend(bytes(end - len(seen)))
+        known = int.from_bytes(seen[begin:end], "little")
+        if not parts & ~known:
             return False
-        seen[byte] |= bit
-        self._live[key] += place.size
+        seen[begin:end] = (known | parts).to_bytes(_PARTS // 8, "little")
+        # By the parts used so far, so that the whole chunk counts as exactly its size.
+        self._live[key] += _share(place.size, known | parts) - _share(place.size, known)
         return True
 
     def _first_seen(self, domain: str, place: Place) -> bool:
@@ -82,3 +88,16 @@ class LiveCount:
         new = page not in self._pages
         self._pages.add(page)
         return new
+
+
+def _parts(extent: Extent) -> int:
+    """The parts of its chunk that an extent touches, a bit each; of a chunk that makes no sense, all."""
+    raw, start, end = extent.place.raw, extent.start, extent.start + extent.length
+    if not 0 <= start < end <= raw:
+        return _WHOLE
+    first, last = start * _PARTS // raw, -(-end * _PARTS // raw)
+    return (1 << last) - (1 << first)
+
+
+def _share(size: int, parts: int) -> int:
+    return size * parts.bit_count() // _PARTS
