@@ -11,8 +11,9 @@ controller and does not send them again.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
 import msgspec
@@ -28,6 +29,7 @@ BATCH_BYTES = 4 << 20
 BATCH_CHUNKS = 256
 UPLOADS = 2  # packs being uploaded at once; with the open one they bound the memory
 LEVEL = 3
+_PACKS_TRIED = 8
 
 
 class Depot(Protocol):
@@ -82,6 +84,7 @@ class ChunkSink:
         self._pending: dict[bytes, Chunk] = {}  # named in this session, not yet stored
         self._builder: PackBuilder | None = None
         self._open: list[Chunk] = []  # chunks of the open pack
+        self._sending: list[Future[None]] = []
         self._buffers: list[memoryview] = []  # of stored packs, for the next ones
         self._error: BaseException | None = None
 
@@ -118,6 +121,47 @@ class ChunkSink:
             closing = self._take_pack()
         if closing:
             self._close_pack(*closing)
+
+    def close_with(self, chunks: Sequence[Chunk], last: Callable[[Sequence[Place]], bytes], here: bytes) -> Chunk:
+        """Store one chunk more that tells where earlier ``chunks`` of this sink lie, in the same pack as those that are
+        not stored yet: their places come with ``here`` as the pack's name, which is not known before its last byte.
+        Call it once, before :meth:`finish`."""
+        self.push()
+        self._pool.shutdown(wait=True)
+        wait(self._sending)
+        with self._lock:
+            self._raise_error()
+            for chunk, where in zip(self._open, self._builder.places(here) if self._builder else (), strict=True):
+                chunk.place = where
+        places = [place for chunk in chunks if (place := chunk.settled()) is not None]
+        known = None if self._builder else self._known_before(places, last, here)
+        closing = known or Chunk(last(places))
+        if known is None:
+            self._work([closing])
+        return closing
+
+    def _known_before(
+        self, places: Sequence[Place], last: Callable[[Sequence[Place]], bytes], here: bytes
+    ) -> Chunk | None:
+        """The chunk that told of exactly these ``places`` when some of them were new, in whichever pack that was: so a
+        run that changes nothing stores nothing."""
+        likely = [pack for pack, _ in Counter(place.pack for place in places).most_common(_PACKS_TRIED)]
+        found = msgspec.structs.replace
+        tried = {
+            pack: Chunk(last([found(place, pack=here) if place.pack == pack else place for place in places]))
+            for pack in likely
+        }
+        for chunk in tried.values():
+            assert chunk.data is not None
+            chunk.id = chunk_id(self._id_key, chunk.data)
+        stored = self._depot.locate([chunk.id for chunk in tried.values()]) if tried else {}
+        for pack, chunk in tried.items():
+            there = stored.get(chunk.id)
+            if there is not None and (there.pack, there.raw) == (pack, chunk.raw):
+                chunk.place, chunk.data = there, None
+                self.packs.add(pack)
+                return chunk
+        return None
 
     def finish(self) -> None:
         """Store everything handed over. Afterwards every chunk has its place. Raises what went wrong."""
@@ -245,7 +289,10 @@ class ChunkSink:
         self._room.release()
 
     def _close_pack(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
-        self._watch(self._uploads.submit(self._upload, builder, chunks), lambda: self._end_pack(builder))
+        sending = self._uploads.submit(self._upload, builder, chunks)
+        with self._lock:
+            self._sending = [each for each in self._sending if not each.done()] + [sending]
+        self._watch(sending, lambda: self._end_pack(builder))
 
     def _end_pack(self, builder: PackBuilder) -> None:
         with self._lock:
@@ -256,10 +303,7 @@ class ChunkSink:
         with self._lock:
             self._raise_error()
         name, data = builder.finish()
-        places = [
-            Place(row.id, name, ordinal, offset, row.size, row.raw)
-            for ordinal, (row, offset) in enumerate(zip(builder.rows, builder.offsets, strict=True))
-        ]
+        places = builder.places(name)
         self._depot.put(builder.kind, name, data, places)
         table = msgspec.msgpack.encode(places)
         with self._lock:

@@ -29,7 +29,12 @@ class VaultDescription(msgspec.Struct, frozen=True):
 
 def found_vault(store: Store, description: VaultDescription, signer: SigningKey) -> None:
     """Write the ``vault`` object. Raises :class:`~drbackup.errors.ObjectExists` if another vault is there."""
-    store.put(VAULT_NAME, sign_object(MAGIC, msgspec.msgpack.encode(description), signer))
+    store.put(VAULT_NAME, encode_vault(description, signer))
+
+
+def encode_vault(description: VaultDescription, signer: SigningKey) -> bytes:
+    """The ``vault`` object's bytes: the same for the same description and key, so every store has the same."""
+    return sign_object(MAGIC, msgspec.msgpack.encode(description), signer)
 
 
 def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:

@@ -26,7 +26,7 @@ from drbackup.errors import FormatUnsupported, ObjectCorrupt
 from drbackup.vault.keys import Keyring, key_id, seal_to
 from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
 from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
-from drbackup.wire.messages import PLACES, Digest
+from drbackup.wire.messages import PLACES, Digest, Place
 from drbackup.wire.specs import DomainKeys
 from drbackup.wire.unreadable import UNREADABLE
 
@@ -147,6 +147,13 @@ class PackBuilder:
         self._seal(ordinal, stored, chunk)
         self.rows.append(TableRow(chunk, size, raw))
         return ordinal
+
+    def places(self, name: bytes) -> list[Place]:
+        """Where every chunk so far lies, for a pack of that name."""
+        return [
+            Place(row.id, name, ordinal, offset, row.size, row.raw)
+            for ordinal, (row, offset) in enumerate(zip(self.rows, self.offsets, strict=True))
+        ]
 
     def finish(self) -> tuple[bytes, memoryview]:
         """(SHA-256, the whole object). The builder is spent."""

@@ -7,6 +7,7 @@ thread-safe: one reader a thread.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ class PointReader:
 
     def pages(self) -> list[PageRef]:
         """Where the tree's pages lie, in path order."""
-        return decode_top(self._chunk(TREE, self.root.top), "the tree's top")
+        return decode_top(self._chunk(TREE, self.root.top), "the tree's top", self.root.top.pack)
 
     def page(self, page: PageRef) -> list[Entry]:
         """One page's entries, in path order. Points that share a page share its place."""
@@ -109,7 +110,7 @@ class PointReader:
         return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent)
 
     def spent(self, opening: float, taking: float) -> None:
-        """Told the seconds that threads spent on opening a portion and on what was done with it."""
+        """Told, by whatever thread spent them, the seconds of opening chunks and of what was done with them there."""
 
     def _pieces(self, extents: Sequence[Extent]) -> Iterator[bytes]:
         if sum(extent.length for extent in extents) <= _ALONE:
@@ -136,13 +137,16 @@ class PointReader:
         what = pack_name(self._domain, kind, place.pack)
         require_place(place, what)
         opener = self._opener(kind, place.pack, what)
-        stored = opener.open(place.ordinal, self._range(kind, place.pack, place.offset, place.size), place.id)
+        sealed = self._range(kind, place.pack, place.offset, place.size)
+        begun = time.monotonic()
+        stored = opener.open(place.ordinal, sealed, place.id)
         try:
             plain = unpack(stored, place.raw, self._inflate)
         except zstandard.ZstdError as bad:
             raise ObjectCorrupt(f"{what}: chunk {place.ordinal} does not decompress: {bad}", where=what) from bad
         if len(plain) != place.raw:
             raise ObjectCorrupt(f"{what}: chunk {place.ordinal} has {len(plain)} bytes, not {place.raw}", where=what)
+        self.spent(time.monotonic() - begun, 0.0)
         _remember(self._chunks, place.id, plain, _CHUNKS)
         return plain
 

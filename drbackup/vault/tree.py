@@ -20,6 +20,7 @@ from drbackup.wire.unreadable import UNREADABLE
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
 PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make one, and an enemy could fill our memory
+HERE = bytes(32)  # stands for the pack that a top lies in: a pack can't hold its own name, the hash of its bytes
 PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
 
 
@@ -82,13 +83,16 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PageRef(msgspec.Struct, frozen=True, array_like=True):
-    """One page: the path of its first entry, and its place."""
+    """One page: the path of its first entry, and its place. As stored, the pack of a place is :data:`HERE` for a page
+    in the same pack as the top."""
 
     first: bytes
     place: Place
 
 
-_PAGE = msgspec.msgpack.Decoder(Annotated[list[Entry], msgspec.Meta(max_length=PAGE_LIMIT)])
+_PAGE: msgspec.msgpack.Decoder[list[Entry]] = msgspec.msgpack.Decoder(
+    Annotated[list[Entry], msgspec.Meta(max_length=PAGE_LIMIT)]
+)
 
 
 def path_key(path: bytes) -> bytes:
@@ -121,12 +125,14 @@ def decode_page(data: bytes, what: str) -> list[Entry]:
         raise ObjectCorrupt(f"{what}: a tree page can't be read: {bad}", where=what) from bad
 
 
-def decode_top(data: bytes, what: str) -> list[PageRef]:
-    """Raises :class:`ObjectCorrupt` naming ``what``."""
+def decode_top(data: bytes, what: str, pack: bytes) -> list[PageRef]:
+    """``pack``: the one the top lies in, 32 bytes. Raises :class:`ObjectCorrupt` naming ``what``."""
     try:
-        return msgspec.msgpack.decode(data, type=list[PageRef])
+        refs = msgspec.msgpack.decode(data, type=list[PageRef])
     except UNREADABLE as bad:
         raise ObjectCorrupt(f"{what}: a tree's top can't be read: {bad}", where=what) from bad
+    found = msgspec.structs.replace
+    return [PageRef(ref.first, found(ref.place, pack=pack)) if ref.place.pack == HERE else ref for ref in refs]
 
 
 def decode_root(data: bytes) -> Root:

@@ -21,6 +21,7 @@ from drbackup.vault.layout import DATA, INDEX, TREE
 from drbackup.vault.pack import SessionKey
 from drbackup.vault.suite import content_digest, derive
 from drbackup.vault.tree import (
+    HERE,
     PAGE_WEIGHT,
     Entry,
     EntryKind,
@@ -116,9 +117,8 @@ class PointWriter:
         self._depot = depot
         self._data = ChunkSink(depot, SessionKey.new(DATA, keys), id_key, workers)
         # Tree chunks have names of their own: a tree may be opened by more keys than content, so the two never mix.
-        tree_key = SessionKey.new(TREE, keys)
         self._tree_id_key = derive(id_key, "tree-chunk-id")
-        self._tree = ChunkSink(depot, tree_key, self._tree_id_key, 1)
+        self._tree = ChunkSink(depot, SessionKey.new(TREE, keys), self._tree_id_key, 1)
         self._keys = keys
         self._cutter = Cutter(keys.cut_key.value)
         self._segment = _Segment()
@@ -220,10 +220,10 @@ class PointWriter:
             raise ValueError(f"{self._waiting[0][0].path!r}: its content was never handed over to this writer")
         if self._page:
             self._end_page()
-        top, root_place = self._write_top()
+        root_place = self._write_top()
         packs = {b"p" + pack for pack in self._data.packs | self._kept_packs}
-        packs |= {b"t" + pack for pack in self._tree.packs | top.packs}
-        index_bytes = self._write_index(top)
+        packs |= {b"t" + pack for pack in self._tree.packs}
+        index_bytes = self._write_index()
         root = Root(root_place, self.entries, self.files, self.rows, self.content_bytes, len(packs))
         return Written(
             root=msgspec.msgpack.encode(root),
@@ -233,7 +233,7 @@ class PointWriter:
             rows=self.rows,
             content_bytes=self.content_bytes,
             new_bytes=self._data.new_bytes,
-            stored_bytes=self.stored_bytes + top.stored_bytes + index_bytes,
+            stored_bytes=self.stored_bytes + index_bytes,
         )
 
     def _settle(self) -> None:
@@ -259,25 +259,23 @@ class PointWriter:
         self._pages.append((self._page[0].path, self._tree.add(encode_page(self._page))))
         self._page, self._page_weight = [], 0
 
-    def _write_top(self) -> tuple[ChunkSink, Place]:
-        """The top goes into a pack of its own: it can only be written once every page has its place."""
-        self._tree.finish()
-        refs = []
-        for first, chunk in self._pages:
-            place = chunk.settled()
-            assert place is not None
-            refs.append(PageRef(first, place))
-        sink = ChunkSink(self._depot, SessionKey.new(TREE, self._keys), self._tree_id_key, 1)
-        chunk = sink.add(msgspec.msgpack.encode(refs))
-        sink.finish()
-        place = chunk.settled()
-        assert place is not None
-        return sink, place
+    def _write_top(self) -> Place:
+        """The top, in the pack of the newest pages: they and it are read together, and one object is one request."""
+        firsts = [first for first, _ in self._pages]
 
-    def _write_index(self, top: ChunkSink) -> int:
+        def encoded(places: Sequence[Place]) -> bytes:
+            return msgspec.msgpack.encode([PageRef(*each) for each in zip(firsts, places, strict=True)])
+
+        top = self._tree.close_with([chunk for _, chunk in self._pages], encoded, HERE)
+        self._tree.finish()
+        place = top.settled()
+        assert place is not None
+        return place
+
+    def _write_index(self) -> int:
         """An index delta: the tables of the packs this session stored, so that a catalog can be rebuilt from few small
         objects. Written last and needed by no reader: a crash before it costs a slower rebuild, nothing else."""
-        tables = self._data.tables + self._tree.tables + top.tables
+        tables = self._data.tables + self._tree.tables
         if not tables:
             return 0
         sink = ChunkSink(self._depot, SessionKey.new(INDEX, self._keys), derive(self._tree_id_key, "index-id"), 1)

@@ -13,8 +13,9 @@ from drbackup.controller.scrubbing import scrub
 from drbackup.errors import PacksMissing, ProtocolViolation
 from drbackup.model.point import Rung
 from drbackup.vault.layout import pack_name
+from drbackup.vault.tree import PAGE_LEAST, ends_page
 from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.lying_agent import LIES
+from tests.doubles.lying_agent import LATER_LIES, LIES
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
 
 
@@ -43,6 +44,21 @@ def test_a_lie_never_becomes_a_point(city: SmallCity, lie: str, monkeypatch: pyt
         monkeypatch.setenv("LYING_AGENT", "")
         point = run_backup(installation, SYSTEM, SOURCE)  # nothing of the lie stays behind
     assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
+
+
+@pytest.mark.parametrize("lie", sorted(LATER_LIES))
+def test_a_later_lie_leaves_the_earlier_point_alone(city: SmallCity, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    border = next(n for n in range(PAGE_LEAST, 10_000) if ends_page(b"f%05d" % n, PAGE_LEAST))
+    for number in range(border + 2):  # two pages, of which the next run changes the second
+        (city.data / f"f{number:05}").touch()
+    with city.open() as installation:
+        point = run_backup(installation, SYSTEM, SOURCE)
+        (city.data / f"f{border + 1:05}").write_bytes(b"changed")
+        monkeypatch.setenv("LYING_AGENT", lie)
+        with pytest.raises(ProtocolViolation):
+            run_backup(installation, SYSTEM, SOURCE)
+        assert [each.id for each in installation.catalog.points.list()] == [point.id]
+    assert city.read(point.id)[b"a"] == b"alpha" * 1000
 
 
 def test_what_scrub_found_damaged_is_not_relied_upon_again(tmp_path: Path) -> None:
@@ -78,7 +94,7 @@ def test_a_point_found_damaged_is_not_called_proven_any_longer(tmp_path: Path) -
 def test_a_tree_that_the_store_gives_back_altered_is_sent_again(city: SmallCity) -> None:
     with city.open() as installation:
         entry = installation.inventory.stores["main"]
-        broken = FaultyStore(installation.store("main"), [Trouble("put", at=2, kind="flipped", matching="/t/")])
+        broken = FaultyStore(installation.store("main"), [Trouble("put", at=1, kind="flipped", matching="/t/")])
         installation._stores["main"] = (entry, broken)
         point = run_backup(installation, SYSTEM, SOURCE)
     assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}

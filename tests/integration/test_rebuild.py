@@ -277,7 +277,9 @@ def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> Non
     assert {path.name: path.read_text() for path in (city.home / "keys").iterdir()} == keys
     assert rows(city) == before
     with city.open() as installation:
-        assert run_backup(installation, SYSTEM, SOURCE).totals.new_bytes == 0
+        assert (
+            run_backup(installation, SYSTEM, SOURCE).totals.new_bytes < len(BIG) // 8
+        )  # small files may be joined anew
 
 
 def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by_extend(city: SmallCity) -> None:
@@ -358,4 +360,6 @@ def test_a_burnt_home_comes_back_from_a_bucket(tmp_path: Path, s3_server: S3Serv
     assert (report.points, report.faults, report.notes) == (1, (), ())
     assert rows(city) == before
     with city.open() as installation:
-        assert run_backup(installation, SYSTEM, SOURCE).totals.new_bytes == 0
+        assert (
+            run_backup(installation, SYSTEM, SOURCE).totals.new_bytes < len(BIG) // 8
+        )  # small files may be joined anew

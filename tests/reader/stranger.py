@@ -128,6 +128,7 @@ class Reader:
     def entries(self, root: bytes) -> Iterator[list[Any]]:
         top_place = unpack(root)[0]
         for _, page_place in unpack(self.chunk("t", top_place)):
+            page_place[1] = page_place[1] if any(page_place[1]) else top_place[1]
             yield from unpack(self.chunk("t", page_place))
 
     def content(self, entry: list[Any]) -> Iterator[bytes]:
