@@ -183,7 +183,7 @@ class _Drill:
             reader = MeteredReader(MeteredFetch(self._fetch, meters), self._keyring, point.domain, point.root)
             reader.meters = meters
             next(iter(reader.entries()), None)  # the tree's top and first page: found, opened and authenticated
-        meters.fetching = meters.reading = 0.0
+        meters.restart()
         if SourceKind(point.kind) is SourceKind.POSTGRES:
             copy = self._into_postgres(point, place, sandbox, reader)
         else:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drbackup_agent.metered import MeteredFetch, Meters
+from drbackup.vault.direct import StoreFetch
+from drbackup.vault.keys import Keyring
+from drbackup_agent.metered import MeteredFetch, MeteredReader, Meters
+from tests.doubles.small_vault import SmallVault
 
 
 class Clock:
@@ -21,10 +25,14 @@ class Clock:
         return self.now
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))
-def test_shares_are_never_negative_and_add_up(fetching: float, reading: float, wall: float) -> None:
+seconds = st.floats(0, 1e6)
+
+
+@given(seconds, seconds, seconds, seconds)
+def test_shares_are_never_negative_and_add_up(fetching: float, opening: float, using: float, wall: float) -> None:
     meters = Meters(lambda _done: None)
-    meters.fetching, meters.reading = fetching, reading
+    meters.fetched(fetching, 1)
+    meters.spent(opening, using)
     shares = meters.shares(wall)
     assert min(shares) >= 0
     assert sum(shares) == pytest.approx(wall)
@@ -36,6 +44,8 @@ def test_time_goes_to_whoever_spent_it() -> None:
     meters = Meters(told.append, clock)
 
     class Slow:
+        stretch = 1 << 20
+
         def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
             clock.now += 5
             return b"x" * length
@@ -45,10 +55,40 @@ def test_time_goes_to_whoever_spent_it() -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(2):
             data = fetch.fetch("p", "d", b"", 0, 10)
-            clock.now += 2  # opening
+            meters.spent(2, 0)
+            clock.now += 2
             yield data
 
-    for _ in meters.timed(pieces()):
+    for _ in meters.used(pieces()):
         clock.now += 1  # writing
     assert meters.shares(clock.now) == (10, 4, 2)
     assert told == [10, 20]
+
+
+def test_threads_that_overlap_share_the_time_that_passed() -> None:
+    meters = Meters(lambda _done: None)
+    meters.fetched(6.0, 1)
+    meters.spent(opening=12.0, using=6.0)
+    assert meters.shares(8.0) == (2, 4, 2)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_every_way_of_reading_is_measured(large: bool) -> None:
+    vault = SmallVault()
+    data = random.Random(1).randbytes((20 << 20) if large else 300_000)
+    root = vault.write({b"a": data}).root
+    meters = Meters(lambda _done: None)
+    reader = MeteredReader(
+        MeteredFetch(StoreFetch(vault.store), meters), Keyring([vault.keys["drill"]]), vault.domain, root
+    )
+    reader.meters = meters
+    (entry,) = reader.entries()
+    meters.restart()
+    assert b"".join(reader.content(entry)) == data
+    alone = (meters.fetching, meters.opening, meters.using)
+    assert min(alone) > 0
+    with reader.read_ahead(lambda part, memory: None) as ahead:
+        ahead.add(None, entry.extents)
+        ahead.drain()
+    assert all(now > before for now, before in zip((meters.fetching, meters.opening), alone, strict=False))
+    assert meters.fetched_bytes >= 2 * len(data)
