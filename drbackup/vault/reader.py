@@ -61,7 +61,7 @@ class PointReader:
 
     def pages(self) -> list[PageRef]:
         """Where the tree's pages lie, in path order."""
-        return decode_top(self._chunk(TREE, self.root.top), "the tree's top")
+        return decode_top(self._chunk(TREE, self.root.top), "the tree's top", self.root.top.pack)
 
     def page(self, page: PageRef) -> list[Entry]:
         """One page's entries, in path order. Points that share a page share its place."""
