@@ -12,6 +12,7 @@ from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
+from drbackup.cli.repair import catch_up_command, repair_command
 from drbackup.cli.scrub import scrub_command
 from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
 from drbackup.controller.policies import load
@@ -29,6 +30,8 @@ def vault() -> None:
 
 vault.add_command(collect_command)
 vault.add_command(scrub_command)
+vault.add_command(repair_command)
+vault.add_command(catch_up_command)
 
 
 # --- rebuild ----------------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ import msgspec
 from drbackup.controller.adopting import point_of
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.copying import Copier
+from drbackup.controller.donors import Donors
 from drbackup.controller.installation import Installation
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ProtocolViolation
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMissing, PacksMissing, ProtocolViolation
 from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
@@ -27,7 +28,8 @@ from drbackup.wire.unreadable import UNREADABLE
 
 @dataclass(frozen=True, slots=True)
 class Committer:
-    """Commits one result. ``lagging``: store → why it has no copy; filled as the steps go."""
+    """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks an earlier point;
+    filled as the steps go."""
 
     installation: Installation
     policy: Policy
@@ -35,6 +37,7 @@ class Committer:
     session: str
     now: Callable[[], datetime]
     lagging: dict[str, DrbackupError] = field(default_factory=dict)
+    behind: dict[str, DrbackupError] = field(default_factory=dict)
 
     def copy_packs(self, result: BackupResult) -> None:
         """Bring the packs to the other copies' stores.
@@ -45,13 +48,11 @@ class Committer:
         first = self.installation.store(self.policy.copies[0])
         for name in self.policy.copies[1:]:
             try:
+                # From the first store alone, although others may have them: what is committed is whole in the first.
                 copier = self._copier(name)
-                copier.packs(first, self.source.agent, result.packs)
-            except ObjectCorrupt as corrupt:
-                kind, digest = corrupt.where.split("/")[-2:]
-                forget = [(kind, bytes.fromhex(digest))]
-                self.installation.catalog.packs.forget(self.source.agent, first.name, forget)
-                raise
+                copier.packs(Donors(self.installation, (first,)), self.source.agent, result.packs)
+            except ObjectCorrupt:
+                raise  # forgotten by then: the next run sends it again
             except DrbackupError as unready:
                 self.lagging[name] = unready
 
@@ -81,13 +82,16 @@ class Committer:
 
     def shortfall(self, point: Point) -> DoneInPart | None:
         """What to raise when a copy is lacking."""
-        if not self.lagging:
+        if not self.lagging and not self.behind:
             return None
-        reasons = "; ".join(f"not in {store}: {error.message}" for store, error in self.lagging.items())
+        lacks = [f"not in {store}: {error.message}" for store, error in self.lagging.items()]
+        lacks += [f"{store} lacks an earlier point: {error.message}" for store, error in self.behind.items()]
+        reasons = "; ".join(lacks)
+        hints = [error.hint for error in (*self.lagging.values(), *self.behind.values()) if type(error) is PacksMissing]
         return DoneInPart(
             f"{point.system}/{point.source}: point {point.short} is committed in {', '.join(point.copies)}; {reasons}",
             where=point.id,
-            hint="the next run copies what is lacking; check the store named (drbackup store probe)",
+            hint=hints[0] if hints else "what is lacking is copied by itself; check the store (drbackup store probe)",
         )
 
     def _copier(self, name: str) -> Copier:
@@ -96,10 +100,11 @@ class Committer:
         self.installation.vault(name)  # ours, or nothing is written there
         copier = Copier(self.installation, self.installation.store(name), self.now)
         for point in self.installation.catalog.points.lacking(self.policy.system, self.source.name, name):
+            # What keeps an old point out must not keep out this one, which is whole.
             try:
                 copier.point(point)
-            except ObjectCorrupt as corrupt:  # an old point's damage is scrub's business, not this run's failure
-                raise DrbackupError(f"earlier point {point.short}: {corrupt.message}", where=corrupt.where) from corrupt
+            except (ObjectCorrupt, ObjectMissing, PacksMissing) as broken:
+                self.behind[name] = broken
         return copier
 
     def _record(self, result: BackupResult) -> tuple[Record, Sealed]:

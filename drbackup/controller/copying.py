@@ -1,27 +1,28 @@
 """Second copies: sealed packs and records from one store to another, through the backup centre.
 
 Nobody here can open what passes. Order: packs first, the record last, so that a record is never in a store without its
-packs. A crash midway leaves packs without a record, which the next run finds in place.
+packs. A crash midway leaves packs without a record, and each of them is known two lines later: the next one goes on
+behind them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from drbackup.controller.catalog.instants import to_ns
+from drbackup.controller.donors import Donors
 from drbackup.controller.installation import Installation
 from drbackup.controller.presence import missing_packs, object_name
-from drbackup.errors import ObjectCorrupt, PacksMissing
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, PacksMissing
 from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point
 from drbackup.stores.base import Store
 from drbackup.vault.record import decode_record
 
-_AT_ONCE = 3  # packs in memory at the same time, about 32 MiB each
+_AT_ONCE = 4  # packs in memory at the same time, about 32 MiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,12 @@ class Copier:
     target: Store
     now: Callable[[], datetime]
 
-    def packs(self, source: Store, domain: str, packs: Sequence[bytes]) -> int:
-        """Bring every pack (kind letter + SHA-256) that the target lacks; how many that were."""
-        known, begun = self.installation.catalog.packs, to_ns(self.now())
+    def packs(self, donors: Donors, domain: str, packs: Sequence[bytes]) -> int:
+        """Bring every pack (kind letter + SHA-256) that the target lacks; how many that were.
+
+        Raises :class:`PacksMissing` when the target holds some of them damaged or condemned: neither is ours to mend.
+        """
+        known = self.installation.catalog.packs
         condemned = self.installation.catalog.lives.condemned(domain, self.target.name, packs)
         if condemned:
             raise PacksMissing(
@@ -43,32 +47,62 @@ class Copier:
                 hint=f"the next collect pardons them: drbackup vault collect {self.target.name} --apply",
             )
         missing = missing_packs(self.target, domain, packs, known.sizes(domain, packs))
+        self._require_whole(domain, [pack for pack in packs if pack not in set(missing)])
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="copy") as pool:
             # A failed one is raised when its result is taken; those behind it are then not started.
-            tasks = [pool.submit(self._one, source, domain, pack) for pack in missing]
+            tasks = [pool.submit(self._one, donors, domain, pack) for pack in missing]
             try:
                 for task in tasks:
                     task.result()
             finally:
                 for task in tasks:
                     task.cancel()
-        locked = lock_end_ns(begun, self.installation.inventory.stores[self.target.name].lock_days)
-        known.add_copies(domain, self.target.name, missing, now=self.now(), locked_ns=locked)
         known.add_copies(domain, self.target.name, packs, now=self.now())  # was there: since when is it locked?
         return len(missing)
 
-    def point(self, point: Point) -> None:
-        """Bring an earlier point that this store lacks: its packs, then its record."""
-        source = self.installation.store(point.copies[0])
-        data = source.get(point.name)
+    def point(self, point: Point, *, without: Container[str] = ()) -> None:
+        """Bring an earlier point that this store lacks, from whatever stores have it: its packs, then its record.
+        ``without``: stores not to ask."""
+        asked = [name for name in point.copies if name != self.target.name and name not in without]
+        donors = Donors.named(self.installation, asked)
+        data, _ = donors.fetch(point.name)
         record = decode_record(data, point.name, self.installation.signer.public)
-        self.packs(source, record.domain, record.packs)
-        self.target.put(point.name, data)
+        self.packs(donors, record.domain, record.packs)
+        begun = to_ns(self.now())
+        self._put(point.name, data)
         self.installation.catalog.points.add_copy(point.id, self.target.name, now=self.now())
+        self.installation.catalog.lives.lock_record(point.id, self.target.name, self._locked(begun))
 
-    def _one(self, source: Store, domain: str, pack: bytes) -> None:
-        name = object_name(domain, pack)
-        data = source.get(name)
-        if hashlib.sha256(data).digest() != pack[1:]:
-            raise ObjectCorrupt(f"{name} in store {source.name} does not match its name", where=name)
-        self.target.put(name, data)
+    def _require_whole(self, domain: str, packs: Sequence[bytes]) -> None:
+        """Those that are there although the catalog does not say so are read back: a scrub may have found them damaged,
+        or a copier died between storing them and saying so."""
+        unsure = self.installation.catalog.packs.forgotten(domain, self.target.name, packs)
+        for pack in unsure:
+            name = object_name(domain, pack)
+            try:
+                self.target.check(name)
+            except (ObjectCorrupt, ObjectMissing) as bad:
+                raise self._damaged(name, bad.message) from bad
+            self.installation.catalog.packs.add_copies(domain, self.target.name, [pack], now=self.now())
+
+    def _one(self, donors: Donors, domain: str, pack: bytes) -> None:
+        name, begun = object_name(domain, pack), to_ns(self.now())
+        data, _ = donors.fetch(name)
+        self._put(name, data)
+        known = self.installation.catalog.packs
+        known.add_copies(domain, self.target.name, [pack], now=self.now(), locked_ns=self._locked(begun))
+
+    def _put(self, name: str, data: bytes) -> None:
+        try:
+            self.target.put(name, data)
+        except ObjectExists as other:  # the right bytes were compared with the name: what lies there is damaged
+            raise self._damaged(name, other.message) from other
+
+    def _damaged(self, name: str, why: str) -> PacksMissing:
+        store = self.target.name
+        return PacksMissing(
+            f"{name} is damaged in store {store}: {why}", where=name, hint=f"mend it: drbackup vault repair {store}"
+        )
+
+    def _locked(self, begun_ns: int) -> int:
+        return lock_end_ns(begun_ns, self.installation.inventory.stores[self.target.name].lock_days)

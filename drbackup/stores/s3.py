@@ -51,6 +51,7 @@ class S3Store:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._lock = threading.Lock()
         self._asked: dict[str, int] = {}  # folder → names looked for in it one by one
+        self._keeps_none = False  # the server was seen to keep no checksum of what we stored
         self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
 
     def key(self, name: str) -> str:
@@ -116,9 +117,13 @@ class S3Store:
         self._chosen.pop(name, None)
 
     def stat(self, name: str) -> Stat | None:
-        """Size of the newest version, None when there is none or a delete marker hides it."""
+        """Size of the newest version, None when there is none or a delete marker hides it. Where something foreign was
+        laid over a hashed name, it is the size of the version that readers get."""
         try:
             found = self._head(name)
+            promised = digest_in_name(name)
+            if promised is not None and self._foreign(name, promised, found):
+                found = self._head(name, self._matching(name, promised) or "")
         except ObjectMissing:
             return None
         return Stat(name, found["ContentLength"], found["LastModified"].astimezone(UTC))
@@ -284,6 +289,15 @@ class S3Store:
         sole = (key for key, count in counts.items() if count == 1 and key not in hidden)
         for key in itertools.islice(sole, _REMEMBERED - len(self._chosen)):
             self._chosen.setdefault(key[len(self._prefix) :], "")
+
+    def _foreign(self, name: str, promised: bytes, newest: dict[str, Any]) -> bool:
+        """Whether the newest version is not ours, as far as its checksum tells; versions are listed only in doubt."""
+        stored = _whole_checksum(newest)
+        if stored or self._keeps_none:
+            return bool(stored) and stored != _base64(promised)
+        # Ours without a checksum: so this server keeps none, and from now on there is nothing to compare.
+        self._keeps_none = self._only_one(name)
+        return not self._keeps_none
 
     def _only_one(self, name: str) -> bool:
         try:

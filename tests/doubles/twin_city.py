@@ -56,6 +56,11 @@ def both(installation: Installation) -> tuple[str, str]:
     return older.id, newer.id
 
 
+def read(city: SmallCity, point: str, store: str) -> dict[bytes, bytes]:
+    """Every file of a point by its own name, from one store alone."""
+    return {path.rsplit(b"/")[-1]: data for path, data in city.read(point, store).items()}
+
+
 def objects(city: SmallCity, store: str, part: str = "v1/") -> Iterator[Path]:
     """Every object of a store whose name contains ``part``."""
     folder = city.root / f"store-{store}"

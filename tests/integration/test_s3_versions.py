@@ -47,6 +47,9 @@ def test_a_foreign_version_laid_over_a_pack_is_read_past(store: S3Store, name: s
     assert store.get(name) == BODY
     assert store.get_version_matching(name, DIGEST, 14, 28) == BODY[14:42]
     assert store.get(name, 14, 28) == BODY[14:42]
+    size = store.stat(name)
+    assert size is not None
+    assert size.size == len(BODY)
     assert get_signed(store.sign_get(name), 14, 28) == BODY[14:42]
     store.put(name, BODY)  # it is still there, so nothing is sent twice and nothing is a conflict
 

@@ -1,0 +1,188 @@
+"""``drbackup vault repair`` and ``catch-up``: give stores what they lack, from the others."""
+
+from __future__ import annotations
+
+import click
+from rich.text import Text
+
+from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.places import did_you_mean
+from drbackup.cli.progress import counting, stopping
+from drbackup.controller.catching_up import CaughtUp, catch_up
+from drbackup.controller.examining import Examined, Wound, examine
+from drbackup.controller.repairing import Repaired, repair
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
+from drbackup.reports.figures import size
+from drbackup.reports.words import _
+
+_SHOWN = 20  # objects named on a screen; --json names all
+
+
+def _known(context: CliContext, stores: tuple[str, ...]) -> None:
+    known = context.installation().policies.inventory.stores
+    for name in stores:
+        if name not in known:
+            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
+
+
+@click.command("repair")
+@click.argument("stores", metavar="[STORE]…", nargs=-1)
+@click.option("--apply", "apply", is_flag=True, help="Really do it.")
+@pass_cli
+def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) -> None:
+    """Mend what scrub found damaged or missing in all stores (or in those named) with the other stores' copies.
+
+    Without --apply it says what it would do. Good bytes are never rewritten and nothing is deleted: a damaged file is
+    set aside, a damaged version stays below the new one. Every mended object is read back. Needs no key. Exit code 1
+    when something is whole in no store: it is named, with the points that need it; 3 when only a part could be mended.
+    """
+    _known(context, stores)
+    installation = context.installation()
+    with counting(context, _("looking for damage")) as watch:
+        examined = examine(installation, stores, now=context.now, watch=watch)
+    if not apply:
+        context.show(_document(examined, None), *_plan_lines(examined))
+        _complain(examined, [wound for wound in examined.wounds if not wound.donors], stores)
+        return
+    with counting(context, _("mending")) as watch, stopping() as stop:
+        repaired = repair(installation, examined, now=context.now, stop=stop, watch=watch)
+    context.show(_document(examined, repaired), *_done_lines(repaired))
+    failed = [wound for wound, _error in repaired.failed]
+    if failed and repaired.mended:
+        raise DoneInPart(
+            f"{len(repaired.mended)} objects are mended, {len(failed)} are not: {_names(failed)}",
+            hint=_("the next backup sends again what the source still has; see each object's reason above"),
+        )
+    _complain(examined, failed, stores)
+
+
+def _complain(examined: Examined, lost: list[Wound], wanted: tuple[str, ...]) -> None:
+    """What can't be mended, then what could not be looked at."""
+    if lost:
+        raise ObjectCorrupt(
+            f"{len(lost)} objects are whole in no store: {_names(lost)}",
+            safe=_("the points that do not need these objects are whole"),
+            hint=_("the next backup sends again what the source still has; the points named stay damaged"),
+        )
+    away = {name: error for name, error in examined.away.items() if not wanted or name in wanted}
+    if away and not examined.stores:
+        raise next(iter(away.values()))
+    if away:
+        reasons = "; ".join(f"{name}: {error.message}" for name, error in away.items())
+        raise DoneInPart(f"not looked at: {reasons}", hint=next(iter(away.values())).hint)
+
+
+def _names(wounds: list[Wound]) -> str:
+    points = sorted({point[:12] for wound in wounds for point in wound.points})
+    words = "; ".join(f"{wound.store}: {wound.name}" for wound in wounds[:5])
+    words += f" (and {len(wounds) - 5} more)" if len(wounds) > 5 else ""
+    return words + (f"; points: {', '.join(points)}" if points else "")
+
+
+def _wound_line(wound: Wound, end: str, style: str) -> Text:
+    line = Text("  ✗ " if style == "red" else "  • ", style=style)
+    line.append(f"{wound.store}: {wound.why}")
+    if wound.points:
+        line.append(" " + _("({count} points)").format(count=len(wound.points)))
+    return line.append(f" → {end}")
+
+
+def _plan_lines(examined: Examined) -> list[Text]:
+    lines = []
+    for wound in examined.wounds[:_SHOWN]:
+        end = _("from {store}").format(store=wound.donors[0]) if wound.donors else _("whole in no store")
+        lines.append(_wound_line(wound, end, "yellow" if wound.donors else "red"))
+    if len(examined.wounds) > _SHOWN:
+        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(examined.wounds) - _SHOWN)))
+    lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in examined.away.items()]
+    mendable = [wound for wound in examined.wounds if wound.donors]
+    if not examined.wounds:
+        words = _("✓ nothing to mend in {stores}").format(stores=", ".join(examined.stores) or "–")
+        return [*lines, Text(words, style="green")]
+    words = _("{count} objects to mend, {size} to fetch; {lost} can't be mended")
+    total = size(sum(wound.size for wound in mendable))
+    lines.append(Text(words.format(count=len(mendable), size=total, lost=len(examined.wounds) - len(mendable))))
+    return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
+
+
+def _done_lines(repaired: Repaired) -> list[Text]:
+    lines = []
+    for wound, donor in repaired.mended[:_SHOWN]:
+        lines.append(Text("  ✓ ", style="green").append(f"{wound.store}: {wound.name} ← {donor}"))
+    if len(repaired.mended) > _SHOWN:
+        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(repaired.mended) - _SHOWN)))
+    lines += [_wound_line(wound, error.message, "red") for wound, error in repaired.failed[:_SHOWN]]
+    words = _("{mended} objects mended and read back, {failed} not; points proven now: {points}")
+    points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"
+    text = words.format(mended=len(repaired.mended), failed=len(repaired.failed), points=points)
+    return [*lines, Text(text, style="bold red" if repaired.failed else "bold green")]
+
+
+def _document(examined: Examined, repaired: Repaired | None) -> JsonObject:
+    document: JsonObject = {
+        "applied": repaired is not None,
+        "stores": examined.stores,
+        "away": {name: error.message for name, error in examined.away.items()},
+        "damaged": [_wound(wound) for wound in examined.wounds],
+    }
+    if repaired is not None:
+        document["mended"] = [_wound(wound) | {"from": donor} for wound, donor in repaired.mended]
+        document["failed"] = [_wound(wound) | {"error": error.message} for wound, error in repaired.failed]
+        document["proven"] = repaired.proven
+    return document
+
+
+def _wound(wound: Wound) -> JsonObject:
+    return {
+        "store": wound.store,
+        "name": wound.name,
+        "kind": wound.kind.name.lower(),
+        "why": wound.why,
+        "points": list(wound.points),
+        "donors": list(wound.donors),
+        "bytes": wound.size,
+    }
+
+
+# --- catching up ------------------------------------------------------------------------------------------------------
+
+
+@click.command("catch-up")
+@click.argument("stores", metavar="[STORE]…", nargs=-1)
+@pass_cli
+def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
+    """Bring all stores (or those named) the points that their policies promise them and that they lack.
+
+    The daemon does it by itself; this is for the hour when nobody wants to wait. Only adds; what is there is not sent
+    again. Exit code 3 when a store still lacks something.
+    """
+    _known(context, stores)
+    with counting(context, _("copying points")) as watch, stopping() as stop:
+        found = catch_up(context.installation(), now=context.now, stores=stores, stop=stop, watch=watch)
+    lines = [_caught_line(result) for result in found]
+    nothing = Text(_("✓ every store has every point promised to it"), style="green")
+    context.show({"stores": [_caught_document(result) for result in found]}, *(lines or [nothing]))
+    errors: list[DrbackupError] = [error for each in found for error in (each.away, *each.behind.values()) if error]
+    if errors:
+        reasons = "; ".join(error.message for error in errors[:5])
+        raise DoneInPart(f"{len(errors)} points or stores are still behind: {reasons}", hint=errors[0].hint)
+
+
+def _caught_line(result: CaughtUp) -> Text:
+    line = Text("✓ " if result.good else "✗ ", style="bold green" if result.good else "bold red")
+    line.append(result.store, style="bold")
+    line.append("  " + _("{count} points copied").format(count=len(result.copied)))
+    if result.away is not None:
+        line.append(f"\n    {result.away.message}", style="red")
+    for point, error in result.behind.items():
+        line.append(f"\n    {point[:12]}: {error.message}", style="red")
+    return line
+
+
+def _caught_document(result: CaughtUp) -> JsonObject:
+    return {
+        "store": result.store,
+        "copied": [point.id for point in result.copied],
+        "behind": {point: error.message for point, error in result.behind.items()},
+        "away": result.away.message if result.away else "",
+    }
