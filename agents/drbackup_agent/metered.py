@@ -82,7 +82,7 @@ class MeteredFetch:
     def stretch(self) -> int:
         return self._inner.stretch
 
-    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
         begun = self._clock()
         data = self._inner.fetch(kind, domain, pack, offset, length)
         self._meters.fetched(self._clock() - begun, len(data))

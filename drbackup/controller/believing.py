@@ -89,7 +89,7 @@ class _Held:
     def stretch(self) -> int:
         return self.others.stretch
 
-    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
         if kind == TREE and hashlib.sha256(self.top).digest() == pack:
             return self.top[offset : offset + length]
         return self.others.fetch(kind, domain, pack, offset, length)

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import urllib3
@@ -107,6 +107,25 @@ def get_signed(
     return data
 
 
+def get_signed_into(
+    url: str, offset: int, into: memoryview, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+) -> int:
+    """Fill ``into`` with the object's bytes from ``offset`` on, without a second copy of them in memory; how many
+    there were, fewer when the object ends before. Raises as :func:`get_signed`."""
+    asked = {"range": f"bytes={offset}-{offset + len(into) - 1}"}
+
+    def attempt(deadline: float) -> int:
+        answer = _ask("GET", url, asked, patience, ca_file)
+        if answer.status == 206:
+            return _read_into(answer, into, url, deadline)
+        data = _read(answer, url, deadline)
+        if answer.status == 416:
+            return 0
+        raise _refusal(answer, data, url)
+
+    return patience.run(attempt, len(into))
+
+
 def send_once(
     url: str, headers: Mapping[str, str], data: bytes, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
 ) -> tuple[int, str]:
@@ -148,10 +167,25 @@ def _ask(
 
 
 def _read(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
-    pieces = []
+    return b"".join(_pieces(answer, url, deadline))
+
+
+def _read_into(answer: urllib3.BaseHTTPResponse, into: memoryview, url: str, deadline: float) -> int:
+    done = 0
+    for piece in _pieces(answer, url, deadline):
+        if done + len(piece) > len(into):
+            answer.close()
+            raise past_the_end(_shown(url), done + len(piece), 0, len(into))
+        into[done : done + len(piece)] = piece
+        done += len(piece)
+    return done
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iterator[bytes]:
+    """The answer's body as it comes."""
     try:
         while piece := answer.read1(_PIECE):  # whatever has come, so that a dripping store meets the deadline
-            pieces.append(piece)
+            yield piece
             if time.monotonic() > deadline:
                 answer.close()
                 raise TryAgain(StoreUnavailable(f"{_shown(url)}: the store sends too slowly", where=_shown(url)))
@@ -159,7 +193,6 @@ def _read(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
         raise TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url))) from None
     finally:
         answer.release_conn()
-    return b"".join(pieces)
 
 
 def _tls_error(fault: Exception, url: str) -> Exception:

@@ -43,7 +43,7 @@ class Fetch(Protocol):
         """How many bytes are best asked for at once."""
         ...
 
-    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
         """Bytes ``[offset, offset+length)`` of a pack, fewer when it ends before."""
         ...
 

@@ -46,7 +46,7 @@ class PointReader:
         self._keyring = keyring
         self._domain = domain
         self.root: Root = decode_root(root)
-        self._windows: OrderedDict[tuple[str, bytes, int], bytes] = OrderedDict()
+        self._windows: OrderedDict[tuple[str, bytes, int], bytes | memoryview] = OrderedDict()
         self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
         self._openers: OrderedDict[tuple[str, bytes], PackOpener] = OrderedDict()
         self._inflate = zstandard.ZstdDecompressor()
@@ -153,18 +153,19 @@ class PointReader:
     def _opener(self, kind: str, pack: bytes, what: str) -> PackOpener:
         key = (kind, pack)
         if (known := self._openers.get(key)) is None:
-            known = PackOpener(self._range(kind, pack, 0, HEADER_LIMIT), self._domain, self._keyring, what)
+            known = PackOpener(bytes(self._range(kind, pack, 0, HEADER_LIMIT)), self._domain, self._keyring, what)
             if known.header.kind != kind:
                 raise ObjectCorrupt(f"{what}: is of kind {known.header.kind!r}", where=what)
             _remember(self._openers, key, known, _OPENERS)
         return known
 
-    def _range(self, kind: str, pack: bytes, offset: int, length: int) -> bytes:
+    def _range(self, kind: str, pack: bytes, offset: int, length: int) -> memoryview:
         first, last = offset // WINDOW, max(offset + length - 1, offset) // WINDOW
-        joined = b"".join(self._window(kind, pack, number) for number in range(first, last + 1))
+        windows = [self._window(kind, pack, number) for number in range(first, last + 1)]
+        joined = memoryview(windows[0] if first == last else b"".join(windows))
         return joined[offset - first * WINDOW : offset - first * WINDOW + length]
 
-    def _window(self, kind: str, pack: bytes, number: int) -> bytes:
+    def _window(self, kind: str, pack: bytes, number: int) -> bytes | memoryview:
         key = (kind, pack, number)
         if (known := self._windows.get(key)) is None:
             known = self._fetch.fetch(kind, self._domain, pack, number * WINDOW, WINDOW)
