@@ -40,7 +40,7 @@ sources:
     canary: false
     files: {{paths: [{root}/data]}}
 schedule: {{{schedule}}}
-keep: {{daily: 30}}
+keep: {{{keep}}}
 copies: [{copies}]
 """
 
@@ -52,6 +52,7 @@ class SmallCity:
     root: Path
     copies: str = "main"
     schedule: str = "every: 30m"
+    keep: str = "daily: 30"
     module: str = "tests.doubles.tree_agent"
     program: tuple[str, ...] = ()  # another agent program altogether
     sandbox: str = ""  # the agent is a drill host, too
@@ -102,7 +103,7 @@ class SmallCity:
         }
         words["sandbox"] = f", sandbox: {self.sandbox}" if self.sandbox else ""
         (self.policies / "inventory.yaml").write_text(_INVENTORY.format(**words) + self.stores)
-        text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies)
+        text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies, keep=self.keep)
         (self.policies / f"{SYSTEM}.yaml").write_text(text + self.extra)
 
     def open(self) -> Installation:
