@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from drbackup.controller.copying import Copier
-from drbackup.controller.evidence import publish
+from drbackup.controller.evidence import objects_in, publish
 from drbackup.controller.installation import Installation
 from drbackup.errors import DrbackupError, Interrupted, StoreUnavailable
 from drbackup.model.point import Point
@@ -63,7 +63,8 @@ def catch_up(
     work = _Round(installation, now, stop, watch)
     wanted = {name: lacking(installation, name) for name in stores or tuple(installation.inventory.stores)}
     found = tuple(work.bring(name, points) for name, points in wanted.items() if points)
-    publish(installation)
+    if objects_in(installation.evidence_folder):
+        publish(installation)
     return found
 
 

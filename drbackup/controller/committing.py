@@ -6,6 +6,7 @@ takes it back. A second store that can't follow makes the run a partial one, nev
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -100,11 +101,13 @@ class Committer:
         self.installation.vault(name)  # ours, or nothing is written there
         copier = Copier(self.installation, self.installation.store(name), self.now)
         for point in self.installation.catalog.points.lacking(self.policy.system, self.source.name, name):
-            # What keeps an old point out must not keep out this one, which is whole.
-            try:
-                copier.point(point)
-            except (ObjectCorrupt, ObjectMissing, PacksMissing) as broken:
-                self.behind[name] = broken
+            # What keeps an old point out must not keep out this one, which is whole. That no store has it whole is no
+            # news of this run: scrub, status and the daemon's log say so.
+            with contextlib.suppress(ObjectCorrupt, ObjectMissing):
+                try:
+                    copier.point(point)
+                except PacksMissing as broken:
+                    self.behind[name] = broken
         return copier
 
     def _record(self, result: BackupResult) -> tuple[Record, Sealed]:

@@ -27,6 +27,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from drbackup import __version__
 from drbackup.controller import logs
 from drbackup.controller.adopting import settle
+from drbackup.controller.catalog.runs import RunKind
+from drbackup.controller.catching_up import catch_up
 from drbackup.controller.drills import close_abandoned
 from drbackup.controller.installation import Installation
 from drbackup.controller.renewing import renew_locks, renewal_is_due
@@ -38,6 +40,8 @@ from drbackup.vault.heap import keep_freed_memory
 
 Clock = Callable[[], datetime]
 TICK_SECONDS = 5.0
+CATCH_UP_MINUTES = 15
+_STORES_AT_ONCE = 2  # read back at the same time
 LOCK_FILE = "drbackupd.lock"
 
 
@@ -52,6 +56,9 @@ class Daemon:
         self._tick_seconds = tick_seconds
         self._scheduler = Scheduler(installation.catalog, now())
         self._workers = Workers(installation, workers, now)
+        # Reading stores back takes hours at a polite rate: it must never take a backup's place.
+        self._readers = Workers(installation, _STORES_AT_ONCE, now)
+        self._ending = threading.Event()
         self._notifier = Notifier()
         self._log = structlog.get_logger()
         self._wake = threading.Event()
@@ -64,11 +71,13 @@ class Daemon:
         self._mark_dead()
         self._look_after()
         self.renew()
+        self.catch_up()
         tried: set[str] = set()
-        while self.tick(tried) or self._workers.active:
-            self._workers.wait(1.0)
+        while self.tick(tried) or self._workers.active or self._readers.active:
+            (self._workers if self._workers.active else self._readers).wait(1.0)
         self._workers.stop()
-        return self._workers.failed
+        self._readers.stop()
+        return self._workers.failed + self._readers.failed
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -79,12 +88,14 @@ class Daemon:
         looking = threading.Thread(target=self._look_after, name="look-after", daemon=True)
         timer = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": TickExecutor(1), "locks": TickExecutor(1)},
+            executors={"default": TickExecutor(1), "locks": TickExecutor(1), "copies": TickExecutor(1)},
             # A late tick is still a tick: what is due is in the catalog, so it may neither be dropped nor doubled.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         timer.add_job(self.tick, "interval", seconds=self._tick_seconds, next_run_time=datetime.now(UTC))
         timer.add_job(self.renew, "interval", hours=1, next_run_time=datetime.now(UTC), executor="locks")
+        every = {"minutes": CATCH_UP_MINUTES, "next_run_time": datetime.now(UTC), "executor": "copies"}
+        timer.add_job(self.catch_up, "interval", **every)
         timer.start()
         looking.start()
         self._notifier.ready(self._status())
@@ -95,8 +106,10 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping", running=self._workers.active)
             self._stop_wanted = True
+            self._ending.set()
             timer.shutdown(wait=True)
             self._workers.stop()
+            self._readers.stop()
             looking.join(timeout=30)
             self._log.info("stopped")
 
@@ -106,7 +119,9 @@ class Daemon:
         started: list[str] = []
         try:
             ready = self._scheduler.look(self._installation.policies, self._now())
-            started = self._workers.start_due([run for run in ready if not tried or run.id not in tried])
+            fresh = [run for run in ready if not tried or run.id not in tried]
+            started = self._workers.start_due([run for run in fresh if run.kind != RunKind.SCRUB])
+            started += self._readers.start_due([run for run in fresh if run.kind == RunKind.SCRUB])
         except DrbackupError as trouble:
             self._log.error("tick-failed", code=trouble.code, error=trouble.message, hint=trouble.hint)
         if tried is not None:
@@ -125,6 +140,20 @@ class Daemon:
                 log("locks-renewed", store=each.store, packs=each.packs, records=each.records, missing=each.missing[:5])
         except DrbackupError as trouble:
             self._log.error("locks-not-renewed", code=trouble.code, error=trouble.message, hint=trouble.hint)
+
+    def catch_up(self) -> None:
+        """Bring every store what its policies promise it and it lacks, without waiting for a backup. What can't be
+        brought now stays lacking in the catalog, and the next look tries again."""
+        try:
+            for result in catch_up(self._installation, now=self._now, stop=self._ending):
+                if result.copied:
+                    self._log.info("copied", store=result.store, points=len(result.copied))
+                for point, error in result.behind.items():
+                    self._log.warning("copy-lacking", store=result.store, point=point[:12], error=error.message)
+                if result.away is not None:
+                    self._log.warning("store-behind", store=result.store, error=result.away.message)
+        except DrbackupError as unready:
+            self._log.warning("not-caught-up", error=unready.message)
 
     def reload(self) -> bool:
         """Read the policies again; False when a file is bad and the old ones stay in force."""

@@ -22,6 +22,7 @@ from drbackup.model.schedule import due_after, missed, spread_offset
 MISSED_ROWS = 500  # of one outage and source get a row each; older ones share one row that says how many
 _TICK = timedelta(microseconds=1)
 _MINUTE = timedelta(minutes=1)
+VAULT = "vault"  # where a run of a store has no system
 
 Wanted = tuple[RunKind, str, str, SchedulePolicy]  # kind, system, source, schedule
 
@@ -96,6 +97,16 @@ def wanted(policies: PolicySet) -> Iterator[Wanted]:
         drill = drill_schedule(policy, policies.inventory.time_zone)
         if drill is not None:
             yield RunKind.DRILL, system, "", drill
+    for name, store in sorted(policies.inventory.stores.items()):
+        if store.scrub.nightly:
+            yield RunKind.SCRUB, VAULT, name, scrub_schedule(name, policies.inventory.time_zone)
+
+
+def scrub_schedule(store: str, time_zone: str) -> SchedulePolicy:
+    """When a store's share is read back: every night, each store at its own fixed minute between 0 and 5 o'clock; or
+    as soon as a controller runs that was off then."""
+    minute = spread_offset(f"{store}/scrub", timedelta(hours=5)) // _MINUTE
+    return SchedulePolicy(cron=parse_cron(f"{minute % 60} {minute // 60} * * *"), time_zone=time_zone, catch_up="once")
 
 
 def drill_schedule(policy: Policy, time_zone: str) -> SchedulePolicy | None:

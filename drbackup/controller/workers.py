@@ -19,7 +19,8 @@ from drbackup.controller.drills import DrillOptions, run_drill
 from drbackup.controller.installation import Installation
 from drbackup.controller.lease import Lease, wish
 from drbackup.controller.runner import run_backup
-from drbackup.errors import DrbackupError, DrillFailed, RunActive, UsageError
+from drbackup.controller.scrubbing import ScrubWish, scrub
+from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError
 
 Clock = Callable[[], datetime]
 
@@ -105,8 +106,9 @@ class Workers:
     def _work(self, run: Run, stop: threading.Event) -> None:
         log = self._log.bind(run=run.id, kind=str(run.kind), system=run.system, source=run.source)
         log.info("run-started", due=run.due_at.isoformat())
+        works = {RunKind.DRILL: self._drill, RunKind.SCRUB: self._scrub}
         try:
-            outcome = self._drill(run, stop) if run.kind == RunKind.DRILL else self._backup(run, stop)
+            outcome = works.get(run.kind, self._backup)(run, stop)
         except RunActive as busy:
             log.debug("run-waits", reason=busy.message)  # still due: the next look tries again
         except DrbackupError as failure:
@@ -120,16 +122,42 @@ class Workers:
         return point.short
 
     def _drill(self, run: Run, stop: threading.Event) -> str:
-        """A drill is a run, too: claimed, leased, and never silent."""
+        def drill(lease: Lease) -> tuple[str, str]:
+            options = DrillOptions(due=run.due_at, now=self._now, on_progress=lease.hear, stop=stop)
+            outcome = run_drill(self._installation, run.system, **options)
+            if not outcome.verdict.proves:
+                reasons = "; ".join(f"{each.rule} {each.subject} {each.seen}".strip() for each in outcome.reasons)
+                raise DrillFailed(f"{run.system}: {outcome.verdict}: {reasons}", where=outcome.id)
+            return outcome.id, str(outcome)
+
+        return self._led(run, stop, drill)
+
+    def _scrub(self, run: Run, stop: threading.Event) -> str:
+        """A night's share of a store. Damage fails the run, so that it is never silent."""
+
+        def read(_lease: Lease) -> tuple[str, str]:
+            entry = self._installation.inventory.stores[run.source].scrub
+            wish = ScrubWish(within=entry.within, rate=entry.rate, stop=stop)
+            report = scrub(self._installation, run.source, wish, now=self._now)
+            if not report.good:
+                named = "; ".join(damage.why for damage in report.damages[:5])
+                raise ObjectCorrupt(
+                    f"{len(report.damages)} objects are damaged or missing in store {run.source}: {named}",
+                    where=report.damages[0].name,
+                    hint=f"drbackup vault repair {run.source}",
+                )
+            text = f"{report.packs} packs, {report.bytes} bytes read back"
+            return text, text
+
+        return self._led(run, stop, read)
+
+    def _led(self, run: Run, stop: threading.Event, work: Callable[[Lease], tuple[str, str]]) -> str:
+        """Whatever it is, it is a run: claimed, leased, and never silent. ``work``: (the row's detail, the log's)."""
         runs = self._installation.catalog.runs
         claim = runs.claim(run.id, wish(self._now()))
         with Lease(runs, claim, self._now, stop) as lease:
             try:
-                options = DrillOptions(due=run.due_at, now=self._now, on_progress=lease.hear, stop=stop)
-                outcome = run_drill(self._installation, run.system, **options)
-                if not outcome.verdict.proves:
-                    reasons = "; ".join(f"{each.rule} {each.subject} {each.seen}".strip() for each in outcome.reasons)
-                    raise DrillFailed(f"{run.system}: {outcome.verdict}: {reasons}", where=outcome.id)
+                detail, outcome = work(lease)
             except DrbackupError as failure:
                 lease.require()
                 runs.fail(claim, failure, now=self._now())
@@ -138,10 +166,13 @@ class Workers:
                 bug = DrbackupError(f"a fault in drbackup itself: {type(crash).__name__}: {crash}")
                 runs.fail(claim, bug, now=self._now())
                 raise
-            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=outcome.id)
-        return str(outcome)
+            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=detail)
+        return outcome
 
     def _agent_of(self, run: Run) -> str:
+        """Who must not be given two runs at once: an agent, or a store that is read back."""
+        if run.kind == RunKind.SCRUB:
+            return f"store {run.source}"
         try:
             policy = self._installation.policy(run.system)
         except UsageError:

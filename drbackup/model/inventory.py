@@ -123,6 +123,20 @@ class S3Store(Strict):
         return self
 
 
+class ScrubEntry(Strict):
+    """How a store is read back: every night a share of it, so that no byte is unread for longer than ``within``."""
+
+    nightly: YesNo = Field(default=True, description="The daemon reads a share every night.")
+    within: Duration = Field(default=timedelta(days=30), description="Every byte is read back within so long.")
+    rate: Bandwidth = Field(default=50_000_000, description="At most so many bytes per second; 0: no limit.")
+
+    @model_validator(mode="after")
+    def _nights(self) -> Self:
+        if self.within < timedelta(days=1):
+            raise ValueError("within must be at least 1d: a share is read once a night")
+        return self
+
+
 def _prefix(value: object) -> object:
     """One way to write it from here on: empty, or ending with a slash."""
     return f"{value}/" if isinstance(value, str) and value and not value.endswith("/") else value
@@ -136,6 +150,7 @@ class StoreEntry(Strict):
     prefix: Annotated[
         str, BeforeValidator(_prefix), StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*$")
     ] = Field(default="", description="Folder inside the store, like city/; empty: the store's root.")
+    scrub: ScrubEntry = Field(default=ScrubEntry(), description="How it is read back.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

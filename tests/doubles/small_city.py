@@ -24,8 +24,8 @@ time_zone: Asia/Shanghai
 agents:
   {agent}: {{transport: local, command: [{command}], state_folder: {root}/agent{sandbox}}}
 stores:
-  main: {{directory: {{path: {root}/store-main}}}}
-  other: {{directory: {{path: {root}/store-other}}}}
+  main: {{directory: {{path: {root}/store-main}}{scrub}}}
+  other: {{directory: {{path: {root}/store-other}}{scrub}}}
 """
 
 _POLICY = """\
@@ -56,6 +56,7 @@ class SmallCity:
     module: str = "tests.doubles.tree_agent"
     program: tuple[str, ...] = ()  # another agent program altogether
     sandbox: str = ""  # the agent is a drill host, too
+    nightly: bool = False  # the daemon reads the stores back, at an hour that no other test expects
     stores: str = ""  # more lines for the inventory's stores
     extra: str = ""
     founding: Founding | None = field(default=None, init=False)
@@ -101,6 +102,7 @@ class SmallCity:
             "source": SOURCE,
             "command": command,
         }
+        words["scrub"] = "" if self.nightly else ", scrub: {nightly: false}"
         words["sandbox"] = f", sandbox: {self.sandbox}" if self.sandbox else ""
         (self.policies / "inventory.yaml").write_text(_INVENTORY.format(**words) + self.stores)
         text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies, keep=self.keep)

@@ -30,7 +30,7 @@ class Clock:
         self.at += timedelta(**length)
 
 
-def build(root: Path, **city: str) -> SmallCity:
+def build(root: Path, **city: object) -> SmallCity:
     """Two points of one source: ``FIRST``, then ``SECOND``."""
     made = SmallCity(root, **{"copies": "main, other", "module": "drbackup_agent", **city}).build()  # type: ignore[arg-type]
     with made.open() as installation:
@@ -40,7 +40,7 @@ def build(root: Path, **city: str) -> SmallCity:
     return made
 
 
-def copy(made: SmallCity, root: Path, **city: str) -> SmallCity:
+def copy(made: SmallCity, root: Path, **city: object) -> SmallCity:
     """The same city elsewhere: everything but its agent's memory."""
     for folder in ("home", "policies", "data", "store-main", "store-other"):
         shutil.copytree(made.root / folder, root / folder, copy_function=shutil.copy2)

@@ -22,6 +22,7 @@ class RunKind(enum.StrEnum):
     DRILL = "drill"
     RESTORE = "restore"
     RECOVER = "recover"
+    SCRUB = "scrub"  # of a store, which stands where other runs have their source
 
 
 class RunState(enum.StrEnum):

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -124,3 +125,20 @@ def test_drills_come_as_often_as_promised(catalog: Catalog, tmp_path: Path, ever
     assert max(gaps) <= at_most
     look(Scheduler(catalog, NOW), known, NOW)
     assert catalog.schedules.get(RunKind.DRILL, SYSTEM) is not None
+
+
+def test_every_store_is_read_back_every_night_at_its_own_minute(catalog: Catalog, tmp_path: Path) -> None:
+    city = SmallCity(tmp_path, nightly=True)
+    city.policies.mkdir(exist_ok=True)
+    city.copy_levels()
+    city.write_policies()
+    known, scheduler = load(city.policies), Scheduler(catalog, NOW)
+    look(scheduler, known, NOW)
+    due = {each.source: each.next_due for each in catalog.schedules.list() if each.kind == RunKind.SCRUB}
+    assert set(due) == {"main", "other"}
+    assert due["main"] != due["other"]
+    for night in range(3):
+        ready = look(scheduler, known, NOW + timedelta(days=1 + night))
+        assert sorted(run.source for run in ready if run.kind == RunKind.SCRUB) == ["main", "other"]
+    at_night = [when.astimezone(ZoneInfo("Asia/Shanghai")).hour for when in due.values()]
+    assert all(0 <= hour < 5 for hour in at_night)
