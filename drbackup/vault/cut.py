@@ -49,7 +49,7 @@ class Cutter:
         it is whole: so boundaries do not depend on how the stream was read.
         """
         carry = b""
-        wanted = 2 * self.sizes.most
+        wanted = self.sizes.most
         gathered: list[Block] = []
         size = 0
         for block in blocks:

@@ -31,7 +31,7 @@ from drbackup.wire.specs import DomainKeys
 from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKPAC1"
-PACK_SIZE = 40 << 20  # a pack is closed once it has this many bytes: fewer requests against memory for three of them
+PACK_SIZE = 34 << 20  # a pack is closed once it has this many bytes: fewer requests against memory for three of them
 PACK_CHUNKS = 1 << 16  # or this many chunks: very small ones would make a table that fits into no frame
 BUFFER_SIZE = PACK_SIZE + MAX_CHUNK + (8 << 20)  # room for one chunk too many and the table; only used pages cost
 HEADER_LIMIT = 16 << 10  # a reader asks for this much first; headers are far smaller
