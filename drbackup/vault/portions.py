@@ -54,8 +54,7 @@ class Portion(Generic[T]):
 class Layout(Generic[T]):
     """Takes contents one by one and gives portions. Not thread-safe."""
 
-    def __init__(self, enough: int = ENOUGH) -> None:
-        self._enough = enough
+    def __init__(self) -> None:
         self._portion: Portion[T] = Portion()
         self._known: dict[bytes, tuple[int, int]] = {}  # chunk id → (start, raw size) in the open portion
 
@@ -101,12 +100,12 @@ class Layout(Generic[T]):
         portion = self._portion
         if len(portion.parts) >= MOST_PARTS or portion.given >= MOST_GIVEN:
             return True
-        return portion.size >= self._enough and not (extents and extents[0].place.id in self._known)
+        return portion.size >= ENOUGH and not (extents and extents[0].place.id in self._known)
 
     def _full(self) -> bool:
         """Inside one content: a large file is spread over portions."""
         portion = self._portion
-        return portion.size >= self._enough or portion.given >= MOST_GIVEN
+        return portion.size >= ENOUGH or portion.given >= MOST_GIVEN
 
     def _size_with(self, place: Place) -> int:
         return self._portion.size + PAGE + place.raw

@@ -1,0 +1,216 @@
+"""Reading ahead gives the bytes that are there, however chunks lie in packs and contents in chunks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drbackup.errors import ObjectCorrupt
+from drbackup.vault import portions, read_ahead, stretches
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import DATA, pack_name
+from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
+from drbackup.vault.portions import Part
+from drbackup.vault.read_ahead import DataPacks, ReadAhead
+from drbackup.vault.tree import Extent
+from drbackup.wire.messages import Place
+from tests.doubles.small_vault import SmallVault
+
+VAULT = SmallVault()
+KEY = SessionKey.new(DATA, VAULT.domain_keys)
+RING = Keyring([VAULT.keys["drill"]])
+BUFFER = memoryview(bytearray(BUFFER_SIZE))  # one builder at a time
+Content = list[tuple[int, int, int]]  # chunk, start and length in per mille of it
+
+
+class Packs:
+    """Packs made by hand: ``sizes`` are the chunks' lengths, ``breaks`` says behind which a new pack begins."""
+
+    def __init__(self, sizes: list[int], breaks: list[bool], stretch: int) -> None:
+        self.stretch = stretch
+        self.stored: dict[str, bytes] = {}
+        self.chunks: list[bytes] = []
+        self.places: list[Place] = []
+        self.asked: list[tuple[int, int]] = []
+        rows: list[tuple[bytes, bytes]] = []
+        for number, size in enumerate(sizes):
+            plain = blake3(number.to_bytes(4)).digest(length=size)
+            self.chunks.append(plain)
+            rows.append((blake3(plain + bytes([number % 256])).digest(), plain))
+            if breaks[number % len(breaks)] or number == len(sizes) - 1:
+                self._close(rows)
+                rows = []
+
+    def _close(self, rows: list[tuple[bytes, bytes]]) -> None:
+        builder = PackBuilder(KEY, BUFFER)
+        for name, plain in rows:
+            builder.add(name, len(plain), plain)
+        name, data = builder.finish()
+        self.stored[pack_name(VAULT.domain, DATA, name)] = bytes(data)
+        self.places += [
+            Place(row.id, name, number, offset, row.size, row.raw)
+            for number, (row, offset) in enumerate(zip(builder.rows, builder.offsets, strict=True))
+        ]
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+        self.asked.append((offset, length))
+        return self.stored[pack_name(domain, kind, pack)][offset : offset + length]
+
+    def extents(self, content: Content) -> list[Extent]:
+        found = []
+        for chunk, start, length in content:
+            place = self.places[chunk % len(self.places)]
+            begin = place.raw * start // 1000
+            found.append(Extent(place, begin, (place.raw - begin) * length // 1000))
+        return found
+
+    def expected(self, content: Content) -> bytes:
+        pieces = zip(content, self.extents(content), strict=True)
+        return b"".join(
+            self.chunks[chunk % len(self.chunks)][extent.start : extent.start + extent.length]
+            for (chunk, _, _), extent in pieces
+        )
+
+
+class Taker:
+    """Puts parts together, whatever order they come in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.parts: dict[int, dict[int, tuple[int, bytes]]] = {}
+        self.counts: dict[int, int] = {}
+
+    def take(self, part: Part[int], memory: memoryview) -> None:
+        joined = b"".join(bytes(memory[start:end]) for start, end in part.spans)
+        with self._lock:
+            assert part.number not in self.parts.setdefault(part.owner, {})
+            self.parts[part.owner][part.number] = (part.offset, joined)
+            if part.last:
+                self.counts[part.owner] = part.number + 1
+
+    def content(self, owner: int) -> bytes:
+        parts = self.parts[owner]
+        assert set(parts) == set(range(self.counts[owner]))
+        whole = b""
+        for number in range(len(parts)):
+            offset, joined = parts[number]
+            assert offset == len(whole)
+            whole += joined
+        return whole
+
+
+@contextmanager
+def small_bounds(enough: int, kept: int, gap: int) -> Iterator[None]:
+    """Bounds that small contents reach too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portions, "ENOUGH", enough)
+        patch.setattr(portions, "ROOM", enough + 30_000)
+        patch.setattr(portions, "MOST_GIVEN", 8 * enough)
+        patch.setattr(portions, "MOST_PARTS", 3)
+        patch.setattr(read_ahead, "FETCHED", kept)
+        patch.setattr(read_ahead, "AHEAD", 4)
+        patch.setattr(stretches, "GAP", gap)
+        yield
+
+
+def read(packs: Packs, wanted: list[Content], take: Callable[[Part[int], memoryview], None]) -> None:
+    with ReadAhead(DataPacks(packs, RING, VAULT.domain), take) as ahead:
+        for number, content in enumerate(wanted):
+            ahead.add(number, packs.extents(content))
+        ahead.drain()
+
+
+contents = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 1000), st.integers(0, 1000)), max_size=12)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    sizes=st.lists(st.integers(0, 20_000), min_size=1, max_size=30),
+    breaks=st.lists(st.booleans(), min_size=1, max_size=7),
+    wanted=st.lists(contents, max_size=12),
+    stretch=st.sampled_from([1, 4096, 20_000, 1 << 20]),
+    kept=st.sampled_from([1, 30_000, 1 << 20]),
+    gap=st.sampled_from([0, 5000]),
+)
+def test_contents_come_back_whole_from_any_layout(
+    sizes: list[int], breaks: list[bool], wanted: list[Content], stretch: int, kept: int, gap: int
+) -> None:
+    packs = Packs(sizes, breaks, stretch)
+    taker = Taker()
+    with small_bounds(10_000, kept, gap), ReadAhead(DataPacks(packs, RING, VAULT.domain), taker.take) as ahead:
+        for number, content in enumerate(wanted):
+            ahead.add(number, packs.extents(content))
+            if number % 5 == 4:
+                ahead.drain()
+                assert taker.counts.keys() == set(range(number + 1))
+        ahead.drain()
+    for number, content in enumerate(wanted):
+        assert taker.content(number) == packs.expected(content)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(
+    sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=30),
+    wanted=st.lists(contents.filter(bool), min_size=1, max_size=8),
+    damaged=st.integers(0, 1 << 20),
+    stretch=st.sampled_from([1, 20_000, 1 << 20]),
+)
+def test_a_damaged_pack_gives_an_error_and_no_wrong_byte(
+    sizes: list[int], wanted: list[Content], damaged: int, stretch: int
+) -> None:
+    packs = Packs(sizes, [False, True, False], stretch)
+    name = sorted(packs.stored)[damaged % len(packs.stored)]
+    data = bytearray(packs.stored[name])
+    data[damaged % len(data)] ^= 1
+    packs.stored[name] = bytes(data)
+    taker = Taker()
+    try:
+        with small_bounds(10_000, 30_000, 0):
+            read(packs, wanted, taker.take)
+    except ObjectCorrupt:
+        whole = [number for number, count in taker.counts.items() if len(taker.parts[number]) == count]
+    else:
+        whole = list(range(len(wanted)))  # the damage is where nobody looked
+    for number in whole:
+        assert taker.content(number) == packs.expected(wanted[number])
+
+
+def test_what_fails_while_taking_is_raised_to_the_owner_and_stops_the_others() -> None:
+    packs = Packs([5000] * 20, [True], 1 << 20)
+
+    def take(part: Part[int], memory: memoryview) -> None:
+        if part.owner >= 3:
+            raise ObjectCorrupt("the third is bad")
+
+    with small_bounds(1, 1 << 20, 0), pytest.raises(ObjectCorrupt, match="third"):
+        read(packs, [[(number, 0, 1000)] for number in range(20)], take)
+
+
+def test_leaving_early_stops_everybody() -> None:
+    packs = Packs([5000] * 20, [True], 1 << 20)
+    before = threading.active_count()
+    with ReadAhead(DataPacks(packs, RING, VAULT.domain), Taker().take) as ahead:
+        for number in range(20):
+            ahead.add(number, packs.extents([(number, 0, 1000)]))
+        ahead.begin()
+    assert threading.active_count() == before
+
+
+def test_chunks_side_by_side_are_fetched_by_one_request() -> None:
+    packs = Packs([9000] * 50, [False], 1 << 20)
+    read(packs, [[(number, 0, 1000)] for number in range(50)], Taker().take)
+    assert len(packs.asked) == 1
+
+
+def test_a_chunk_that_many_contents_share_is_fetched_and_opened_once() -> None:
+    packs = Packs([9000], [False], 1 << 20)
+    taker = Taker()
+    read(packs, [[(0, number, 1000)] * 3 for number in range(300)], taker.take)
+    assert len(packs.asked) <= 2  # the header may be asked for apart
+    assert all(taker.content(number) == packs.expected([(0, number, 1000)] * 3) for number in range(300))
