@@ -6,6 +6,7 @@ An engine works on a :class:`Ground`: a folder of its own, made fresh for each r
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +79,10 @@ class Engine(Protocol):
         """Reads everything that is stored."""
         ...
 
+    def read_back(self, said: str) -> int | None:
+        """How many bytes a check says it has read; None when it says nothing of it."""
+        ...
+
 
 def _base(ground: Ground) -> dict[str, str]:
     """What every engine's commands find in their environment; the S3 credential where there is a server."""
@@ -130,7 +135,10 @@ class Drbackup:
         return [self._command, "restore", "bench/data", "--to", str(target)]
 
     def check(self, ground: Ground) -> Sequence[str]:
-        return [self._command, "vault", "scrub"]
+        return [self._command, "--json", "vault", "scrub"]
+
+    def read_back(self, said: str) -> int | None:
+        return sum(int(store["bytes"]) for store in json.loads(said)["stores"])
 
 
 class Restic:
@@ -169,6 +177,9 @@ class Restic:
     def check(self, ground: Ground) -> Sequence[str]:
         return [self._program, "check", "--read-data"]
 
+    def read_back(self, said: str) -> int | None:
+        return None
+
 
 class Borg:
     """borg 1.x with one compression; it stores to folders only."""
@@ -201,6 +212,9 @@ class Borg:
 
     def check(self, ground: Ground) -> Sequence[str]:
         return [self._program, "check", "--verify-data"]
+
+    def read_back(self, said: str) -> int | None:
+        return None
 
 
 def found(folders: Sequence[Path], with_lz4: bool) -> list[Engine]:
