@@ -20,10 +20,12 @@ import zstandard
 from drbackup.errors import DrbackupError
 from drbackup.vault.custody import join_shares
 from drbackup.vault.index import read_index
+from drbackup.vault.opening import Bench
+from drbackup.vault.pack import HEADER_LIMIT, PackBuilder, PackOpener, SessionKey
 from drbackup.vault.tree import decode_page, decode_root, decode_top
 from drbackup.wire.framing import MAX_HEADER, FrameStream
 from drbackup.wire.messages import Place
-from tests.property.test_decoders import encode, load_cache, own, pack_with, read_journal, ring, vault
+from tests.property.test_decoders import encode, load_cache, memory, own, pack_with, read_journal, ring, vault
 
 CHUNK = 16 << 20  # the largest there is
 Bomb = Callable[[], Callable[[], None]]
@@ -103,6 +105,25 @@ def _delta(plain: Callable[[], bytes], raw: int | None = None) -> Bomb:
     return ready
 
 
+def _wide_window(raw: int) -> Bomb:
+    """A chunk of few bytes whose frame wants a window of 128 MiB and does not say how long its content is."""
+
+    def ready() -> Callable[[], None]:
+        wide = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
+        packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+        frame = packer.compress(bytes(raw)) + packer.flush()
+        builder = PackBuilder(SessionKey.new("p", vault().domain_keys), memory())
+        builder.add(b"c" * 32, raw, frame)
+        data = bytes(builder.finish()[1])
+        place = Place(b"c" * 32, b"p" * 32, 0, builder.offsets[0], builder.rows[0].size, raw)
+        opener = PackOpener(data[:HEADER_LIMIT], vault().domain, ring(), "a pack")
+        sealed = memoryview(data)[place.offset : place.offset + place.size]
+        room = memoryview(bytearray(raw))
+        return _reading(lambda: Bench().open(opener, place, sealed, room, "a pack"))
+
+    return ready
+
+
 def _table(one: bytes, claimed: int | None = None) -> Bomb:
     def ready() -> Callable[[], None]:
         data = pack_with(b"x", _many(one, 30 << 20, claimed=claimed))
@@ -143,6 +164,8 @@ BOMBS: dict[str, Bomb] = {
     "a delta of many forged places": _delta(lambda: b"\x93\xa1s\xc4\x20" + b"p" * 32 + _many(_FORGED, CHUNK - 50)),
     "a delta that inflates to more than it says": _delta(lambda: bytes(200 << 20), raw=5000),
     "a delta whose chunk claims all memory": _delta(lambda: b"\xc0", raw=1 << 62),
+    "a chunk with a wide window": _wide_window(1000),
+    "a large chunk with a wide window": _wide_window(CHUNK),
     "a table of the smallest rows": _table(b"\x93\xc4\x00\x00\x00"),
     "a table of many rows": _table(encode([b"c" * 32, 17, 1])),
     "a table that claims more rows than it has": _table(encode([b"c" * 32, 17, 1]), claimed=0xFFFFFFFF),
