@@ -14,8 +14,10 @@ from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
 from drbackup.reports.tables import (
+    CopyFacts,
     changes,
     changes_table,
+    copy_documents,
     entries_table,
     entry_document,
     facts_table,
@@ -58,7 +60,11 @@ def list_points(context: CliContext, place: str, store: str, limit: int) -> None
 def show(context: CliContext, point: str) -> None:
     """Show everything about one point."""
     found = find_point(context, point)
-    context.show({"point": point_document(found)}, facts_table(point_facts(found, context.view())))
+    scrubs = context.installation().catalog.scrubs
+    damaged = scrubs.damaged_points().get(found.id, frozenset())
+    copies = [CopyFacts(store, read, store in damaged) for store, read in scrubs.of_point(found.id).items()]
+    document = point_document(found) | {"read_back": copy_documents(copies)}
+    context.show({"point": document}, facts_table(point_facts(found, context.view(), copies)))
 
 
 @points.command()

@@ -231,12 +231,19 @@ class _Examination:
             yield digest_in_name(name), sound
 
     def _pack_donors(self, name: str, pack: str) -> tuple[str, ...]:
-        """Stores that the catalog counts on come first; then those that list it."""
+        """Stores that the catalog counts on come first; any other is believed only when it was read."""
         domain, kind, digest = pack.removeprefix(DOMAINS_PREFIX).split("/")
         wanted = kind.encode() + bytes.fromhex(digest)
         others = [each for each in self.stores if each != name]
         likely = [each for each in others if wanted in self._reads[each].get(domain, {})]
-        return (*likely, *(each for each in others if each not in likely and self.stores[each].stat(pack) is not None))
+        return (*likely, *(each for each in others if each not in likely and self._is_whole(each, pack)))
+
+    def _is_whole(self, name: str, pack: str) -> bool:
+        try:
+            self.stores[name].check(pack)
+        except (ObjectCorrupt, ObjectMissing):
+            return False
+        return True
 
     def _size(self, name: str) -> int:
         domain, kind, digest = name.removeprefix(DOMAINS_PREFIX).split("/")

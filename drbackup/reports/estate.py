@@ -25,6 +25,9 @@ from drbackup.reports.words import _
 _CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 _VERDICTS = frozenset(Verdict)
 
+_MANY = 10_000
+_LATELY = 200  # runs to look through for each store's last one
+
 NEGATIVE = "negative-drill"  # the kind of drill that must find damage we did
 
 Place = tuple[str, str]  # system, source
@@ -43,11 +46,16 @@ class DrillStanding(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the catalog remembers, as far as a status needs it. ``drills``: the newest ended one of each system."""
+    """What the catalog remembers, as far as a status needs it. ``drills``: the newest ended one of each system.
+    ``damaged``: store → points whose copy there is known to be damaged; ``lacking``: store → points promised to it that
+    are not there; ``scrubs``: store → the last time the daemon read a share of it back."""
 
     newest: Mapping[Place, Point] = field(default_factory=dict)
     runs: Mapping[Place, Run] = field(default_factory=dict)
     drills: Mapping[str, Drill] = field(default_factory=dict)
+    damaged: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
+    lacking: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
+    scrubs: Mapping[str, Run] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,10 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
     newest: dict[Place, Point] = {}
     runs: dict[Place, Run] = {}
     drills: dict[str, Drill] = {}
+    lacking: dict[Place, dict[str, int]] = {}
+    used: list[tuple[str, ...]] = []
     for policy in policies:
+        used.append(policy.copies)
         for source in policy.sources:
             place = (policy.system, source.name)
             if (point := catalog.points.newest(*place)) is not None:
@@ -125,17 +136,26 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
             )
             if last:
                 runs[place] = last[0]
+            behind = {store: len(catalog.points.lacking(*place, store, limit=_MANY)) for store in policy.copies}
+            lacking[place] = {store: count for store, count in behind.items() if count}
         ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
         # a negative drill proves the prover, not the copy
         if (drill := next((drill for drill in ended if drill.kind != NEGATIVE), None)) is not None:
             drills[policy.system] = drill
-    return Memory(newest, runs, drills)
+    newest_last = reversed(catalog.runs.list(kind=RunKind.SCRUB, states=FINAL, limit=_LATELY))
+    scrubs = {run.source: run for run in newest_last if any(run.source in copies for copies in used)}
+    return Memory(newest, runs, drills, catalog.scrubs.damage(), lacking, scrubs)
 
 
 def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime) -> Estate:
     """The city's standing. Systems in the policies' order; needs with the urgent ones first."""
     systems = tuple(_system(policy, memory, now) for policy in policies)
-    needs = [need for system in systems for need in (*_source_needs(system, now), *_drill_needs(system, now))]
+    needs = [
+        need
+        for system in systems
+        for need in (*_source_needs(system, now), *_copy_needs(system, memory), *_drill_needs(system, now))
+    ]
+    needs += _store_needs(memory, now)
     return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)))
 
 
@@ -200,6 +220,27 @@ def _source_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
                 age=span(source.rpo.actual), promise=span(source.rpo.promised)
             )
             yield Need(subject, what, again, not source.rpo.kept)
+
+
+def _copy_needs(system: SystemStatus, memory: Memory) -> Iterable[Need]:
+    """Damage is urgent while another copy can still mend it; what is lacking is copied by itself, unless it is not."""
+    for source in system.sources:
+        place = (system.system, source.name)
+        subject = "/".join(place)
+        for store, count in memory.damaged.get(place, {}).items():
+            what = _("{count} points are damaged in store {store}").format(count=count, store=store)
+            yield Need(subject, what, f"drbackup vault repair {store}", True)
+        for store, count in memory.lacking.get(place, {}).items():
+            what = _("{count} points are not in store {store} yet").format(count=count, store=store)
+            yield Need(subject, what, f"drbackup vault catch-up {store}", False)
+
+
+def _store_needs(memory: Memory, now: datetime) -> Iterable[Need]:
+    for store, run in sorted(memory.scrubs.items()):
+        if run.state is RunState.FAILED:
+            what = _("reading store {store} back failed {when}: {why}")
+            text = what.format(store=store, when=age(run.ended_at or run.due_at, now), why=run.error_message)
+            yield Need(store, text, run.error_hint or f"drbackup vault scrub {store}", False)
 
 
 def _drill_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:

@@ -122,7 +122,34 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def point_facts(point: Point, view: View) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class CopyFacts:
+    """One copy of a point. ``read_at``: since when all of it has been read back whole; None: not all of it was."""
+
+    store: str
+    read_at: datetime | None
+    damaged: bool
+
+    def words(self, now: datetime) -> str:
+        """``offsite (read back 3 h ago)``: a rung is the point's, so each copy says for itself what was read."""
+        if self.damaged:
+            told = _("damaged")
+        elif self.read_at is None:
+            told = _("not all of it read back yet")
+        else:
+            told = _("read back {age}").format(age=age(self.read_at, now))
+        return f"{self.store} ({told})"
+
+
+def copy_documents(copies: Sequence[CopyFacts]) -> list[dict[str, Any]]:
+    """The copies of a point for ``--json``."""
+    return [
+        {"store": each.store, "read_at": iso(each.read_at) if each.read_at else None, "damaged": each.damaged}
+        for each in copies
+    ]
+
+
+def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[tuple[str, str]]:
     """Everything about one point, for reading."""
     totals = point.totals
     return [
@@ -131,7 +158,7 @@ def point_facts(point: Point, view: View) -> list[tuple[str, str]]:
         (_("Instant"), f"{local(point.pinned_at, view.zone)}, {age(point.pinned_at, view.now)}"),
         (_("Committed"), local(point.committed_at, view.zone)),
         (_("Proven"), rung_word(point.rung) + (f", {age(point.rung_at, view.now)}" if point.rung_at else "")),
-        (_("Copies"), ", ".join(point.copies)),
+        (_("Copies"), ", ".join(each.words(view.now) for each in copies) or "-"),
         (_("Held"), point.held or "-"),
         (_("Entries"), _("{n} entries, {files} files").format(n=totals.entries, files=totals.files)),
         (_("Rows"), str(totals.rows) if totals.rows > 0 else "-"),

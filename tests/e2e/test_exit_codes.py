@@ -127,6 +127,9 @@ def test_the_tables_and_the_document_agree(standing: Site) -> None:
         "report month",
         "drill list",
         "vault scrub",
+        "vault scrub --days 30",
+        "vault repair",
+        "vault catch-up",
     ],
 )
 def test_every_printing_command_gives_one_json_document(standing: Site, words: str) -> None:

@@ -96,9 +96,10 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("store", ["main", "other"])
+CASES = [(part, harm, "main") for part in PARTS for harm in HARMS] + [(part, "flipped", "other") for part in PARTS]
+
+
+@pytest.mark.parametrize(("part", "harm", "store"), CASES)
 def test_any_damage_to_any_object_of_one_store_is_mended_from_the_other(
     city: SmallCity, clock: Clock, part: str, harm: str, store: str
 ) -> None:

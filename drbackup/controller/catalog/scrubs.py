@@ -88,6 +88,16 @@ class Scrubs:
             rows = connection.execute(query.order_by(point_copies.c.store))
             return {store: from_ns(read) if read > 0 else None for store, read in rows}
 
+    def damage(self) -> dict[tuple[str, str], dict[str, int]]:
+        """(system, source) → store → how many points' copies there are known to be damaged."""
+        count = select(points.c.system, points.c.source, point_copies.c.store, func.count()).join(point_copies)
+        count = count.where(point_copies.c.read_ns < 0, points.c.collected_ns == 0)
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        with self._database.read() as connection:
+            for system, source, store, number in connection.execute(count.group_by("system", "source", "store")):
+                found.setdefault((system, source), {})[store] = number
+        return found
+
     def damaged_points(self) -> dict[str, frozenset[str]]:
         """Point → the stores in which its copy is known to be damaged."""
         found: dict[str, set[str]] = {}

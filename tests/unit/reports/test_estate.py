@@ -159,3 +159,24 @@ def test_the_document_is_json_with_utc_instants_and_seconds() -> None:
     assert source["rpo"] == {"state": "breached", "promised_seconds": 3600.0, "now_seconds": 10800.0}
     assert source["newest"]["pinned_at"] == "2026-11-23T01:00:00.000Z"
     assert read["breached"] == ["enterprise-base"]
+
+
+def test_a_damaged_copy_is_urgent_and_a_lacking_one_is_named() -> None:
+    point = a_point(timedelta(minutes=10))
+    drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
+    estate = standing(Memory(**drilled, damaged={PLACE: {"second": 3}}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
+    assert [(need.subject, need.next, need.urgent) for need in estate.needs] == [
+        ("enterprise-base/registry", "drbackup vault repair second", True),
+        ("enterprise-base/registry", "drbackup vault catch-up third", False),
+    ]
+    assert "3" in estate.needs[0].what
+
+
+def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
+    point = a_point(timedelta(minutes=10))
+    drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
+    bad = {"offsite": a_run(RunState.FAILED, "does not answer"), "second": a_run(RunState.COMMITTED)}
+    estate = standing(Memory(**drilled, scrubs=bad))  # type: ignore[arg-type]
+    (need,) = estate.needs
+    assert need.subject == "offsite"
+    assert "does not answer" in need.what

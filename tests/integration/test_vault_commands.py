@@ -1,0 +1,164 @@
+"""``drbackup vault scrub``, ``repair`` and ``catch-up`` as a person types them: words, plans, exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drbackup.cli import main
+from drbackup.model.point import Rung
+from tests.doubles.small_city import SYSTEM, SmallCity
+from tests.doubles.twin_city import both, build, contents, copy, flip, name_of, objects
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+Typed = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> SmallCity:
+    return build(tmp_path_factory.mktemp("twin"))
+
+
+@pytest.fixture
+def city(template: SmallCity, tmp_path: Path) -> SmallCity:
+    return copy(template, tmp_path)
+
+
+@pytest.fixture
+def typed(city: SmallCity, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    monkeypatch.setenv("DRBACKUP_HOME", str(city.home))
+    monkeypatch.setenv("DRBACKUP_POLICIES", str(city.policies))
+
+    def run(*words: str) -> Answer:
+        code = main.run(list(words))
+        said = capsys.readouterr()
+        return Answer(code, said.out, said.err)
+
+    return run
+
+
+def test_from_damage_to_whole_in_three_commands(city: SmallCity, typed: Typed) -> None:
+    victim = max(objects(city, "other", "/p/"), key=lambda path: path.stat().st_size)
+    before = contents(city, "other")
+    flip(victim)
+    name = name_of(city, "other", victim)
+    found = typed("vault", "scrub")
+    assert found.code == 1
+    assert name in found.out
+    assert "drbackup vault repair" in found.err
+    status = typed("status")
+    assert "drbackup vault repair other" in status.out
+    plan = typed("vault", "repair")
+    assert (plan.code, "--apply" in plan.out, "main" in plan.out) == (0, True, True)
+    assert contents(city, "other") != before
+    done = typed("vault", "repair", "--apply")
+    assert done.code == 0, done.err
+    assert contents(city, "other") == before
+    assert typed("vault", "repair").out.startswith("✓")
+    assert "drbackup vault repair" not in typed("status").out
+    assert typed("vault", "scrub").code == 0
+
+
+def test_what_is_whole_nowhere_ends_with_1_and_a_part_with_3(city: SmallCity, typed: Typed) -> None:
+    victim = max(objects(city, "main", "/p/"), key=lambda path: path.stat().st_size)
+    name = name_of(city, "main", victim)
+    for store in ("main", "other"):
+        flip(city.root / f"store-{store}" / name)
+    typed("vault", "scrub")
+    assert typed("vault", "repair").code == 1
+    alone = typed("vault", "repair", "--apply", "--json")
+    assert alone.code == 1
+    assert {each["name"] for each in alone.document["failed"]} == {name}
+    next(objects(city, "other", "/t/")).unlink()
+    part = typed("vault", "repair", "--apply", "--json")
+    assert part.code == 3
+    assert len(part.document["mended"]) == 1
+    (point, *_) = part.document["failed"][0]["points"]
+    assert point[:12] in part.document["error"]["message"]
+
+
+def test_points_show_says_of_each_copy_when_it_was_read_back(city: SmallCity, typed: Typed) -> None:
+    assert typed("vault", "scrub", "main").code == 0
+    flip(next(objects(city, "other", "/t/")))
+    typed("vault", "scrub", "other")
+    with city.open() as installation:
+        points = both(installation)
+        rungs = {point.id: point.rung for point in installation.catalog.points.list()}
+    told = {}
+    for point in points:
+        shown = typed("points", "show", point, "--json").document["point"]
+        told[point] = {each["store"]: each for each in shown["read_back"]}
+        assert told[point]["main"]["read_at"]
+        assert told[point]["other"]["damaged"] == (rungs[point] is Rung.WRITTEN)
+    assert any(each["other"]["damaged"] for each in told.values())
+    hurt = next(point for point in points if told[point]["other"]["damaged"])
+    text = typed("points", "show", hurt).out
+    assert "other (damaged)" in text
+    assert "main (read back" in text
+
+
+def test_a_rolling_scrub_says_how_much_was_read_and_what_is_longest_unread(city: SmallCity, typed: Typed) -> None:
+    answer = typed("vault", "scrub", "main", "--days", "30", "--rate", "50MB/s", "--json")
+    (store,) = answer.document["stores"]
+    covered = store["coverage"]
+    assert (covered["within_seconds"], covered["ever_read"]) == (30 * 86_400, False)
+    assert 0 < covered["packs_read"] < covered["packs"]
+    assert len(covered["longest_unread"]) == 64
+    text = typed("vault", "scrub", "main", "--days", "30").out
+    assert "never read" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vault", "scrub", "--rate", "fast"),
+        ("vault", "scrub", "--unread-for", "12"),
+        ("vault", "scrub", "--days", "0"),
+        ("vault", "scrub", "--days", "3", "--system", SYSTEM),
+        ("vault", "repair", "offsite"),
+        ("vault", "catch-up", "offsite"),
+    ],
+)
+def test_wrong_words_end_with_2_and_start_nothing(typed: Typed, words: tuple[str, ...]) -> None:
+    assert typed(*words).code == 2
+
+
+def test_catch_up_brings_what_is_lacking_and_says_so(city: SmallCity, typed: Typed) -> None:
+    stores = f"  third: {{directory: {{path: {city.root}/store-third}}}}\n"
+    city.stores, city.copies = stores, "main, other, third"
+    city.write_policies()
+    behind = typed("vault", "catch-up")
+    assert behind.code == 3
+    assert "no vault" in behind.err
+    assert typed("keys", "seal").code == 0
+    assert "drbackup vault catch-up third" in typed("status").out
+    done = typed("vault", "catch-up", "--json")
+    assert (done.code, len(done.document["stores"][0]["copied"])) == (0, 2)
+    assert typed("vault", "catch-up").out.startswith("✓")
+    assert typed("vault", "scrub", "third").code == 0
+
+
+def test_a_store_that_could_not_be_looked_at_ends_with_3(city: SmallCity, typed: Typed) -> None:
+    (city.root / "store-other").rename(city.root / "unmounted")
+    answer = typed("vault", "repair")
+    assert answer.code == 3
+    assert "other" in answer.err
+    assert typed("vault", "repair", "main").code == 0
+    assert typed("vault", "repair", "other").code == 10
+    assert not (city.root / "store-other").exists()
