@@ -41,6 +41,7 @@ class SpareAgent:
         self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._channel: local.LocalChannel | None = None
+        self._leaving: threading.Thread | None = None
         if wanted:
             try:
                 self._channel = local.open_channel("spare", local.OWN_AGENT, self._environment)
@@ -51,10 +52,17 @@ class SpareAgent:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._dismiss()
+        if self._leaving is not None:
+            self._leaving.join()
+
+    def _dismiss(self) -> None:
+        """End an unused spare, beside whatever else goes on."""
         with self._lock:
             unused, self._channel = self._channel, None
-        if unused is not None:
-            unused.close(grace=1.0)
+            if unused is not None:
+                self._leaving = threading.Thread(target=unused.close, args=(1.0,), name="spare")
+                self._leaving.start()
 
     def connect(self, name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
         """The spare when it is what ``entry`` asks for, else :func:`drbackup.fleet.connect.open_channel`."""
@@ -70,4 +78,6 @@ class SpareAgent:
                 taken, self._channel = self._channel, None
                 taken.host = name
                 return taken
+        if not fits:  # nor will it fit the next one, most likely: it shall not sit there for a run of hours
+            self._dismiss()
         return connect.open_channel(name, entry, inventory)

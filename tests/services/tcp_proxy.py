@@ -15,6 +15,8 @@ class CuttingProxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self._pairs: list[socket.socket] = []
+        self._counting = threading.Lock()
+        self.sent = 0  # bytes towards the server
         self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> CuttingProxy:
@@ -38,12 +40,13 @@ class CuttingProxy:
                 near, _ = self._server.accept()
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._pairs += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._pump, args=(near, far, 1), daemon=True).start()
+                threading.Thread(target=self._pump, args=(far, near, 0), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, sink: socket.socket, counts: int) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(262_144):
+                sink.sendall(data)
+                with self._counting:
+                    self.sent += counts * len(data)
+            sink.shutdown(socket.SHUT_WR)
