@@ -45,7 +45,7 @@ from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.model.quantities import format_duration as span_words
 from drbackup.stores.base import Store
-from drbackup.vault.layout import TREE
+from drbackup.vault.layout import PACK_KINDS, TREE
 from drbackup.vault.tree import decode_root
 from drbackup.wire.messages import BackupJob, BackupResult, Note, Progress
 
@@ -105,7 +105,9 @@ class _BackupRun:
             try:
                 point, shortfall = self._work(claim, lease)
             except RunLost:
-                raise  # the run is not ours any more: whoever took it over has marked it
+                # The run is not ours any more: whoever took it over has marked it.
+                self._catalog.runs.leave(claim.run, now=self._now())
+                raise
             except DrbackupError as failure:
                 lease.require()  # a session that was cancelled because the lease is lost says "interrupted"
                 self._catalog.runs.fail(claim, failure, now=self._now())
@@ -177,7 +179,8 @@ class _BackupRun:
                     missing = (TREE.encode() + decode_root(result.root).top.pack,)
                 else:
                     return result
-            packs.forget(domain, store.name, [(chr(pack[0]), pack[1:]) for pack in missing])
+            # Of every kind: an agent may have stored under one what it then said to be in the other.
+            packs.forget(domain, store.name, [(kind, pack[1:]) for pack in missing for kind in PACK_KINDS])
             missing += condemned  # on their way out of the store, and known there: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:10])
         raise PacksMissing(f"{self._what}: {len(missing)} packs are not whole in store {store.name}: {names}")

@@ -15,7 +15,7 @@ import pytest
 from drbackup.controller import rebuilding
 from drbackup.controller.home_keys import keys_for_rebuild
 from drbackup.controller.runner import run_backup
-from drbackup.errors import ObjectCorrupt, RestoreMismatch
+from drbackup.errors import ObjectCorrupt, PacksMissing, RestoreMismatch
 from drbackup.stores.directory import DirectoryStore
 from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
 
@@ -47,6 +47,19 @@ def test_a_poisoned_name_is_found_by_a_restore_and_left_behind_by_a_new_epoch(
         again = run_backup(installation, SYSTEM, SOURCE)
         assert again.totals.new_bytes == 0
     assert city.read(sound.id) == city.read(again.id) == TRUE
+
+
+def test_contents_that_an_enemy_stored_as_a_tree_keep_no_later_run_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    city = SmallCity(tmp_path, module="tests.doubles.poisoning_agent").build()
+    monkeypatch.setenv("POISON", "kinds")
+    with city.open() as installation:
+        with pytest.raises(PacksMissing):
+            run_backup(installation, SYSTEM, SOURCE)
+        monkeypatch.setenv("POISON", "")
+        point = run_backup(installation, SYSTEM, SOURCE)
+    assert city.read(point.id) == TRUE
 
 
 def test_an_epoch_is_left_behind_after_a_rebuild_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Run as a program. Its point looks sound, and is let go. What counts is what stays behind: a later, honest run finds its
 own chunks' names in the vault and does not send them. ``POISON``: "content" seals rubbish under the true chunk's name,
-"places" seals the truth and reports it where it is not; empty: an honest agent.
+"places" seals the truth and reports it where it is not, "kinds" stores contents as a tree's; empty: an honest agent.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ _MARK = b"rubbish"
 
 
 def poison(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
-    return {"content": _content, "places": _places, "": tree_agent.copy_tree}[os.environ.get("POISON", "")](
-        job, link, state, skew_ns
-    )
+    lies = {"content": _content, "places": _places, "kinds": _kinds, "": tree_agent.copy_tree}
+    return lies[os.environ.get("POISON", "")](job, link, state, skew_ns)
 
 
 def _content(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
@@ -58,6 +57,16 @@ def _places(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
         if kind == "p":
             places = [msgspec.structs.replace(place, offset=place.offset - 1) for place in places]
         _put(self, kind, pack, data, places, **more)  # type: ignore[arg-type]
+
+    with mock.patch.object(WireDepot, "put", put):
+        return tree_agent.copy_tree(job, link, state, skew_ns)
+
+
+def _kinds(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
+    def put(
+        self: WireDepot, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place], **more: object
+    ) -> None:
+        _put(self, "t" if kind == "p" else kind, pack, data, places, **more)  # type: ignore[arg-type]
 
     with mock.patch.object(WireDepot, "put", put):
         return tree_agent.copy_tree(job, link, state, skew_ns)
