@@ -63,8 +63,8 @@ def show(context: CliContext, point: str) -> None:
     scrubs = context.installation().catalog.scrubs
     damaged = scrubs.damaged_points().get(found.id, frozenset())
     copies = [CopyFacts(store, read, store in damaged) for store, read in scrubs.of_point(found.id).items()]
-    document = point_document(found) | {"read_back": copy_documents(copies)}
-    context.show({"point": document}, facts_table(point_facts(found, context.view(), copies)))
+    document = {"point": point_document(found), "read_back": copy_documents(copies)}
+    context.show(document, facts_table(point_facts(found, context.view(), copies)))
 
 
 @points.command()

@@ -102,7 +102,7 @@ def test_points_show_says_of_each_copy_when_it_was_read_back(city: SmallCity, ty
         rungs = {point.id: point.rung for point in installation.catalog.points.list()}
     told = {}
     for point in points:
-        shown = typed("points", "show", point, "--json").document["point"]
+        shown = typed("points", "show", point, "--json").document
         told[point] = {each["store"]: each for each in shown["read_back"]}
         assert told[point]["main"]["read_at"]
         assert told[point]["other"]["damaged"] == (rungs[point] is Rung.WRITTEN)
