@@ -23,7 +23,7 @@ class Bench:
     """One thread's memory for opened chunks. What :meth:`clear` gives out is valid until its next call."""
 
     def __init__(self) -> None:
-        self._memory = self._scratch = memoryview(b"")
+        self._memory = self._scratch = memoryview(bytearray())
         self._inflate = zstandard.ZstdDecompressor()
 
     def clear(self, size: int) -> memoryview:
