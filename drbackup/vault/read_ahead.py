@@ -199,14 +199,19 @@ class ReadAhead(Generic[T]):
     # --- opening threads ------------------------------------------------------------------------------------------
 
     def _work(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
+        error: BaseException | None = None
         try:
             if self._error is None:
                 self._open_and_take(portion, stretches)
-        except BaseException as error:  # noqa: BLE001 — the owner's thread raises it
-            with self._moved:
-                self._error = self._error or error
-        finally:
-            self._end(portion)
+        except BaseException as failed:  # noqa: BLE001 — the owner's thread raises it
+            error = failed
+        with self._moved:
+            self._error = self._error or error
+            self._begun -= 1
+            self._moved.notify_all()
+            for place in portion.places:
+                if (over := self._stretches.release(place)) is not None:
+                    self._kept -= over.size
 
     def _open_and_take(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
         if not hasattr(self._benches, "bench"):
@@ -226,11 +231,3 @@ class ReadAhead(Generic[T]):
             self._take(part, memory)
         if self._spent is not None:
             self._spent(opening, time.monotonic() - begun)
-
-    def _end(self, portion: Portion[T]) -> None:
-        with self._moved:
-            for place in portion.places:
-                if (over := self._stretches.release(place)) is not None:
-                    self._kept -= over.size
-            self._begun -= 1
-            self._moved.notify_all()

@@ -87,7 +87,9 @@ def _gathered(places: list[Place], most: int) -> Iterator[tuple[Stretch, list[Pl
     stretch = Stretch(b"", 0, 0)
     for place in places:
         start, end = place.offset, place.offset + place.size
-        if gathered and start - stretch.end <= GAP and max(end, stretch.end) - stretch.start <= most:
+        # A chunk that is needed twice is in one stretch, however small those are to be.
+        fits = end <= stretch.end or (start - stretch.end <= GAP and end - stretch.start <= most)
+        if gathered and fits:
             stretch.end = max(stretch.end, end)
         else:
             if gathered:
