@@ -105,7 +105,7 @@ def test_a_killed_process_costs_no_more_than_what_was_on_its_way(
     folder_heap: Heap, kill: Callable[[Running], None]
 ) -> None:
     arrived = 0
-    for share in (CHANCE.uniform(0.1, 0.9), CHANCE.uniform(0.5, 0.9)):
+    for share in (CHANCE.uniform(0.1, 0.6), CHANCE.uniform(0.1, 0.6)):  # later, all of it may be on its way
         ended = folder_heap.interrupted(share, kill)
         assert ended.code != 0
         assert "Traceback" not in ended.err
