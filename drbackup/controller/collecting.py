@@ -162,8 +162,9 @@ class Collector:
         return surveyor.survey(frozenset(without))
 
     def _rules(self, now: datetime) -> Rules:
-        since = now - SESSION_MOST - LEASE_MARGIN
-        return Rules(to_ns(now), self.grace, self.grounds.catalog.sessions.busy(since=since))
+        catalog = self.grounds.catalog
+        busy = catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
+        return Rules(to_ns(now), self.grace, busy)
 
     # --- points ----------------------------------------------------------------------------------------------------
 

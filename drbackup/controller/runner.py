@@ -101,12 +101,18 @@ class _BackupRun:
 
     def run(self) -> Point:
         claim = self._begin()
+        try:
+            return self._hold(claim)
+        except RunLost:
+            # The run is not ours any more: whoever took it over has marked it, and must know that we stopped.
+            self._catalog.runs.leave(claim.run, now=self._now())
+            raise
+
+    def _hold(self, claim: Claim) -> Point:
         with Lease(self._catalog.runs, claim, self._now, self._stop) as lease:
             try:
                 point, shortfall = self._work(claim, lease)
             except RunLost:
-                # The run is not ours any more: whoever took it over has marked it.
-                self._catalog.runs.leave(claim.run, now=self._now())
                 raise
             except DrbackupError as failure:
                 lease.require()  # a session that was cancelled because the lease is lost says "interrupted"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
 
 from drbackup.controller.catalog.lives import Lives
+from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.sessions import Sessions
 from drbackup.controller.installation import Installation
 from drbackup.controller.runner import run_backup
 from drbackup.errors import DoneInPart, DrbackupError, RunTooLong
-from drbackup.model.collecting import GRACE, SESSION_MOST, Act
+from drbackup.model.collecting import GRACE, SESSION_MOST, Act, Why
 from tests.doubles.collected_city import (
     AT_LAST,
+    DAY,
     LATER,
     TwoPoints,
     clock,
@@ -47,6 +53,7 @@ def session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Whether the collector knows of open sessions. It must be safe without: a catalog may be a moment behind."""
     if request.param == "overlooked":
         monkeypatch.setattr(Sessions, "busy", lambda *_given, **_named: {})
+        monkeypatch.setattr(Runs, "standing_still", lambda _self: {})
     return str(request.param)
 
 
@@ -190,3 +197,59 @@ def test_a_pack_that_is_mostly_unused_gets_no_new_chunks_and_goes_with_its_last_
 def _require_retired(installation: Installation) -> None:
     report = collect(installation, LATER + timedelta(hours=1))
     assert report.plan.of(Act.RETIRE)
+
+
+STOPPED = """
+import sys, os, signal
+from pathlib import Path
+from datetime import datetime
+from drbackup.controller.installation import Installation
+from drbackup.controller.runner import run_backup
+from drbackup.stores.directory import DirectoryStore
+
+home, policies, system, source, now = sys.argv[1:]
+real = DirectoryStore.put
+
+def put(self, name, data):
+    if "v1/r/" in name and self.name == "main":
+        os.kill(os.getpid(), signal.SIGSTOP)  # behind the last check, before the commit
+    real(self, name, data)
+
+DirectoryStore.put = put
+with Installation.open(Path(home), Path(policies)) as installation:
+    print(run_backup(installation, system, source, now=lambda: datetime.fromisoformat(now)).id, flush=True)
+"""
+
+
+def test_a_controller_that_stood_still_for_weeks_before_its_commit_still_commits_a_restorable_point(
+    two: TwoPoints,
+) -> None:
+    """Its lease is over and its run was taken over, but its next instruction stores the record."""
+    words = [str(two.city.home), str(two.city.policies), SYSTEM, SOURCE, LATER.isoformat()]
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, *words], stdout=subprocess.PIPE, text=True)
+    try:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        weeks = AT_LAST + 3 * GRACE
+        with two.city.open() as installation:
+            installation.catalog.runs.mark_dead(now=weeks)
+            for later in (AT_LAST, weeks):
+                report = collect(installation, later)
+                assert {fate.reason.why for fate in report.plan.packs} <= {Why.NEEDED, Why.TELLS, Why.SPARSE, Why.BUSY}
+                assert report.erased == 0
+        process.send_signal(signal.SIGCONT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert said == ""  # the run was not its own any more
+    with two.city.open() as installation:
+        collect(installation, weeks)
+        point = installation.catalog.points.list()[0]
+        assert not {point.id} & {two.old.id, two.new.id}
+        assert restorable_in(two, point.id, point.copies)
+        collect(installation, weeks + GRACE + DAY)
+        assert restorable_in(two, point.id, point.copies)
+
+
+def restorable_in(two: TwoPoints, point: str, stores: tuple[str, ...]) -> bool:
+    return all(two.city.read(point, store)[b"a"] == OLD for store in stores)

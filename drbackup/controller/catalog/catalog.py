@@ -12,7 +12,7 @@ from typing import Self
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.drills import Drills
-from drbackup.controller.catalog.holder import is_gone
+from drbackup.controller.catalog.holder import is_gone, is_here
 from drbackup.controller.catalog.lives import Lives
 from drbackup.controller.catalog.migrating import migrate
 from drbackup.controller.catalog.packs import Packs
@@ -29,7 +29,7 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.runs = Runs(database, is_gone)
+        self.runs = Runs(database, is_gone, is_here)
         self.points = Points(database)
         self.packs = Packs(database)
         self.lives = Lives(database)

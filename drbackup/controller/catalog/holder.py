@@ -40,6 +40,13 @@ def is_gone(holder: str) -> bool:
     return _start(int(pid)) != start
 
 
+def is_here(holder: str) -> bool:
+    """True only when the holder surely runs, or stands still, on this machine."""
+    place, _, start = holder.rpartition(":")
+    machine, _, pid = place.rpartition(":")
+    return bool(start) and machine == _machine() and pid.isdigit() and _start(int(pid)) == start
+
+
 def _start(pid: int) -> str:
     """Clock ticks between boot and the process's start: a clock that is set later does not change them. Empty: gone."""
     try:

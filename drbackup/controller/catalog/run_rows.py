@@ -40,6 +40,8 @@ class RunState(enum.StrEnum):
 
 
 FINAL = frozenset({RunState.COMMITTED, RunState.FAILED, RunState.MISSED})
+DIED = "ControllerDied"  # an error's code: somebody else ended the run, because its lease had run out
+LEFT = "left"  # a step, no state: who had lost the run has heard of it, and does nothing for it any more
 SETTLED = "settled"  # a step, no state: the store was asked whether a failed commit had happened
 ACTIVE = frozenset(RunState) - FINAL - {RunState.DUE}
 
@@ -173,7 +175,7 @@ def mark_died(connection: Connection, row: RowMapping, now: datetime) -> None:
         .values(
             state=RunState.FAILED,
             ended_ns=to_ns(now),
-            error_code="ControllerDied",
+            error_code=DIED,
             error_message=message,
             error_where=row["state"],
             error_hint="the next run sends only what is missing",
@@ -181,7 +183,7 @@ def mark_died(connection: Connection, row: RowMapping, now: datetime) -> None:
     )
     add_step(connection, row["id"], RunState.FAILED, now, message)
     left_open = update(sessions).where(sessions.c.run == row["id"], sessions.c.closed_ns == 0)
-    connection.execute(left_open.values(closed_ns=to_ns(now), outcome="ControllerDied"))
+    connection.execute(left_open.values(closed_ns=to_ns(now), outcome=DIED))
 
 
 def add_step(connection: Connection, run: str, step: str, now: datetime, detail: str) -> None:

@@ -16,7 +16,9 @@ from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import from_ns, to_ns
 from drbackup.controller.catalog.run_rows import (
     ACTIVE,
+    DIED,
     FINAL,
+    LEFT,
     SETTLED,
     Claim,
     Counters,
@@ -53,11 +55,15 @@ __all__ = [
 
 
 class Runs:
-    """All runs. ``dead`` tells whether a lease's holder is known to be gone before the lease ran out."""
+    """All runs. ``dead`` tells whether a lease's holder is known to be gone before the lease ran out, ``here`` whether
+    it is known to be there, however long ago."""
 
-    def __init__(self, database: Database, dead: Callable[[str], bool]) -> None:
+    def __init__(
+        self, database: Database, dead: Callable[[str], bool], here: Callable[[str], bool] = lambda _holder: False
+    ) -> None:
         self._database = database
         self._dead = dead
+        self._here = here
 
     # --- from due to claimed ---
 
@@ -145,6 +151,23 @@ class Runs:
             for row in gone:
                 mark_died(connection, row, now)
         return [run_of(row) for row in gone]
+
+    def leave(self, run: str, *, now: datetime) -> None:
+        """Whoever had lost the run does nothing for it any more."""
+        with self._database.write() as connection:
+            add_step(connection, run, LEFT, now, "")
+
+    def standing_still(self) -> dict[str, str]:
+        """Agent → a backup of it whose process is there and may still commit, although its lease is long over: it was
+        stopped, and goes on where it was when somebody lets it."""
+        left = select(run_steps.c.run).where(run_steps.c.step == LEFT)
+        lost = runs.c.state.in_(ACTIVE) | ((runs.c.state == RunState.FAILED) & (runs.c.error_code == DIED))
+        query = select(runs.c.host, runs.c.id, runs.c.holder).where(
+            runs.c.kind == RunKind.BACKUP, runs.c.host != "", lost, runs.c.id.not_in(left)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {row.host: row.id for row in rows if self._here(row.holder)}
 
     def unsettled(self, system: str, source: str = "") -> list[Run]:
         """Failed backups that were committing and of which nobody looked yet whether their record was written."""
