@@ -27,8 +27,10 @@ def adopt_records(
     """
     store, catalog = installation.store(store_name), installation.catalog
     adopted = []
-    known = catalog.points.known()
+    known, held = catalog.points.known(), catalog.points.known(store_name)
     for stat in list_records(store, system):
+        if stat.name in held:
+            continue
         identity = digest_in_name(stat.name)
         if stat.name in known:
             catalog.points.add_copy(identity, store_name, now=stat.stored_at or datetime.now(UTC))

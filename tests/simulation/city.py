@@ -26,7 +26,6 @@ MAIN, OTHER = "main", "other"
 HALL, BUREAU = "db1.hall", "db1.bureau"
 #: (system, source) → the server it lies on
 SOURCES = {("registry", "registry"): HALL, ("scans", "scans"): HALL, ("citizen", "citizen"): BUREAU}
-LOCK_DAYS = 5
 KEEP = {"daily": 2, "weekly": 1, "at_least_drilled": 1}
 
 
@@ -49,9 +48,9 @@ def keys() -> Keys:
 
 
 @functools.cache
-def policies() -> PolicySet:
-    """The city's policy files, as read."""
-    s3 = {"bucket": "offsite", "lock_days": LOCK_DAYS}
+def policies(lock_days: int = 0) -> PolicySet:
+    """The city's policy files, as read; ``lock_days`` is both stores'."""
+    s3 = {"bucket": "offsite", "lock_days": lock_days}
     inventory = Inventory.model_validate(
         {
             "title": "Simulated",
@@ -90,7 +89,7 @@ class SimInstallation(Installation):
     """The real one, with its stores and keys given instead of opened from a disk."""
 
     def __init__(self, catalog: Catalog, stores: dict[str, SimStore]) -> None:
-        super().__init__(Path("/nonexistent"), Path("/nonexistent"), policies(), catalog)
+        super().__init__(Path("/nonexistent"), Path("/nonexistent"), policies(stores[MAIN].lock_days), catalog)
         self.sim_stores = stores
         self.__dict__["signer"] = keys().signer
         self.__dict__["keyring"] = Keyring([keys().ring[CATALOG]])

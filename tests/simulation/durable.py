@@ -54,7 +54,8 @@ class SimDatabase(Database):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         if self.stage is not None:
-            self.stage.point("writes the catalog")
+            # Before a collector's write it has read what it is about to act on.
+            self.stage.point("writes the catalog", dear=self.stage.actor == "collector")
         with self._alone():
             self._raw.execute("BEGIN IMMEDIATE")
             try:

@@ -58,6 +58,9 @@ class _Plain:
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
         return self.get(pack_name(domain, kind, pack), offset, length)
 
+    def stretch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
+        return self.fetch(kind, domain, pack, offset, length)
+
 
 @dataclass
 class Oracle:
@@ -84,9 +87,6 @@ class Oracle:
             if committed.point.id not in self.gone:
                 self.require(committed, thorough=True)
         self._require_newest()
-        for store in self.stores.values():
-            if store.refusals:
-                raise Lost(f"somebody tried to remove what is locked: {', '.join(map(short, store.refusals))}")
 
     def require(self, committed: Committed, *, thorough: bool = False) -> None:
         """The point restores byte for byte from one of its stores; when ``thorough``, from each that has its record."""
@@ -130,7 +130,7 @@ class Oracle:
         committed.stores.discard(store.name)
         if committed.point.id in self.gone:
             return
-        alive = [each.point for each in self._alive() if each.point.system == committed.point.system]
+        alive = [each.point for each in self.alive() if each.point.system == committed.point.system]
         keep = city.policies().policies[committed.point.system].keep
         ruling = decide_retention([*alive, committed.point], keep, self.clock.now(), "UTC")
         if committed.point.id not in {each.point.id for each in ruling.drop}:
@@ -138,11 +138,12 @@ class Oracle:
         if not committed.stores:
             self.gone.add(committed.point.id)
 
-    def _alive(self) -> Iterator[Committed]:
+    def alive(self) -> Iterator[Committed]:
+        """Every point that must restore."""
         return (each for each in self.points.values() if each.stores and each.point.id not in self.gone)
 
     def _needing(self, name: str) -> Iterator[Committed]:
-        return (each for each in self._alive() if name in each.needs)
+        return (each for each in self.alive() if name in each.needs)
 
     def _require_newest(self) -> None:
         """The newest point of each source is never dropped."""

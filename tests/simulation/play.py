@@ -6,7 +6,9 @@ import gc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
+from drbackup.model.collecting import GRACE
 from tests.simulation import city
 from tests.simulation.clock import DAY
 from tests.simulation.determinism import deterministic, seeded
@@ -14,15 +16,16 @@ from tests.simulation.durable import SimDatabase
 from tests.simulation.stage import CALM, Temper
 from tests.simulation.world import Saved, Task, World
 
-HISTORIES = 24  # different pasts; each is made once a process
+HISTORIES = 40  # different pasts; each is made once a process
+_SAVED: dict[int, Saved] = {}
 
 
 class Theatre:
     """Plays many schedules with one database. Use inside :func:`theatre`."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: timedelta = GRACE) -> None:
+        self.grace = grace
         self._database = SimDatabase()
-        self._histories: dict[int, Saved] = {}
 
     def play(self, seed: int) -> World:
         """One schedule. Raises :class:`tests.simulation.oracle.Lost`, or what nobody expected."""
@@ -31,11 +34,11 @@ class Theatre:
         rng = random.Random(seed * 2 + 1)
         history = self._history(seed % HISTORIES)
         with seeded(random.Random(seed * 2)):
-            world = World(self._database, seed, Temper.of(rng))
+            world = World(self._database, seed, Temper.of(rng), lock_days(seed % HISTORIES), self.grace)
             world.load(history)
             try:
                 world.stage.act(cast(world, rng))
-                world.oracle.require_all()
+                world.require_all()
             except BaseException as failure:
                 failure.add_note(f"seed {seed}; the last steps:\n{world.trace()}")
                 raise
@@ -43,29 +46,41 @@ class Theatre:
 
     def _history(self, number: int) -> Saved:
         """Some weeks without any trouble."""
-        if number not in self._histories:
+        if number not in _SAVED:
             rng = random.Random(number)
             with seeded(random.Random(number)):
-                world = World(self._database, number, CALM)
+                world = World(self._database, number, CALM, lock_days(number))
                 self._database.load(self._database.empty)
-                for _ in range(rng.randrange(1, 5)):
+                for step in range(rng.randrange(3, 7)):
+                    world.fashion = range(4) if step < 3 else range(3, 7)
                     for system, source in city.SOURCES:
-                        if rng.random() < 0.8:
+                        if rng.random() < 0.7:
                             world.stage.act({system: [world.back_up(system, source)]})
                     world.stage.skip(rng.choice((1, 1, 3, 9)) * DAY)
+                    if rng.random() < 0.5:
+                        world.stage.act({"collector": [world.collect]})
                 assert not world.failures
-                self._histories[number] = world.save()
-        return self._histories[number]
+                _SAVED[number] = world.save()
+        return _SAVED[number]
+
+
+def lock_days(history: int) -> int:
+    """Half of all cities lock nothing: there only the order of steps protects."""
+    return (0, 0, 2, 9)[history % 4]
 
 
 def cast(world: World, rng: random.Random) -> dict[str, list[Task]]:
     """Who acts in this schedule, and what each does one after another."""
-    chosen = rng.sample(list(city.SOURCES), rng.choice((1, 2, 2)))
     acts: dict[str, list[Task]] = {}
-    for system, source in chosen:
+    for system, source in rng.sample(list(city.SOURCES), rng.choice((1, 1, 2))):
         acts[system] = [world.back_up(system, source)]
-        if rng.random() < 0.5:
-            acts[system] += [world.wait(rng.choice((0.1, 1, 4, 12))), world.back_up(system, source)]
+        if rng.random() < 0.3:
+            acts[system] += [world.wait(rng.choice((1, 7, 8))), world.back_up(system, source)]
+        if rng.random() < 0.3:
+            acts[system].insert(0, world.wait(rng.choice((1, 7, 8))))
+    acts["collector"] = [world.collect]
+    for _ in range(rng.choice((0, 1, 2))):
+        acts["collector"] += [world.wait(rng.choice((1, 7, 8))), world.collect]
     return acts
 
 

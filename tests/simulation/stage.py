@@ -21,9 +21,10 @@ from tests.simulation.clock import DAY, HOUR, SECOND, Clock
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="actor")
 _STUCK_SECONDS = 120
 _KEPT_LINES = 600
+_LONG = 220  # points of a usual schedule
 _TICKS = (SECOND // 1000, SECOND // 50, SECOND // 3)
-_FREEZES = (HOUR, 20 * HOUR, 3 * DAY, 8 * DAY, 20 * DAY, 60 * DAY)
-_RESTARTS = (SECOND, HOUR, 2 * DAY)
+_FREEZES = (0, 0, 0, 1, 1, 7, 8, 20)  # days; 0 is an hour
+_RESTARTS = (SECOND, SECOND, HOUR)
 
 
 class Crashed(BaseException):
@@ -32,30 +33,33 @@ class Crashed(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """How wild a schedule is: chances at each point. ``dear``: how much likelier things happen at points where a
-    mistake would cost data (a commit, a removal)."""
+    """How wild a schedule is. ``switch``: the chance at each point that somebody else goes on. ``crash_at``,
+    ``freeze_at``: numbers of points where who acts is killed or stands still, chosen beforehand so that late points are
+    as likely as early ones. ``dear``: the chance of either at a point where a mistake would cost data."""
 
-    switch: float = 0.25
-    crash: float = 0.01
-    freeze: float = 0.01
-    fault: float = 0.01
-    dear: float = 6.0
-    crashes: int = 2  # at most, in one schedule
-    freezes: int = 3
+    switch: float = 0.0
+    crash_at: frozenset[int] = frozenset()
+    freeze_at: frozenset[int] = frozenset()
+    dear: float = 0.0
+    dear_freezes: tuple[int, ...] = ()  # days to choose from at such points; empty: any
+    fault: float = 0.0
 
     @classmethod
     def of(cls, rng: random.Random) -> Temper:
-        """A temper for one schedule: calm ones find what lies deep, wild ones what lies wide."""
+        """A temper for one schedule: calm ones find what lies deep, wild ones what lies wide, and those that hold
+        somebody just before what can't be undone find what nearly never happens."""
+        if rng.random() < 0.4:
+            return cls(switch=rng.choice((0.03, 0.2)), dear=0.4, dear_freezes=(0, 7, 8, 8))
         return cls(
-            switch=rng.choice((0.05, 0.15, 0.35, 0.7)),
-            crash=rng.choice((0.0, 0.004, 0.015, 0.04)),
-            freeze=rng.choice((0.0, 0.005, 0.02, 0.04)),
+            switch=rng.choice((0.03, 0.1, 0.3, 0.6)),
+            crash_at=frozenset(rng.sample(range(_LONG), rng.choice((0, 0, 1, 2)))),
+            freeze_at=frozenset(rng.sample(range(_LONG), rng.choice((0, 1, 2, 4)))),
+            dear=rng.choice((0.0, 0.0, 0.05, 0.2)),
             fault=rng.choice((0.0, 0.0, 0.005, 0.02)),
-            dear=rng.choice((1.0, 4.0, 12.0)),
         )
 
 
-CALM = Temper(switch=0.0, crash=0.0, freeze=0.0, fault=0.0)
+CALM = Temper()
 
 
 @dataclass(eq=False, slots=True)
@@ -98,29 +102,31 @@ class Stage:
         rng, temper = self.rng, self.temper
         self.clock.advance(rng.choice(_TICKS))
         self.note(what, me.name)
-        weight = temper.dear if dear else 1.0
-        if mortal and self.crashes < temper.crashes and rng.random() < temper.crash * weight:
+        chance = rng.random() if dear else 1.0
+        if mortal and (self.points in temper.crash_at or chance < temper.dear / 4):
             self.crashes += 1
             me.dead = True
             self.note("is killed", me.name)
             raise Crashed
-        if self.freezes < temper.freezes and rng.random() < temper.freeze * weight:
+        if self.points in temper.freeze_at or chance < temper.dear:
             self.freezes += 1
-            self._lie_down(me, rng.choice(_FREEZES), frozen=rng.random() < 0.6)
-        elif rng.random() < min(temper.switch * (2 if dear else 1), 0.9):
+            days = rng.choice((dear and temper.dear_freezes) or _FREEZES)
+            self._lie_down(me, self._until_midnight(days) if days else HOUR, frozen=rng.random() < 0.6)
+        elif rng.random() < temper.switch:
             self._pass_on(me)
 
-    def sleep(self, ns: int) -> None:
-        """The current actor waits for that long, of its own will."""
+    def sleep(self, days: int) -> None:
+        """The current actor waits for the midnight after so many days, of its own will: so do the others, and so they
+        meet."""
         assert self._current is not None
-        self._lie_down(self._current, ns, frozen=False)
+        self._lie_down(self._current, self._until_midnight(days), frozen=False)
 
-    def fault(self, *, dear: bool = False) -> bool:
+    def fault(self) -> bool:
         """Whether the store fails the current call."""
         me = self._current
         if me is None or me.dead or not self.temper.fault:
             return False
-        return self.rng.random() < self.temper.fault * (self.temper.dear if dear else 1.0)
+        return self.rng.random() < self.temper.fault
 
     def require_alive(self) -> None:
         """Raise :class:`Crashed` in an actor that is dead already."""
@@ -193,6 +199,9 @@ class Stage:
         me.asleep_until, me.frozen = self.clock.ns + ns, frozen
         self.note(f"{'is frozen' if frozen else 'waits'} for {ns / DAY:.3g} days", me.name)
         self._pass_on(me)
+
+    def _until_midnight(self, days: int) -> int:
+        return days * DAY - self.clock.ns % DAY
 
     def _pass_on(self, me: Actor) -> None:
         """Somebody else's turn, perhaps ours again."""

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from drbackup.controller.catalog.instants import to_ns
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
-from tests.simulation.clock import MINUTE
+from drbackup.stores.erasing import Erased
+from tests.simulation.clock import DAY, MINUTE, SECOND
 from tests.simulation.stage import Stage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +40,7 @@ class SimStore:
     lock_ns: int = 0
     signs: bool = True
     objects: dict[str, Held] = field(default_factory=dict)
-    refusals: list[str] = field(default_factory=list)
+    refusals: int = 0  # of what is locked
     listener: Callable[[SimStore, str, bool], None] = lambda _store, _name, _there: None
 
     def put(self, name: str, data: bytes | memoryview) -> None:
@@ -66,6 +68,13 @@ class SimStore:
             raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
         return held.data[offset:end]
 
+    def check(self, name: str) -> int:
+        return len(self.get(name))
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Nothing is ever damaged here: what is there is right."""
+        self.put(name, data)
+
     def stat(self, name: str) -> Stat | None:
         self._before("stat", name)
         held = self.objects.get(name)
@@ -77,7 +86,7 @@ class SimStore:
         self._before("list", prefix)
         names = [name for name in self.objects if name.startswith(prefix)]
         for number, name in enumerate(names):
-            if number and number % 4 == 0:
+            if number and number % 8 == 0:
                 self._before("list on", prefix)
             held = self.objects.get(name)
             if held is not None:
@@ -104,35 +113,46 @@ class SimStore:
         held = self.objects.get(name)
         return held.data if held else None
 
-    def remove(self, name: str) -> None:
-        """Remove an object for good. Raises :class:`StoreRefused` while it is locked; gone already is fine."""
-        self._before("remove", name)
+    # --- with rights that no store has ---
+
+    def erase(self, name: str) -> Erased:
+        """:class:`drbackup.stores.erasing.Eraser`. A lock is an answer, and counted."""
+        self._before("erase", name)
         held = self.objects.get(name)
         if held is not None and held.locked_ns > self.stage.clock.ns:
-            self.refusals.append(name)
-            self.stage.note(f"{self.name} refuses to remove {short(name)}: locked")
-            raise StoreRefused(f"{name} is locked", where=name)
+            self.refusals += 1
+            self.stage.note(f"{self.name} refuses: {short(name)} is locked")
+            return Erased(name, gone=False, locked_until=_instant(held.locked_ns))
         if held is not None:
             del self.objects[name]
             self.listener(self, name, False)
-        self._after("remove", name)
+        self._after("erase", name)
+        return Erased(name, gone=True)
 
-    def extend(self, name: str, until_ns: int) -> None:
-        """Lock an object for longer; never for less."""
-        self._before("extend", name)
+    @property
+    def lock_days(self) -> int:
+        return self.lock_ns // DAY
+
+    def lock(self, name: str, until: datetime) -> datetime:
+        """:class:`drbackup.stores.locking.Locker`: never shortens, never beyond ``lock_days`` from now."""
+        self._before("lock", name)
         held = self.objects.get(name)
         if held is None:
             raise ObjectMissing(f"{name} is not in store {self.name}", where=name)
-        self.objects[name] = replace(held, locked_ns=max(held.locked_ns, until_ns))
-        self._after("extend", name)
+        wanted = to_ns(until) // SECOND * SECOND
+        assert wanted <= self.stage.clock.ns + self.lock_ns, "a lock beyond what the inventory allows"
+        locked = max(held.locked_ns, wanted)
+        self.objects[name] = replace(held, locked_ns=locked)
+        self._after("lock", name)
+        return _instant(locked)
 
     def _stat(self, name: str, held: Held) -> Stat:
-        return Stat(name, len(held.data), _EPOCH + timedelta(microseconds=held.stored_ns // 1000))
+        return Stat(name, len(held.data), _instant(held.stored_ns))
 
     def _before(self, what: str, name: str) -> None:
         dear = _is_dear(what, name)
         self.stage.point(f"{what} {short(name)} in {self.name}", dear=dear)
-        if self.stage.fault(dear=dear):
+        if self.stage.fault():
             self.stage.note(f"{self.name} does not answer")
             raise StoreUnavailable(f"{self.name} does not answer", where=name)
 
@@ -140,13 +160,17 @@ class SimStore:
         """It took effect; the caller may never hear of it."""
         dear = _is_dear(what, name)
         self.stage.point(f"{what} {short(name)} done", dear=dear)
-        if self.stage.fault(dear=dear):
+        if self.stage.fault():
             self.stage.note(f"{self.name}'s answer is lost")
             raise StoreUnavailable(f"{self.name}'s answer was lost", where=name)
 
 
+def _instant(ns: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
 def _is_dear(what: str, name: str) -> bool:
-    return what == "remove" or (what == "put" and name.startswith("v1/r/"))
+    return what == "erase" or (what == "put" and name.startswith("v1/r/"))
 
 
 def short(name: str) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+from drbackup.controller.catalog.lives import Leaving
+from drbackup.controller.collect_home import adopt_lost
+from drbackup.controller.collecting import Collector, Grounds, judge_by_policies
 from drbackup.controller.runner import run_backup
 from drbackup.errors import DrbackupError
+from drbackup.model.collecting import GRACE
+from drbackup.vault.layout import evidence_name
 from tests.simulation import city
 from tests.simulation.agent import Line, Server
 from tests.simulation.clock import DAY, Clock
 from tests.simulation.determinism import LEASES
 from tests.simulation.durable import SimDatabase, make_catalog
-from tests.simulation.oracle import Oracle
+from tests.simulation.oracle import Lost, Oracle
 from tests.simulation.stage import Stage, Temper
 from tests.simulation.store import SimStore
 
@@ -38,22 +46,25 @@ class Saved:
 
 @dataclass
 class World:
-    """Everything durable, and the stage on which the processes act."""
+    """Everything durable, and the stage on which the processes act. ``lock_days``: of both stores."""
 
     database: SimDatabase
     seed: int
     temper: Temper
+    lock_days: int = 0
+    grace: timedelta = GRACE
     clock: Clock = field(default_factory=Clock)
+    fashion: Sequence[int] = range(7)  # contents that files may get; what was once copied often comes back
     failures: list[str] = field(default_factory=list)  # of runs: expected ones
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self._before = 0
+        self._before = self.removed = self.erased = 0
+        self._collecting = False
         self.stage = Stage(self.rng, self.clock, self.temper)
         self.database.stage = self.stage
         self.catalog = make_catalog(self.database)
-        lock = city.LOCK_DAYS * DAY
-        self.stores = {name: SimStore(name, self.stage, lock) for name in (city.MAIN, city.OTHER)}
+        self.stores = {name: SimStore(name, self.stage, self.lock_days * DAY) for name in (city.MAIN, city.OTHER)}
         self.servers = {name: Server(name, self.stage) for name in (city.HALL, city.BUREAU)}
         self.oracle = Oracle(self.stores, self.servers, self.clock)
         for store in self.stores.values():
@@ -113,6 +124,33 @@ class World:
 
         return task
 
+    def collect(self) -> None:
+        """One real collect of everything. Only its statement is made simpler: an object in every store."""
+        if self._collecting:  # the home's lock file; it dies with its process
+            self.stage.note("another collect is under way", self.stage.actor)
+            return
+        installation = self.installation()
+        self._collecting = True
+        grounds = Grounds(
+            self.catalog, self.stores, self.stores, installation.keyring, installation.signer.public, readers=1
+        )
+        judge = functools.partial(judge_by_policies, installation.policies.policies)
+        collector = Collector(grounds, judge, self._state, self.clock.now, self.grace)
+        try:
+            adopt_lost(installation, ())
+            report = collector.apply()
+            self.removed += len(report.removed)
+            self.erased += report.erased
+        except DrbackupError as failed:
+            self.stage.note(f"collect failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
+        finally:
+            self._collecting = False
+
+    def _state(self, leaving: Sequence[Leaving], now: datetime) -> None:
+        said = "\n".join(sorted(point.id for point in leaving)).encode()
+        for store in self.stores.values():
+            store.put(evidence_name(now, hashlib.sha256(said).hexdigest()), said)
+
     def change(self, server: Server, source: str) -> None:
         """The source's next day: some files change, some go, some come back as they once were, some are another
         source's."""
@@ -121,14 +159,25 @@ class World:
         for number in range(4):
             path = b"srv/%d" % number
             if self.rng.random() < (0.35 if path in tree else 0.6):
-                tree[path] = b"content %d " % self.rng.randrange(9) * 3
+                tree[path] = b"content %d " % self.rng.choice(self.fashion) * 3
             elif path in tree and self.rng.random() < 0.15:
                 del tree[path]
         if not tree:
             tree.update(old or {b"srv/0": b"content 0 " * 3})
 
-    def wait(self, days: float) -> Task:
-        return lambda: self.stage.sleep(round(days * DAY))
+    def wait(self, days: int) -> Task:
+        """Until the midnight after so many days."""
+        return lambda: self.stage.sleep(days)
+
+    def require_all(self) -> None:
+        """Every promise, when all is over; and what the catalog shows is what the stores have."""
+        self.oracle.require_all()
+        adopt_lost(self.installation(), ())
+        shown = {point.id: set(point.copies) for point in self.catalog.points.list()}
+        marked = {point.id for point in self.catalog.lives.marked()}
+        there = {each.point.id: each.stores for each in self.oracle.alive() if each.point.id not in marked}
+        if shown != there:
+            raise Lost(f"the catalog shows {_short(shown)}; the stores have {_short(there)}")
 
     def census(self) -> dict[str, int]:
         """How much happened."""
@@ -137,6 +186,9 @@ class World:
             "crashes": self.stage.crashes,
             "freezes": self.stage.freezes,
             "failed runs": len(self.failures),
+            "removed points": self.removed,
+            "erased packs": self.erased,
+            "refusals": sum(store.refusals for store in self.stores.values()),
         }
 
     def trace(self) -> str:
@@ -145,3 +197,7 @@ class World:
     def fingerprint(self) -> int:
         """Of everything that was done: the same for the same seed, on any machine."""
         return zlib.crc32("\n".join(self.stage.trace).encode())
+
+
+def _short(points: Mapping[str, set[str]]) -> str:
+    return ", ".join(f"{identity[:12]} in {'+'.join(sorted(stores))}" for identity, stores in sorted(points.items()))

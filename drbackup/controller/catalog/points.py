@@ -115,10 +115,14 @@ class Points:
         query = _living().where(points.c.system == system, points.c.source == source, points.c.id.not_in(there))
         return self._read(query.order_by(points.c.committed_ns).limit(limit))
 
-    def known(self) -> frozenset[str]:
-        """Every known point's record name."""
+    def known(self, store: str = "") -> frozenset[str]:
+        """Every known point's record name; with ``store``, of those that have a copy there."""
+        query = select(points.c.name)
+        if store:
+            here = (point_copies.c.point == points.c.id) & (point_copies.c.store == store)
+            query = select(points.c.name).join(point_copies, here)
         with self._database.read() as connection:
-            return frozenset(connection.execute(select(points.c.name)).scalars())
+            return frozenset(connection.execute(query).scalars())
 
     def session(self, point: str) -> str:
         """The session that wrote a point. Raises :class:`PointMissing`."""
