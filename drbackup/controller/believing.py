@@ -1,14 +1,16 @@
 """Is an agent's result the tree it says it is? Asked before the commit: afterwards nothing takes a point back.
 
 An agent may be in an enemy's hands, or have a defect. Its root must decode and count what the result counts, and the
-tree's top must open with the catalog's key and lie, with every page, in packs that the record will name: a pack that no
-record names is not looked for, not copied, not scrubbed, and may be collected.
+tree's top must open with the catalog's key and lie, with every page and what the newest pages hold, in packs that the
+record will name: a pack that no record names is not looked for, not copied, not scrubbed, and may be collected.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import msgspec
@@ -19,10 +21,10 @@ from drbackup.model.point import SourceFacts
 from drbackup.stores.base import Store
 from drbackup.vault.direct import StoreFetch
 from drbackup.vault.keys import Keyring
-from drbackup.vault.layout import TREE
+from drbackup.vault.layout import DATA, TREE
 from drbackup.vault.read_ahead import Fetch
 from drbackup.vault.reader import PointReader
-from drbackup.vault.tree import Root, decode_root
+from drbackup.vault.tree import Entry, Root, decode_root
 from drbackup.wire.messages import BackupResult
 from drbackup.wire.unreadable import UNREADABLE
 
@@ -76,6 +78,16 @@ def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: s
         raise ProtocolViolation("a page of the tree lies in a pack that the result does not name")
     if bool(pages) != bool(result.entries):
         raise ProtocolViolation(f"{result.entries} entries on {len(pages)} pages")
+    for page in pages:
+        if page.place.pack == top:  # in our hands anyway; older pages were looked at when they were new
+            _require_contents(reader.page(page), packs)
+
+
+def _require_contents(entries: Iterable[Entry], packs: AbstractSet[bytes]) -> None:
+    """Every content lies in packs that the record will name. Raises :class:`ProtocolViolation`."""
+    kind = DATA.encode()
+    if not {kind + extent.place.pack for entry in entries for extent in entry.extents} <= packs:
+        raise ProtocolViolation("a content lies in a pack that the result does not name")
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     "no packs": lambda result: _change(result, packs=()),
     "no packs, and a root that agrees": lambda result: _with_root(_change(result, packs=()), packs=0),
     "not the pack of the top": lambda result: _without(result, lambda pack: pack == b"t" + _root(result).top.pack),
+    "not the packs of the contents": lambda result: _without(result, lambda pack: pack[:1] == b"p"),
     "more entries": lambda result: _change(result, entries=result.entries + 1),
     "more bytes": lambda result: _change(result, content_bytes=result.content_bytes << 10),
     "fewer rows than none": lambda result: _change(result, rows=-7),
