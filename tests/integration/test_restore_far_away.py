@@ -113,7 +113,7 @@ def test_a_far_away_store_slows_a_restore_by_less_than_a_fifth(
     # Fixed costs of a small restore: the few requests that can only be made one after the other.
     in_turn = 5 * DELAY_SECONDS
     assert min(each.seconds for each in far) <= min(each.seconds for each in near) / 0.8 + in_turn
-    assert asked <= 14, "packs are to be read in few requests"
+    assert asked <= 24, "packs are read in few requests"  # with the listings that find their versions
     assert max(each.memory for each in near + far) <= MOST_MEMORY
 
 
