@@ -22,7 +22,7 @@ from drbackup.controller.founding import read_description
 from drbackup.controller.installation import Installation
 from drbackup.controller.reading_back import require_there
 from drbackup.controller.scrubbing import regain
-from drbackup.controller.standing import RecordShelf, remember, stand
+from drbackup.controller.standing import RecordShelf, stand
 from drbackup.errors import (
     DrbackupError,
     Interrupted,
@@ -180,4 +180,4 @@ class _Repair:
             standing = stand(shelf, sorted(names), catalog.scrubs.reads(name), now_ns=to_ns(self._now()))
         except _STORE_IS_ILL:
             return  # it is among the failures already, or will be judged by the next scrub
-        self.result.proven[name] = remember(catalog, name, standing, now=self._now())
+        self.result.proven[name] = catalog.scrubs.judge(name, standing.since, now=self._now())

@@ -23,7 +23,7 @@ from drbackup.controller.catalog.scrubs import Coverage
 from drbackup.controller.installation import Installation
 from drbackup.controller.presence import object_name
 from drbackup.controller.reading_back import Pace, Seen, read_back, readers_for, require_there, witness
-from drbackup.controller.standing import RecordShelf, Standing, remember, stand
+from drbackup.controller.standing import RecordShelf, Standing, stand
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
 from drbackup.model.rolling import next_slice
 from drbackup.stores.base import Store
@@ -32,7 +32,6 @@ from drbackup.vault.founding import read_vault
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, split_pack_name
 from drbackup.vault.record import list_records
 
-PERIOD = timedelta(days=30)  # every byte is read back within so long, unless somebody says otherwise
 _NOTE_SECONDS = 2.0
 _EARLIER = "was found damaged or missing before, and is not mended"
 
@@ -226,7 +225,7 @@ class _Scrub:
         if standing.unsound:
             require_there(self.store, self.witness, self.key)
             self._leave_out_collected(standing)
-        remember(self.catalog, self.store_name, standing, now=self.now())
+        self.catalog.scrubs.judge(self.store_name, standing.since, now=self.now())
         return standing
 
     def _leave_out_collected(self, standing: Standing) -> None:
@@ -246,7 +245,7 @@ class _Scrub:
             Damage(name, why[name] if why[name] is not _EARLIER else f"{name} {_EARLIER}", tuple(sorted(needed[name])))
             for name in sorted(why)
         )
-        within = self.wish.within or PERIOD
+        within = self.wish.within or self.installation.inventory.stores[self.store_name].scrub.within
         coverage = self.catalog.scrubs.coverage(self.store_name, now=self.now(), within=within)
         sound = len(standing.since) - len(standing.unsound)
         return ScrubReport(self.store_name, sound, self.packs, self.bytes, damages, standing.proven, within, coverage)

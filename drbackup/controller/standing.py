@@ -1,21 +1,16 @@
 """Where the points' copies in one store stand: all read back since when, not all of it yet, or damaged.
 
 Judged from the records in the store and from what the catalog knows to have been read there. Needs no key, and reads
-nothing but records. A point whose copy was read back whole climbs to ``checksummed``, unless another copy of it is
-known to be damaged; a point with a damaged copy falls to ``written``, whatever was proven of it before.
+nothing but records. What follows for the points' rungs is :meth:`drbackup.controller.catalog.scrubs.Scrubs.judge`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from drbackup.controller.catalog import Catalog
-from drbackup.controller.catalog.instants import from_ns
 from drbackup.controller.presence import object_name
 from drbackup.controller.reading_back import read_records
-from drbackup.model.point import Rung
 from drbackup.stores.base import Store
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import Record
@@ -81,31 +76,3 @@ def stand(shelf: RecordShelf, names: Iterable[str], reads: Reads, *, now_ns: int
                 if pack not in here:
                     found.needed_by.setdefault(object_name(record.domain, pack), []).append(identity)
     return found
-
-
-def remember(catalog: Catalog, store: str, standing: Standing, *, now: datetime) -> int:
-    """Write down where the copies stand, then let points climb and fall; how many proven ones the catalog knows.
-
-    In this order, so that a crash in between leaves a rung too low rather than one too high until the next judgement.
-    """
-    points = catalog.points
-    known = {point.id: point for point in points.list(store=store, limit=_ALL)}
-    for identity in known.keys() & set(standing.damaged):
-        points.fall(identity, now=now)
-    catalog.scrubs.note_points(store, {each: since for each, since in standing.since.items() if each in known})
-    elsewhere = catalog.scrubs.damaged_points()
-    climbed = [identity for identity in standing.proven if identity in known]
-    for identity in climbed:
-        when = from_ns(standing.since[identity])
-        stands = known[identity]
-        newer = stands.rung < Rung.CHECKSUMMED or (stands.rung_at or when) < when
-        if newer and identity not in elsewhere:
-            points.climb(identity, Rung.CHECKSUMMED, now=when)
-    return len(climbed)
-
-
-def points_of(needed_by: Mapping[str, list[str]], name: str) -> tuple[str, ...]:
-    return tuple(sorted(needed_by.get(name, ())))
-
-
-_ALL = 1_000_000

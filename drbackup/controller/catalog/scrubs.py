@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case, func, or_, select, update
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.controller.catalog.tables import domains, pack_copies, packs, point_copies, points
+from drbackup.model.point import Rung
 from drbackup.model.rolling import Copy
 
 _BATCH = 500
@@ -72,13 +74,29 @@ class Scrubs:
                 which = pack_copies.c.store == store, pack_copies.c.pack.in_(numbers[begin : begin + _BATCH])
                 connection.execute(update(pack_copies).where(*which).values(scrubbed_ns=to_ns(now)))
 
-    def note_points(self, store: str, read_ns: Mapping[str, int]) -> None:
-        """Since when every object of these points' copies has been read back (ns; 0: not all of them, −1: one is
-        damaged)."""
+    def judge(self, store: str, since: Mapping[str, int], *, now: datetime) -> int:
+        """Where points' copies in a store stand (ns since when all of it was read back; 0: not all of it; −1: damaged),
+        and the points' rungs that follow, in one transaction; how many points it proves.
+
+        A point falls to ``written`` when a copy of it is newly found damaged, whatever was proven before; it climbs to
+        ``checksummed`` when one was read back and none is known to be damaged.
+        """
         with self._database.write() as connection:
-            for point, since in read_ns.items():
-                which = point_copies.c.store == store, point_copies.c.point == point
-                connection.execute(update(point_copies).where(*which).values(read_ns=since))
+            here = select(point_copies.c.point, point_copies.c.read_ns).where(point_copies.c.store == store)
+            before = {point: read for point, read in connection.execute(here) if point in since}
+            changed = [{"p": each, "ns": since[each]} for each, read in before.items() if read != since[each]]
+            this = point_copies.c.point == bindparam("p"), point_copies.c.store == store
+            _all(connection, update(point_copies).where(*this).values(read_ns=bindparam("ns")), changed)
+            point = points.c.id == bindparam("p")
+            fallen = update(points).where(point, points.c.rung > int(Rung.WRITTEN))
+            fallen = fallen.values(rung=int(Rung.WRITTEN), rung_ns=to_ns(now))
+            _all(connection, fallen, [{"p": each} for each, read in before.items() if since[each] < 0 <= read])
+            damaged = set(connection.execute(select(point_copies.c.point).where(point_copies.c.read_ns < 0)).scalars())
+            proven = [each for each in before if since[each] > 0]
+            lower = or_(points.c.rung < _READ, and_(points.c.rung == _READ, points.c.rung_ns < bindparam("ns")))
+            climbs = update(points).where(point, lower).values(rung=_READ, rung_ns=bindparam("ns"))
+            _all(connection, climbs, [{"p": each, "ns": since[each]} for each in proven if each not in damaged])
+        return len(proven)
 
     def of_point(self, point: str) -> dict[str, datetime | None]:
         """Store → since when that copy of a point has been read back whole; None: not all of it was, or it is damaged
@@ -149,6 +167,12 @@ class Scrubs:
         return found
 
 
+def _all(connection: Connection, statement: Update, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+_READ = int(Rung.CHECKSUMMED)
 _JOINED = packs.join(pack_copies, pack_copies.c.pack == packs.c.id).join(domains, domains.c.id == packs.c.domain)
 
 
