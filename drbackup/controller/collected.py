@@ -6,8 +6,9 @@ A rebuilt catalog and an auditor tell by it a record that was collected from one
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -18,6 +19,7 @@ from drbackup.errors import ObjectCorrupt, StoreUnavailable
 from drbackup.model.policy import KeepPolicy
 
 SUBJECT = "collected"
+FORMAT = "drbackup-collected/1"
 
 
 class CollectedPoint(msgspec.Struct, frozen=True):
@@ -32,11 +34,14 @@ class CollectedPoint(msgspec.Struct, frozen=True):
 
 
 class CollectedStatement(msgspec.Struct, frozen=True):
-    """Everything one collect removes. ``at``: ISO 8601, UTC."""
+    """Everything one collect removes. ``id`` is random: the statement's hash, which any store's owner sees, must tell
+    nothing. ``at``: ISO 8601, UTC."""
 
+    id: str
+    city: str
     at: str
     points: tuple[CollectedPoint, ...]
-    form: int = 1
+    format: str = FORMAT
 
 
 def state_collected(
@@ -49,7 +54,9 @@ def state_collected(
         CollectedPoint(each.id, each.name, each.system, each.source, each.stores, _reason(reasons.get(each.system)))
         for each in leaving
     )
-    statement = msgspec.json.format(msgspec.json.encode(CollectedStatement(now.isoformat(), points)), indent=1)
+    city = installation.inventory.title
+    said = CollectedStatement(secrets.token_hex(16), city, now.astimezone(UTC).isoformat(), points)
+    statement = msgspec.json.format(msgspec.json.encode(said, order="sorted"), indent=2)
     written = write_evidence(installation, statement, subject=SUBJECT, when=now)
     missing = sorted(set(written.missing_in) & set(collected))
     if missing:
