@@ -91,8 +91,13 @@ def _give(place: Place, entry: Entry) -> bool:
 
 def owner_here(entry: Entry) -> tuple[int, int]:
     """(uid, gid) on this host: by name where the name exists here, else by number."""
-    uid, gid = _uid(entry.user), _gid(entry.group)
-    return entry.uid if uid is None else uid, entry.gid if gid is None else gid
+    return _ids(entry.uid, entry.gid, entry.user, entry.group)
+
+
+@lru_cache(maxsize=4096)
+def _ids(uid: int, gid: int, user: str, group: str) -> tuple[int, int]:
+    by_name = _uid(user), _gid(group)
+    return uid if by_name[0] is None else by_name[0], gid if by_name[1] is None else by_name[1]
 
 
 def _set_xattrs(place: Place, entry: Entry, watch: Watch) -> None:
@@ -121,7 +126,6 @@ def _drop(where: int | bytes, name: str, follow: bool) -> None:
             raise
 
 
-@lru_cache(maxsize=4096)
 def _uid(user: str) -> int | None:
     try:
         return pwd.getpwnam(user).pw_uid if user else None
@@ -129,7 +133,6 @@ def _uid(user: str) -> int | None:
         return None
 
 
-@lru_cache(maxsize=4096)
 def _gid(group: str) -> int | None:
     try:
         return grp.getgrnam(group).gr_gid if group else None

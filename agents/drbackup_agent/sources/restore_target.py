@@ -36,6 +36,7 @@ from drbackup_agent.sources.restore_slot import (
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODES = {EntryKind.CHAR: modes.S_IFCHR, EntryKind.BLOCK: modes.S_IFBLK, EntryKind.SOCKET: modes.S_IFSOCK}
+_NO_NAMES = frozenset((b"", b".", b".."))
 _DEFAULT_ACL = "system.posix_acl_default"
 _MOST_LINGERING = 128  # folders that are left but still open
 
@@ -43,7 +44,7 @@ _MOST_LINGERING = 128  # folders that are left but still open
 def safe_parts(path: bytes) -> list[bytes]:
     """The components of a stored path. Raises :class:`PathEscape` for anything that could lead elsewhere."""
     parts = path.split(b"/")
-    if not path or b"\0" in path or any(part in (b"", b".", b"..") or len(part) > 255 for part in parts):
+    if b"\0" in path or not _NO_NAMES.isdisjoint(parts) or len(max(parts, key=len)) > 255:
         raise PathEscape(f"the tree holds the name {shown(path)!r}", where=shown(path))
     return parts
 
@@ -126,10 +127,10 @@ class Target:
         return level.handle, name
 
     def _level_of(self, path: bytes) -> tuple[Level, bytes]:
+        above, _, name = path.rpartition(b"/")
+        if above == self._levels[-1].path and path[:1] != b"/":  # most often: the next file of the same folder
+            return self._levels[-1], safe_parts(name)[0]
         parts = safe_parts(path)
-        above = self._levels[-1].path
-        if len(path) == len(above) + len(parts[-1]) + bool(above) and path.startswith(above):
-            return self._levels[-1], parts[-1]
         shared = 0
         for level, part in zip(self._levels[1:], parts[:-1], strict=False):
             if level.name != part:
