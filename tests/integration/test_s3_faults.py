@@ -95,6 +95,8 @@ def test_a_dripping_store_is_unavailable_at_the_deadline(store: S3Store, proxy: 
     with pytest.raises(StoreUnavailable, match="slowly"):
         S3Store("strict", strict).get("v1/drip")
     with pytest.raises(StoreUnavailable, match="slowly"):
+        S3Store("strict", strict).check("v1/drip")
+    with pytest.raises(StoreUnavailable, match="slowly"):
         get_signed(store.sign_get("v1/drip"), patience=strict.patience)
 
 
@@ -103,6 +105,9 @@ def test_a_body_cut_short_is_read_again_and_never_handed_out(store: S3Store, pro
     proxy.faults += [Fault(method="GET", cut=100_000, alter=lambda body: body), Fault(method="GET", cut=0)]
     assert store.get("v1/x") == BODY
     assert proxy.seen.count("GET") >= 2
+    store.put(NAME, BODY)
+    proxy.faults += [Fault(method="GET", cut=100_000, alter=lambda body: body), Fault(method="GET", cut=0)]
+    assert store.check(NAME) == len(BODY)  # a line that breaks is no damage
 
 
 def test_bytes_flipped_on_the_way_to_the_store_are_refused_and_sent_again(store: S3Store, proxy: FaultyProxy) -> None:
@@ -119,6 +124,18 @@ def test_bytes_flipped_on_the_way_back_never_pass_for_a_hashed_name(store: S3Sto
         hasty(store).get(NAME)
     proxy.faults[:] = [Fault(method="GET", alter=lambda body: body[:-1] + b"\x00")]
     assert store.get(NAME) == BODY  # flipped once only: the version that matches is read
+    proxy.faults[:] = [Fault(method="GET", alter=lambda body: body[:-1] + b"\x00")]
+    assert store.check(NAME) == len(BODY)  # nor is it called damaged
+    proxy.faults[:] = [Fault(times=10**6, method="GET", alter=lambda body: body[:-1] + b"\x00")]
+    with pytest.raises((ObjectCorrupt, StoreUnavailable)):
+        hasty(store).check(NAME)
+
+
+def test_a_mend_whose_answer_is_lost_is_done_and_whole(store: S3Store, proxy: FaultyProxy) -> None:
+    store.client.put_object(Bucket=store.config.bucket, Key=store.key(NAME), Body=b"rotten")
+    proxy.faults += [Fault(times=2, method="PUT", status=503), Fault(method="PUT", lose_answer=True)]
+    store.mend(NAME, BODY)
+    assert store.check(NAME) == len(BODY)
 
 
 def test_a_full_store_is_said_to_be_full_without_retries(store: S3Store, proxy: FaultyProxy) -> None:
