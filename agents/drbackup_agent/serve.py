@@ -174,10 +174,11 @@ def _load_jobs() -> None:
 
 
 def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
-    from drbackup.vault.heap import keep_freed_memory
+    from drbackup.vault.heap import collect_rarely, keep_freed_memory
     from drbackup_agent.jobs import run_job
 
     keep_freed_memory()
+    collect_rarely()
     return run_job(job, link, state, skew_ns)
 
 

@@ -68,9 +68,10 @@ class CliContext:
     @cached_property
     def _installation(self) -> Installation:
         from drbackup.controller.installation import Installation
-        from drbackup.vault.heap import keep_freed_memory
+        from drbackup.vault.heap import collect_rarely, keep_freed_memory
 
         keep_freed_memory()
+        collect_rarely()
         return Installation.open(self.home, self.policies_folder)
 
     def zone(self) -> tzinfo:

@@ -8,6 +8,7 @@ megabytes at 0.46 GB/s instead of 6.2, and a first backup took a fifth less proc
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
@@ -25,6 +26,13 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((_MMAP_THRESHOLD, _KEPT_BELOW), (_TRIM_THRESHOLD, _TRIM_BEYOND), (_ARENA_MAX, _ARENAS)):
         mallopt(parameter, value)
+
+
+def collect_rarely() -> None:
+    """Let Python look for cycles of dead objects a hundred times less often. What a start-up imports never dies, and
+    trees of entries hold no cycles: looking through them took a tenth of a short command's processor time."""
+    gc.freeze()
+    gc.set_threshold(70_000, 20, 20)
 
 
 def huge_buffer(size: int) -> mmap.mmap:
