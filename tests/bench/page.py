@@ -65,6 +65,8 @@ def ratio_table(found: list[Row]) -> str:
         times = [_times(row, name) for name in (OURS, *peers)]
         verdict = "✓" if row.reached else "✗"
         lines.append([_name(row), *times, f"**{row.ratio:.2f}**{spread}", f"{row.goal:g}", verdict, f"{noise:.0%}"])
+    if not found:
+        return table(head, lines)
     reached = sum(row.reached for row in found)
     rounds = sorted({len(row.ratios) for row in found})
     said = f"{reached} of {len(found)} rows reach their goal; rounds a row: {', '.join(map(str, rounds))}."

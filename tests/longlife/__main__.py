@@ -19,9 +19,10 @@ from tests.longlife.scale import CHUNKS_IN_A_PACK, CatalogScale, TreeScale, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 PLOT = ROOT / "docs" / "long-life.svg"
-KEEP = "daily: 14, weekly: 8, monthly: 12, yearly: 5"
+KEEP = "daily: 14, weekly: 4, monthly: 6"
 _SHOWN: tuple[tuple[str, str, Callable[[Day], float]], ...] = (
     ("stored, MB", "stored", lambda day: day.stored / 1e6),
+    ("what the points hold, MB", "needed", lambda day: day.needed / 1e6),
     ("stored by one backup, kB", "written", lambda day: day.written / 1e3),
     ("S3 requests of a backup", "requests", lambda day: day.requests),
     ("SQL steps of a backup", "steps", lambda day: day.steps * 10),
@@ -32,10 +33,14 @@ _SHOWN: tuple[tuple[str, str, Callable[[Day], float]], ...] = (
     ("chunks in the catalog", "chunks", lambda day: day.chunks),
     ("catalog, kB", "catalog", lambda day: day.catalog / 1e3),
 )
+_COLLECTS: tuple[tuple[str, Callable[[Day], float]], ...] = (
+    ("requests", lambda day: day.collect_requests),
+    ("SQL steps", lambda day: day.collect_steps * 10),
+)
 _DRAWN = ("stored", "steps", "list", "packs", "catalog")
 
 
-def life_page(days: Sequence[Day], needed: float) -> str:
+def life_page(days: Sequence[Day]) -> str:
     """The table of one long life, at some of its days."""
     marks = sorted({1, *(len(days) * part // 10 for part in (1, 2, 4, 6, 8, 10))})
     head = ["after day", *map(str, marks), "last quarter ÷ the one before"]
@@ -47,17 +52,12 @@ def life_page(days: Sequence[Day], needed: float) -> str:
     collects = [day for day in days if day.collect_requests]
     quarter = max(1, len(collects) // 4)
     late, before = collects[-quarter:], collects[-2 * quarter : -quarter] or collects[:1]
-    for name, each in (
-        ("requests", lambda day: day.collect_requests),
-        ("SQL steps", lambda day: day.collect_steps * 10),
-    ):
+    for name, each in _COLLECTS:
         ratio = _mean([each(day) for day in late]) / (_mean([each(day) for day in before]) or 1)
         shown = [_mean([each(day) for day in collects if day in days[:mark]][-4:]) for mark in marks]
         lines.append([f"{name} of a collect", *(f"{number:,.0f}" for number in shown), f"{ratio:.2f}"])
-    said = (
-        f"What the points kept at the end hold, every different content once and uncompressed: {needed / 1e6:.1f} MB; "
-        f"stored for it: {days[-1].stored / 1e6:.1f} MB."
-    )
+    said = "“What the points hold” counts every different content of all kept points once, uncompressed."
+    said = f"Retention: {KEEP}. {said}"
     return f"{page.table(head, lines)}\n\n{said}"
 
 
@@ -87,8 +87,8 @@ def scale_page(catalogs: Sequence[CatalogScale], tree: TreeScale) -> str:
         [f"measured, {tree.entries:,} entries", ""],
         [
             [
-                "writer's process at its peak, MB (with a thousand entries)",
-                f"{tree.memory / 1e6:.0f} ({tree.ground / 1e6:.0f})",
+                f"writer's process at its peak with 1,000, {tree.entries:,} and {3 * tree.entries:,} entries, MB",
+                " · ".join(f"{peak / 1e6:.0f}" for peak in (tree.ground, tree.memory, tree.thrice)),
             ],
             ["tree, bytes an entry", f"{tree.tree_an_entry:.0f}"],
             ["CPU an entry, µs", f"{tree.cpu_an_entry * 1e6:.0f}"],
@@ -97,8 +97,6 @@ def scale_page(catalogs: Sequence[CatalogScale], tree: TreeScale) -> str:
             ["tree of a day with 1 % changed at random, MB", f"{tree.hundredth / 1e6:.1f}"],
         ],
     )
-    many = files / tree.entries
-    extra = max(0, tree.memory - tree.ground) * many
     paper = page.table(
         ["on paper", "formula", ""],
         [
@@ -118,7 +116,6 @@ def scale_page(catalogs: Sequence[CatalogScale], tree: TreeScale) -> str:
                 f"files × {tree.cpu_an_entry * 1e6:.0f} µs",
                 f"{files * tree.cpu_an_entry:,.0f}",
             ],
-            ["agent's memory for the tree, MB", "growth above × files", f"{extra / 1e6:,.0f}"],
         ],
     )
     return f"{measured}\n\n{trees}\n\n{paper}"
@@ -135,7 +132,7 @@ def main() -> None:
             days = live(city, asked.days, _tell)
             for point in city.points():
                 city.require_whole(point)
-            page.put("long life", life_page(days, city.needed))
+            page.put("long life", life_page(days))
             drawn = [
                 plot.Curve(name.replace("`", ""), [value(day) for day in days])
                 for name, key, value in _SHOWN

@@ -137,7 +137,7 @@ class LongCity:
     def body(name: bytes, version: int) -> bytes:
         """Mostly some kilobytes, now and then more; half of a large file stays from version to version."""
         kind = random.Random(name)
-        size = min(400_000, int(kind.lognormvariate(7.6, 1.3)) + 1)
+        size = _size(kind)
         fresh = random.Random(b"%s:%d" % (name, version)).randbytes(size)
         return kind.randbytes(size)[: size // 2] + fresh[size // 2 :] if size >= LARGE else fresh
 
@@ -153,7 +153,7 @@ class LongCity:
                 SYSTEM,
                 SOURCE,
                 now=clock,
-                connect=lambda *_: None,  # type: ignore[arg-type, return-value]
+                connect=lambda *_: None,  # type: ignore[arg-type]
             )
         self.history[point.id] = dict(self.versions)
         return point
@@ -231,7 +231,11 @@ class LongCity:
     def needed(self) -> int:
         """Bytes of every different content of all points that are kept: no vault could store less of such files."""
         contents = {content for versions in self.history.values() for content in versions.items()}
-        return sum(len(self.body(name, version)) for name, version in contents)
+        return sum(_size(random.Random(name)) for name, _ in contents)
 
     def close(self) -> None:
         self.installation.close()
+
+
+def _size(chance: random.Random) -> int:
+    return min(400_000, int(chance.lognormvariate(7.6, 1.3)) + 1)

@@ -10,7 +10,7 @@ from statistics import mean
 from tests.longlife.city import LongCity
 
 COLLECT_EVERY = 7  # days
-LOOK = "points list"
+NEEDED_EVERY = 10  # days: it is looked at in every version of every file
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Day:
     points: int
     packs_in_point: int
     stored: int
+    needed: int
     objects: int
     catalog: int
     chunks: int
@@ -36,7 +37,7 @@ class Day:
 
 def live(city: LongCity, days: int, watch: Callable[[int], None] = lambda _day: None) -> list[Day]:
     """A backup a day, a collect a week."""
-    lived = []
+    lived: list[Day] = []
     for number in range(days):
         if number:
             city.live_a_day()
@@ -65,6 +66,7 @@ def live(city: LongCity, days: int, watch: Callable[[int], None] = lambda _day: 
                 len(known),
                 city.packs_in(point),
                 city.store.size,
+                city.needed if number % NEEDED_EVERY == 0 else lived[-1].needed,
                 len(city.store.objects),
                 counted.bytes(),
                 counted.rows("chunks"),
