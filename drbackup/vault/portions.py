@@ -67,7 +67,7 @@ class Layout(Generic[T]):
         for extent in extents:
             place, length = extent.place, extent.length
             known = self._known.get(place.id)
-            if (known is None and self._size_with(place) > ROOM) or self._full():
+            if (known is None and self._too_large_with(place)) or self._portion.given >= MOST_GIVEN:
                 if part.spans:
                     self._portion.parts.append(part)
                     part = Part(owner, part.number + 1, offset)
@@ -102,13 +102,10 @@ class Layout(Generic[T]):
             return True
         return portion.size >= ENOUGH and not (extents and extents[0].place.id in self._known)
 
-    def _full(self) -> bool:
+    def _too_large_with(self, place: Place) -> bool:
         """Inside one content: a large file is spread over portions."""
-        portion = self._portion
-        return portion.size >= ENOUGH or portion.given >= MOST_GIVEN
-
-    def _size_with(self, place: Place) -> int:
-        return self._portion.size + PAGE + place.raw
+        size = self._portion.size
+        return size >= ENOUGH or size + PAGE + place.raw > ROOM
 
     def _include(self, place: Place, offset: int) -> tuple[int, int]:
         """``offset``: of the chunk's first byte in the content, negative when it begins before."""
