@@ -21,7 +21,7 @@ from tests.adversary.test_damages import KINDS, older, whole
 from tests.adversary.views import Damaged, needs, rebuild
 from tests.adversary.whole_vault import NOON, STORE
 
-MANY = 20 if damages.EVERYTHING else 110  # every so many-th damage is scrubbed: each needs a catalog of its own
+MANY = 20 if damages.EVERYTHING else 70  # every so many-th damage is scrubbed: each needs a catalog of its own
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def catalog_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalog of the undamaged vault."""
     path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite"
     with Catalog.open(path) as catalog:
-        rebuild(whole(), Damaged("nothing", whole().store, frozenset()), catalog)
+        rebuild(whole(), Damaged("nothing", whole().store, frozenset()), catalog, path.parent / "evidence")
     return path
 
 

@@ -127,10 +127,13 @@ def evidence(vault: WholeVault, damaged: Damaged) -> int:
     return len(report.faults)
 
 
-def rebuild(vault: WholeVault, damaged: Damaged, catalog: Catalog | None = None) -> RebuildReport:
-    """The whole catalog anew, or (None) only looked at."""
+def rebuild(
+    vault: WholeVault, damaged: Damaged, catalog: Catalog | None = None, evidence_folder: Path = NOWHERE
+) -> RebuildReport:
+    """The whole catalog anew, with the evidence in a folder of its own; or (None) only looked at."""
+    assert catalog is None or evidence_folder != NOWHERE
     watch: Any = lambda *_: None  # noqa: E731
-    work = Rebuilding(vault.origin(damaged.store), NOWHERE, NOON + timedelta(days=9), watch)
+    work = Rebuilding(vault.origin(damaged.store), evidence_folder, NOON + timedelta(days=9), watch)
     report = work.into(catalog)
     for fault in report.faults:
         text = f"{fault.name} {fault.why}"

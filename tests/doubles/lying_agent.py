@@ -80,11 +80,29 @@ LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     "fewer rows than none": lambda result: _change(result, rows=-7),
     "a negative size stored": lambda result: _change(result, stored_bytes=-1),
     "a number of entries that no database holds": _counting(1 << 63),
+    "a copy of tomorrow": _later,
+    "an index among the packs": lambda result: _change(
+        result, packs=(*result.packs, b"i" + hashlib.sha256(b"never").digest())
+    ),
+    "a top elsewhere in its pack": lambda result: _with_top(result, offset=_root(result).top.offset + 1),
+    "a top of another name": lambda result: _with_top(result, id=bytes(32)),
+    "a top of absurd size": lambda result: _with_top(result, raw=2**40),
+    "a top of a negative number": lambda result: _with_top(result, ordinal=-1),
+    "a pack that was never sent": lambda result: _change(
+        result, packs=(*result.packs, b"p" + hashlib.sha256(b"never").digest())
+    ),
+    "a pack of another domain": _of_another,
+    "a path instead of a pack": lambda result: _change(
+        result, packs=(*result.packs, b"../../v1/vault".ljust(33, b"x"))
+    ),
+}
+
+# Refused before the store is asked; tests/unit/controller/test_believing.py tells them without an agent.
+PLAIN_LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     "the greatest number there is": _counting((1 << 64) - 1),
     "more rows than any database holds": lambda result: _change(result, rows=1 << 63),
     "more new bytes than any database holds": lambda result: _change(result, new_bytes=1 << 63),
     "more stored bytes than any database holds": lambda result: _change(result, stored_bytes=1 << 63),
-    "a copy of tomorrow": _later,
     "a canary of a far century": _with_facts(canary_ns=(1 << 64) - 1),
     "a canary of tomorrow": _with_facts(canary_ns=time.time_ns() + 86_400 * 10**9),
     "a canary before all time": _with_facts(canary_ns=-(1 << 63)),
@@ -100,21 +118,7 @@ LIES: dict[str, Callable[[BackupResult], BackupResult]] = {
     "facts with text that is none": lambda result: _change(
         result, facts=result.facts.replace(b"\xa5files", b"\xa5fil\xff\xff")
     ),
-    "an index among the packs": lambda result: _change(
-        result, packs=(*result.packs, b"i" + hashlib.sha256(b"never").digest())
-    ),
     "every pack a hundred times": lambda result: _change(result, packs=result.packs * 100),
-    "a top elsewhere in its pack": lambda result: _with_top(result, offset=_root(result).top.offset + 1),
-    "a top of another name": lambda result: _with_top(result, id=bytes(32)),
-    "a top of absurd size": lambda result: _with_top(result, raw=2**40),
-    "a top of a negative number": lambda result: _with_top(result, ordinal=-1),
-    "a pack that was never sent": lambda result: _change(
-        result, packs=(*result.packs, b"p" + hashlib.sha256(b"never").digest())
-    ),
-    "a pack of another domain": _of_another,
-    "a path instead of a pack": lambda result: _change(
-        result, packs=(*result.packs, b"../../v1/vault".ljust(33, b"x"))
-    ),
 }
 
 LATER_LIES: dict[str, Callable[[BackupResult], BackupResult]] = {  # of an agent that was honest once: older pages stay
@@ -128,7 +132,7 @@ def lie(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     result = copy_tree(job, link, state, skew_ns)
     assert isinstance(result, BackupResult)
     chosen = os.environ.get("LYING_AGENT", "")
-    return {**LIES, **LATER_LIES}[chosen](result) if chosen else result
+    return {**LIES, **PLAIN_LIES, **LATER_LIES}[chosen](result) if chosen else result
 
 
 def main() -> int:
