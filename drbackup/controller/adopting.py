@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from drbackup.controller.installation import Installation
-from drbackup.errors import DrbackupError, ObjectCorrupt, SignatureInvalid
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, SignatureInvalid
 from drbackup.model.point import Point
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
@@ -37,6 +37,8 @@ def adopt_records(
             continue
         try:
             record = read_record(store, stat.name, installation.signer.public)
+        except ObjectMissing:
+            continue  # collected since it was listed
         except (ObjectCorrupt, SignatureInvalid) as not_ours:
             if strange is None:
                 raise

@@ -34,9 +34,10 @@ class Points:
                 _add_copy(connection, point.id, store, point.committed_at)
 
     def add_copy(self, point: str, store: str, *, now: datetime) -> None:
-        """Another store holds the whole point, too."""
+        """Another store holds the whole point, too. Nothing for a point that is not known (any more)."""
         with self._database.write() as connection:
-            _add_copy(connection, point, store, now)
+            if connection.execute(select(points.c.id).where(points.c.id == point)).first() is not None:
+                _add_copy(connection, point, store, now)
 
     def climb(self, point: str, rung: Rung, *, now: datetime) -> None:
         """The point was proven up to ``rung``. A rung below the one it has changes nothing."""
