@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "restore": ("drbackup.cli.restore", "restore", "Bring a point, or a part of it, back."),
     "drill": ("drbackup.cli.drill", "drill", "Prove that points can be restored."),
     "recover": ("drbackup.cli.recover", "recover", "Bring systems back in dependency order."),
-    "vault": ("drbackup.cli.vault", "vault", "Read a store back; rebuild the catalog from it."),
+    "vault": ("drbackup.cli.vault", "vault", "Read stores back, repair and fill them; rebuild the catalog."),
     "keys": ("drbackup.cli.keys", "keys", "Show public keys; join custodians' shares."),
     "evidence": ("drbackup.cli.evidence", "evidence", "Verify signed evidence of drills."),
     "report": ("drbackup.cli.report", "report", "Reports for people who do not run commands."),

@@ -25,7 +25,7 @@ from drbackup.stores.registry import open_store
 
 @click.group()
 def vault() -> None:
-    """Read a store's vault back; rebuild the catalog from it."""
+    """Read stores back, repair and fill them; rebuild the catalog from them."""
 
 
 vault.add_command(collect_command)

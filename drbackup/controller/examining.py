@@ -17,14 +17,24 @@ from drbackup.controller.evidence import objects_in
 from drbackup.controller.installation import Installation
 from drbackup.controller.presence import object_name
 from drbackup.controller.reading_back import Pace, read_back, readers_for, require_there, witness
+from drbackup.controller.rebuild_points import NOT_SOUND
 from drbackup.controller.standing import Reads, RecordShelf
-from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, SignatureInvalid, VaultMissing
+from drbackup.errors import (
+    DrbackupError,
+    ObjectCorrupt,
+    SignatureInvalid,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    VaultMissing,
+)
 from drbackup.stores.base import Store
 from drbackup.vault.evidence import EVIDENCE_PREFIX
 from drbackup.vault.founding import read_vault
 from drbackup.vault.layout import DOMAINS_PREFIX, SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, domain_prefix
 from drbackup.vault.record import Record, decode_record, list_records
 
+STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)  # says nothing of the object that was asked for
 HOME = "home"  # a donor of what the installation itself keeps
 _HIDDEN = "is there, but something laid over it or a delete marker hides it from listings"
 
@@ -77,8 +87,14 @@ def examine(
     work = _Examination(installation, found, now, watch)
     for name in tuple(targets) or tuple(installation.inventory.stores):
         if name in work.stores:
-            found.stores.append(name)
-            work.look_at(name)
+            try:
+                work.look_at(name)
+            except STORE_IS_ILL as away:  # what was seen of it until then is no plan
+                found.away[name] = away
+                found.wounds = [wound for wound in found.wounds if wound.store != name]
+                found.recovered = [each for each in found.recovered if each[0] != name]
+            else:
+                found.stores.append(name)
     found.wounds.sort(key=lambda each: (each.store, each.kind, each.name))
     return found
 
@@ -132,7 +148,7 @@ class _Examination:
     def _has_vault(self, name: str) -> bool:
         try:
             read_vault(self.stores[name], self._key)
-        except (VaultMissing, ObjectCorrupt, SignatureInvalid):
+        except (VaultMissing, *NOT_SOUND, *STORE_IS_ILL):
             return False
         return True
 
@@ -175,7 +191,7 @@ class _Examination:
             if other != name:
                 try:
                     decode_record(store.get(record), record, self._key)
-                except (ObjectCorrupt, ObjectMissing, SignatureInvalid):
+                except (*NOT_SOUND, *STORE_IS_ILL):
                     continue
                 found.append(other)
         return tuple(found)
@@ -241,7 +257,7 @@ class _Examination:
     def _is_whole(self, name: str, pack: str) -> bool:
         try:
             self.stores[name].check(pack)
-        except (ObjectCorrupt, ObjectMissing):
+        except (*NOT_SOUND, *STORE_IS_ILL):
             return False
         return True
 

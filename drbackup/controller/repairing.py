@@ -17,7 +17,7 @@ from datetime import datetime
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.donors import Donors
 from drbackup.controller.evidence import objects_in
-from drbackup.controller.examining import HOME, Examined, Kind, Wound
+from drbackup.controller.examining import HOME, STORE_IS_ILL, Examined, Kind, Wound
 from drbackup.controller.founding import read_description
 from drbackup.controller.installation import Installation
 from drbackup.controller.reading_back import require_there
@@ -28,9 +28,6 @@ from drbackup.errors import (
     Interrupted,
     ObjectCorrupt,
     ObjectMissing,
-    StoreFull,
-    StoreRefused,
-    StoreUnavailable,
 )
 from drbackup.model.collecting import lock_end_ns
 from drbackup.vault.founding import encode_vault, read_vault
@@ -38,7 +35,6 @@ from drbackup.vault.layout import VAULT_NAME, split_pack_name
 from drbackup.vault.record import list_records
 
 _AT_ONCE = 4  # packs in memory at the same time, about 32 MiB each
-_STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)
 
 Watch = Callable[[int, int, int], None]  # objects mended or given up, in all, bytes mended
 
@@ -133,7 +129,7 @@ class _Repair:
             require_there(store, self._witnesses[wound.store], self._installation.signer.public)
             store.mend(wound.name, data)
             store.check(wound.name)  # it counts when it was read back
-        except _STORE_IS_ILL as ill:
+        except STORE_IS_ILL as ill:
             self._ill[wound.store] = ill
             raise
         if (parts := split_pack_name(wound.name)) is not None:
@@ -178,6 +174,6 @@ class _Repair:
             names = {stat.name for stat in list_records(store)} | catalog.scrubs.expected(name).keys()
             shelf = RecordShelf(store, self._installation.signer.public)
             standing = stand(shelf, sorted(names), catalog.scrubs.reads(name), now_ns=to_ns(self._now()))
-        except _STORE_IS_ILL:
+        except STORE_IS_ILL:
             return  # it is among the failures already, or will be judged by the next scrub
         self.result.proven[name] = catalog.scrubs.judge(name, standing.since, now=self._now())

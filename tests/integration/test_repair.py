@@ -257,6 +257,23 @@ def test_a_donor_that_does_not_answer_is_named_and_nothing_is_given_up(city: Sma
     assert twins(city, clock)
 
 
+@pytest.mark.parametrize("at", [2, 4, 8, 14])
+def test_a_store_that_dies_while_it_is_looked_at_is_named_and_the_other_is_mended(
+    city: SmallCity, clock: Clock, at: int
+) -> None:
+    for store in ("main", "other"):
+        next(objects(city, store, "/p/" if store == "main" else "/t/")).unlink()
+    with city.open() as installation:
+        break_store(installation, "other", Trouble("any", at=at, times=10_000))
+        examined, repaired = mend(installation, clock)
+        assert isinstance(examined.away["other"], StoreUnavailable)
+        assert {wound.store for wound in examined.wounds} <= {"main"}
+        assert {wound.store for wound, _ in repaired.mended} <= {"main"}
+    with city.open() as installation:
+        mend(installation, clock)
+    assert twins(city, clock)
+
+
 def test_a_full_disk_is_asked_once_and_loses_nothing(city: SmallCity, clock: Clock) -> None:
     before = contents(city, "other")
     for path in list(objects(city, "other", "v1/d/")):
