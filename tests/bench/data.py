@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +87,11 @@ def _exchange(first: Path, second: Path) -> None:
 # --- smaller sets of our own ---------------------------------------------------------------------------------------
 
 
-def make_all(folder: Path, megabytes: int) -> list[DataSet]:
-    """The sets ``files``, ``dump`` and ``images`` below ``folder``, each about so large, each with a second day."""
+def make_all(folder: Path, megabytes: int, names: Collection[str]) -> list[DataSet]:
+    """The sets of these names of :data:`KINDS` below ``folder``, each about so large, each with a second day."""
     made = []
-    for name, maker in (("files", _make_files), ("dump", _make_dump), ("images", _make_images)):
+    for name in names:
+        maker = _MAKERS[name]
         top, changes = folder / name, folder / "changes" / name
         top.mkdir(parents=True)
         changes.mkdir(parents=True)
@@ -168,6 +170,10 @@ def _make_images(top: Path, changes: Path, size: int) -> dict[str, list[str]]:
     whole = (top / "image7.raw").read_bytes()
     _write(changes / "image7.raw", whole[: each // 2] + chance.randbytes(each // 25) + whole[each // 2 :], _MONDAY + 1)
     return {"mod": ["image3.raw", "image7.raw"], "add": [], "del": []}
+
+
+_MAKERS = {"files": _make_files, "dump": _make_dump, "images": _make_images}
+KINDS = tuple(_MAKERS)
 
 
 def _row(chance: random.Random, words: list[str], number: int) -> str:

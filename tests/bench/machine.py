@@ -54,7 +54,9 @@ def cpu_of(pid: int) -> float:
 
 def settle(patience: float) -> float:
     """Flush what is unwritten, then wait until everything uses less than :data:`QUIET` of the machine for a second, at
-    most ``patience`` seconds; the seconds waited, negative when it never became quiet."""
+    most ``patience`` seconds; the seconds waited, negative when it never became quiet. 0: not at all."""
+    if not patience:
+        return 0.0
     os.sync()
     begin = time.monotonic()
     while True:

@@ -241,6 +241,7 @@ def _words(argv: Sequence[str] | None) -> argparse.Namespace:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--data", action="append", type=DataSet.parse, default=[], metavar="NAME=FOLDER[,CHANGES]")
     words.add_argument("--size", type=int, default=200, help="megabytes of each set that is made")
+    words.add_argument("--make", default=",".join(data.KINDS), metavar="NAME,…", help="which of these to make")
     words.add_argument("--s3", default="", metavar="NAME,…", help="sets to measure on S3, too; 'all' for all")
     words.add_argument("--peers", action="append", type=Path, default=[], help="folder with restic and borg")
     words.add_argument("--engine", action="append", default=[], metavar="NAME", help="only these, like 'borg zstd,3'")
@@ -263,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = Results.read(asked.results) if asked.add and asked.results.exists() else Results(asked.results)
     with tempfile.TemporaryDirectory(prefix="drbackup-bench-", dir=asked.work) as folder:
         work = Path(folder)
-        sets = asked.data or data.make_all(work / "data", asked.size)
+        sets = asked.data or data.make_all(work / "data", asked.size, asked.make.split(","))
         found = engines.found([path.absolute() for path in asked.peers], asked.lz4)
         found = [engine for engine in found if not asked.engine or engine.name in asked.engine]
         results.about |= machine.describe(work) | {"measured": f"{datetime.now(UTC):%Y-%m-%d}"}
