@@ -287,3 +287,51 @@ def test_a_controller_killed_while_copying_goes_on_and_no_store_has_a_record_wit
         points = both(installation)
         assert scrub(installation, "other", now=clock).proven == tuple(sorted(points))
     assert whole(behind, "other", points)
+
+
+BACKING_UP = """
+import os, signal, sys
+from pathlib import Path
+from drbackup.controller.installation import Installation
+from drbackup.controller.runner import run_backup
+from drbackup.stores.directory import DirectoryStore
+
+_, home, policies, part, moment, system, source = sys.argv
+real = DirectoryStore.put
+
+def put(self, name, data):
+    fatal = self.name == "other" and part in name
+    if fatal and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, name, data)
+    if fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+DirectoryStore.put = put
+with Installation.open(Path(home), Path(policies)) as installation:
+    run_backup(installation, system, source)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("part", ["/p/", "/t/", "v1/r/"])
+def test_a_controller_killed_while_a_backup_follows_leaves_two_stores_that_agree_again(
+    tmp_path: Path, clock: Clock, part: str, moment: str
+) -> None:
+    city = SmallCity(tmp_path, copies="main, other").build()
+    with city.open() as installation:
+        first = run_backup(installation, SYSTEM, SOURCE)
+    (city.data / "c").write_bytes(SECOND[b"c"])
+    words = [sys.executable, "-c", BACKING_UP, str(city.home), str(city.policies), part, moment, SYSTEM, SOURCE]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    died = subprocess.run(words, env=environment, capture_output=True, timeout=120, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    with city.open() as installation:
+        assert read(city, first.id, "main") == read(city, first.id, "other") == FIRST
+        newest = run_backup(installation, SYSTEM, SOURCE)
+        catch_up(installation, now=clock)
+        points = [point.id for point in installation.catalog.points.list(system=SYSTEM)]
+        assert len(points) == (3 if part == "v1/r/" else 2)  # the record in the first store is the commit
+        for store in ("main", "other"):
+            assert scrub(installation, store, now=clock).proven == tuple(sorted(points))
+    assert read(city, newest.id, "main") == read(city, newest.id, "other") == SECOND
