@@ -185,7 +185,8 @@ def _highest() -> int:
 
 def _set_off(name: str) -> None:
     read = BOMBS[name]()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far: making ready may take more
+    with contextlib.suppress(OSError):  # where it is not allowed, what making ready took may hide a little
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
     before = _highest()
     read()
     print(json.dumps({name: _highest() - before >> 10}), flush=True)

@@ -48,7 +48,7 @@ from tests.doubles.told_drill import NOW, statement
 from tests.property.hostile_bytes import altered
 
 encode = msgspec.msgpack.encode
-EXAMPLES = int(os.environ.get("DRBACKUP_FUZZ_EXAMPLES", "120"))  # of each decoder
+EXAMPLES = int(os.environ.get("DRBACKUP_FUZZ_EXAMPLES", "80"))  # of each decoder
 PLACE = Place(b"c" * 32, b"p" * 32, 3, 4000, 500, 900)
 ENTRY = Entry(
     b"srv/a", EntryKind.FILE, 0o640, 1, 2, "root", "root", 3, 4, 900, b"", (0, 0), ((b"user.x", b"v"),), b"d" * 32, -1,
