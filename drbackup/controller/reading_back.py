@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -147,7 +147,7 @@ def require_there(store: Store, name: str, evidence_key: bytes) -> None:
 
 
 def _look(store: Store, name: str, evidence_key: bytes) -> None:
-    look: Callable[[], object] = lambda: read_record(store, name, evidence_key)  # noqa: E731 - one of two
     if name == VAULT_NAME:
-        look = lambda: read_vault(store, evidence_key)  # noqa: E731
-    look()
+        read_vault(store, evidence_key)
+    else:
+        read_record(store, name, evidence_key)
