@@ -6,6 +6,7 @@
   from the recipient's *public* key: deterministic, no secret at all, and still bound to recipient and context. Nothing
   the oracle says rests on it: it compares bytes, and nobody in this simulation tries to read what he may not.
 * A run's steps that only people read are not written, for the time it costs.
+* A pack's overhead counts like its chunks: the packs here are so small that else none would ever be sparse.
 * A run's lease is renewed by the world when the clock moves, unless the holder's machine stands still.
 """
 
@@ -34,6 +35,7 @@ from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
 from drbackup.controller.lease import LEASE
 from drbackup.errors import DrbackupError, RunLost, WrongKey
+from drbackup.model import collecting
 from drbackup.vault import envelope, keys, pack
 from drbackup.wire.messages import Progress
 from drbackup.wire.specs import Recipient
@@ -157,6 +159,7 @@ def deterministic() -> Iterator[None]:
         mock.patch.object(run_rows, "add_step", _add_step),
         mock.patch.object(runner, "Lease", SimLease),
         mock.patch.object(runner, "run_session", run_session),
+        mock.patch.object(collecting, "PACK_OVERHEAD", 0),
     ]
     for patch in patches:
         patch.start()

@@ -51,14 +51,17 @@ class Theatre:
             with seeded(random.Random(number)):
                 world = World(self._database, number, CALM, lock_days(number))
                 self._database.load(self._database.empty)
-                for step in range(rng.randrange(3, 7)):
-                    world.fashion = range(4) if step < 3 else range(3, 7)
+                # What the first days copied goes out of fashion, then out of retention, and comes back in the schedule.
+                for day in range(5):
+                    world.fashion = range(4) if day < 2 else range(4, 8)
                     for system, source in city.SOURCES:
-                        if rng.random() < 0.7:
+                        if rng.random() < 0.8:
                             world.stage.act({system: [world.back_up(system, source)]})
-                    world.stage.skip(rng.choice((1, 1, 3, 9)) * DAY)
-                    if rng.random() < 0.5:
+                    world.stage.skip(rng.choice((1, 1, 1, 7)) * DAY)
+                    if rng.random() < 0.2:
                         world.stage.act({"collector": [world.collect]})
+                world.stage.skip(rng.choice((0, 7)) * DAY)
+                world.stage.skip(DAY - world.clock.ns % DAY)
                 assert not world.failures
                 _SAVED[number] = world.save()
         return _SAVED[number]

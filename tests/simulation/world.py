@@ -54,7 +54,7 @@ class World:
     lock_days: int = 0
     grace: timedelta = GRACE
     clock: Clock = field(default_factory=Clock)
-    fashion: Sequence[int] = range(7)  # contents that files may get; what was once copied often comes back
+    fashion: Sequence[int] = range(5)  # contents that files have now
     failures: list[str] = field(default_factory=list)  # of runs: expected ones
 
     def __post_init__(self) -> None:
@@ -156,14 +156,15 @@ class World:
         source's."""
         tree = server.trees.setdefault(source, {})
         old = dict(tree)
+        worn = {_content(number) for number in self.fashion}
         for number in range(4):
             path = b"srv/%d" % number
-            if self.rng.random() < (0.35 if path in tree else 0.6):
-                tree[path] = b"content %d " % self.rng.choice(self.fashion) * 3
+            if (tree[path] not in worn or self.rng.random() < 0.3) if path in tree else self.rng.random() < 0.6:
+                tree[path] = _content(self.rng.choice(self.fashion))
             elif path in tree and self.rng.random() < 0.15:
                 del tree[path]
         if not tree:
-            tree.update(old or {b"srv/0": b"content 0 " * 3})
+            tree.update(old or {b"srv/0": _content(self.fashion[0])})
 
     def wait(self, days: int) -> Task:
         """Until the midnight after so many days."""
@@ -197,6 +198,11 @@ class World:
     def fingerprint(self) -> int:
         """Of everything that was done: the same for the same seed, on any machine."""
         return zlib.crc32("\n".join(self.stage.trace).encode())
+
+
+def _content(number: int) -> bytes:
+    """Some so large that a pack is hardly ever sparse, some so small that it often is."""
+    return b"content %d " % number * (25 if number == 1 else 90)
 
 
 def _short(points: Mapping[str, set[str]]) -> str:
