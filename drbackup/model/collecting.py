@@ -27,6 +27,9 @@ LEASE_MARGIN = timedelta(hours=1)
 GRACE = timedelta(days=7)
 GRACE_LEAST = 2 * SESSION_MOST
 SPARSE = 0.25  # a pack with a smaller living share is retired
+PACK_OVERHEAD = (
+    8 << 10
+)  # bytes: a small pack is mostly sealed keys and table, and retiring it would free next to nothing
 RENEW_BELOW = 2 / 3  # of a store's lock: what has less left is locked anew
 _INDEX = "i"
 _NS = timedelta(microseconds=1)
@@ -36,7 +39,8 @@ class Why(enum.StrEnum):
     """One reason each. The values are stable: they stand in ``--json`` and in signed statements."""
 
     # a point stays
-    KEPT = "kept"  # by its policy or a hold; the detail says by which rules
+    HELD = "held"  # by a person; the detail says why
+    KEPT = "kept"  # by its policy; the detail says by which rules
     NEWEST = "newest"  # the source's next record will name it
     ELSEWHERE = "elsewhere"  # a copy lies in a store that is not collected now
     GROUP = "group"  # another member of its group stays
@@ -119,9 +123,9 @@ def decide_points(rulings: Iterable[Ruling], ground: Ground) -> tuple[PointFate,
 
 def _stays(ruling: Ruling, newest: bool, ground: Ground) -> tuple[Reason, ...]:
     point = ruling.point
-    reasons = [Reason(Why.KEPT, ", ".join(ruling.reasons))] if ruling.keep else []
-    if point.held and not ruling.keep:
-        reasons.append(Reason(Why.KEPT, f"held: {point.held}"))
+    reasons = [Reason(Why.HELD, point.held)] if point.held else []
+    if ruling.keep:
+        reasons.append(Reason(Why.KEPT, ", ".join(ruling.reasons)))
     if newest and not reasons:
         reasons.append(Reason(Why.NEWEST))
     if reasons:
@@ -220,9 +224,9 @@ def decide_packs(copies: Iterable[PackCopy], needs: Needs, rules: Rules) -> tupl
 def _needed(copy: PackCopy, needs: Needs) -> tuple[Act, Reason]:
     if copy.condemned_ns:
         return Act.PARDON, Reason(Why.NEEDED)
-    live = needs.live.get((copy.domain, copy.pack))
-    if live is not None and not copy.retired_ns and live < SPARSE * copy.size:
-        return Act.RETIRE, Reason(Why.SPARSE, f"{live / max(copy.size, 1):.0%}")
+    live, room = needs.live.get((copy.domain, copy.pack)), copy.size - PACK_OVERHEAD
+    if live is not None and not copy.retired_ns and live < SPARSE * room:
+        return Act.RETIRE, Reason(Why.SPARSE, f"{live / room:.0%}")
     return Act.STAY, Reason(Why.NEEDED)
 
 

@@ -26,7 +26,8 @@ NAMED = 12  # points that go are named, so many of each source
 def why_word(why: Why) -> str:
     """A reason in the reader's language."""
     return {
-        Why.KEPT: _("kept by policy or hold"),
+        Why.HELD: _("held"),
+        Why.KEPT: _("kept by policy"),
         Why.NEWEST: _("newest of its source"),
         Why.ELSEWHERE: _("copy in a store not collected now"),
         Why.GROUP: _("member of a kept group"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def test_a_second_copy_relies_on_nothing_that_is_condemned_there(two: TwoPoints)
 def test_a_pack_that_is_mostly_unused_gets_no_new_chunks_and_goes_with_its_last_point(two: TwoPoints) -> None:
     with two.city.open() as installation:
         (two.city.data / "a").write_bytes(b"x" * 100)  # of what was one pack, one small file is left
-        (two.city.data / "big").write_bytes(bytes(range(256)) * 4000)
+        (two.city.data / "big").write_bytes(random.Random(4).randbytes(300_000))
         whole = run_backup(installation, SYSTEM, SOURCE, now=clock(LATER))
         assert whole
         (two.city.data / "big").unlink()

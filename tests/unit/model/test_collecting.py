@@ -8,6 +8,7 @@ import pytest
 
 from drbackup.model.collecting import (
     GRACE,
+    PACK_OVERHEAD,
     Act,
     CollectPlan,
     Ground,
@@ -76,7 +77,7 @@ def test_the_newest_of_a_source_stays_whatever_retention_says() -> None:
 
 def test_a_held_point_stays_even_if_retention_had_not_seen_the_hold() -> None:
     held = point(40, held="court order 7")
-    assert judged((held, False), (point(0), True))[held.id] == (Reason(Why.KEPT, "held: court order 7"),)
+    assert judged((held, False), (point(0), True))[held.id] == (Reason(Why.HELD, "court order 7"),)
 
 
 def test_a_locked_record_stays_until_its_lock_is_over() -> None:
@@ -189,11 +190,13 @@ def test_a_locked_pack_is_condemned_so_early_that_it_can_go_when_its_lock_ends()
 
 
 def test_a_pack_that_is_mostly_unused_is_retired_once_and_never_erased() -> None:
-    sparse, dense = {("db1", PACK): 249}, {("db1", PACK): 250}
-    assert fate(copy(), needing(PACK, live=sparse)) == (Act.RETIRE, Reason(Why.SPARSE, "25%"))
-    assert fate(copy(), needing(PACK, live=dense))[0] is Act.STAY
-    assert fate(copy(), needing(PACK))[0] is Act.STAY  # not counted
-    assert fate(copy(retired_ns=1), needing(PACK, live=sparse))[0] is Act.STAY
+    sparse, dense = {("db1", PACK): 249_000}, {("db1", PACK): 250_000}
+    big = 1_000_000 + PACK_OVERHEAD
+    assert fate(copy(size=big), needing(PACK, live=sparse)) == (Act.RETIRE, Reason(Why.SPARSE, "25%"))
+    assert fate(copy(size=big), needing(PACK, live=dense))[0] is Act.STAY
+    assert fate(copy(size=big), needing(PACK))[0] is Act.STAY  # not counted
+    assert fate(copy(size=big, retired_ns=1), needing(PACK, live=sparse))[0] is Act.STAY
+    assert fate(copy(size=PACK_OVERHEAD), needing(PACK, live={("db1", PACK): 0}))[0] is Act.STAY  # nothing to gain
 
 
 def test_an_index_stays_as_long_as_a_pack_of_its_session() -> None:
