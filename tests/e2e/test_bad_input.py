@@ -302,7 +302,7 @@ def test_a_store_that_stumbles_is_ridden_out(cloud: Cloud) -> None:
         Fault(2, status=503, code="SlowDown"),
         Fault(1, "PUT", status=500, code="InternalError"),
         Fault(1, "PUT", lose_answer=True),
-        Fault(1, "HEAD", delay=1.0),
+        Fault(1, "GET", delay=1.0),
     ]
     cloud.town.goes_on()
     assert not any(fault.times for fault in cloud.proxy.faults)
