@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.collecting import CollectReport
+from drbackup.controller.daemon import Daemon
 from drbackup.controller.installation import Installation
 from drbackup.controller.renewing import STAMP_FILE, Renewal, renew_locks, renewal_is_due
 from drbackup.controller.runner import run_backup
-from drbackup.errors import StoreRefused
+from drbackup.errors import StoreRefused, StoreUnavailable
 from drbackup.model.collecting import GRACE, lease_ns
 from drbackup.model.point import Point
 from drbackup.stores.erasing_s3 import S3Eraser
@@ -197,3 +198,25 @@ def test_renewal_is_due_once_a_day_where_anything_is_locked(tmp_path: Path, s3_s
         assert renewal_is_due(installation, now - timedelta(hours=1))  # the clock was set back
         (city.home / STAMP_FILE).write_text("damaged")
         assert renewal_is_due(installation, now)
+
+
+def test_the_daemon_renews_by_itself_and_survives_a_store_that_is_away(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    city = locked_city(tmp_path, s3_server)
+    now = datetime.now(UTC)
+    with city.open() as installation:
+        point = back_up(installation, city, b"new", now)
+        later = now + 11 * DAY
+        with monkeypatch.context() as away:
+            away.setattr(S3Store, "list", _away)
+            Daemon(installation, 1, clock(later)).renew()
+        assert not (city.home / STAMP_FILE).exists()
+        Daemon(installation, 1, clock(later)).renew()
+        assert (city.home / STAMP_FILE).exists()
+        (until,) = versions(cloud(installation), point.name)
+        assert abs(until - (later + LOCK_DAYS * DAY)) < timedelta(seconds=2)
+
+
+def _away(_store: S3Store, prefix: str) -> None:
+    raise StoreUnavailable("made to be away", where=prefix)
