@@ -311,3 +311,11 @@ def test_shares_that_are_none_are_refused(shares: list[str], sound: int, data: s
         )
     with contextlib.suppress(DrbackupError):
         join_shares([*shares, *good])
+
+
+def test_a_pipe_in_the_journals_place_makes_nobody_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal")
+    journal = RestoreJournal(tmp_path / "journal", "point folder")
+    assert not journal.resumes
+    with pytest.raises(DrbackupError), journal:
+        pass
