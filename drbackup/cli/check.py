@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 import click
 from rich.text import Text
@@ -15,6 +16,7 @@ from drbackup.controller.installation import Installation
 from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
 from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
+from drbackup.reports.figures import span
 from drbackup.reports.words import _
 from drbackup.vault.sealed_keys import list_sealed_keys
 
@@ -41,6 +43,8 @@ def check(context: CliContext, no_agents: bool) -> None:
         *_policies(installation),
         *_keys(installation),
         *_stores(installation),
+        *_read_back(installation, context.now()),
+        *_locks(installation, context.now()),
         *_evidence(installation),
         *([] if no_agents else _agents(installation)),
     ]
@@ -93,6 +97,30 @@ def _stores(installation: Installation) -> Iterator[Line]:
             yield Line(_("stores"), name, True, _("vault {id}").format(id=vault.vault_id))
             if not sealed:
                 yield Line(_("stores"), name, None, _("does not hold our sealed keys: drbackup keys seal"))
+
+
+def _read_back(installation: Installation, now: datetime) -> Iterator[Line]:
+    """The promise that every byte is read back in time, whether or not the daemon's nights are run."""
+    for name, entry in installation.inventory.stores.items():
+        within = entry.scrub.within
+        oldest = installation.catalog.scrubs.coverage(name, now=now, within=within).oldest
+        if oldest is None or now - oldest <= within:
+            continue
+        words = _("a copy was not read back for {age}, promised within {period}: drbackup vault scrub {store}")
+        detail = words.format(age=span(now - oldest), period=span(within), store=name)
+        yield Line(_("stores"), name, None, detail)
+
+
+def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
+    """Locks that nobody renews end one day, whatever still relies on them."""
+    locking = [name for name, entry in installation.inventory.stores.items() if entry.lock_days]
+    if not locking or not installation.catalog.points.list(limit=1):
+        return
+    last = last_renewal(installation)
+    if last is None or now - last > _UNRENEWED:
+        when = age(last, now) if last else _("never")
+        words = _("locks were last renewed: {when}; run the daemon, or drbackup vault collect --apply")
+        yield Line(_("stores"), ", ".join(locking), None, words.format(when=when))
 
 
 def _evidence(installation: Installation) -> Iterator[Line]:

@@ -132,8 +132,10 @@ class _Repair:
         except STORE_IS_ILL as ill:
             self._ill[wound.store] = ill
             raise
+        locked = lock_end_ns(begun, self._installation.inventory.stores[wound.store].lock_days)
+        if wound.kind is Kind.RECORD:
+            self._installation.catalog.lives.lock_record(wound.points[0], wound.store, locked)
         if (parts := split_pack_name(wound.name)) is not None:
-            locked = lock_end_ns(begun, self._installation.inventory.stores[wound.store].lock_days)
             pack = parts[1].encode() + parts[2]
             packs = self._installation.catalog.packs
             packs.add_copies(parts[0], wound.store, [pack], now=self._now(), locked_ns=locked)

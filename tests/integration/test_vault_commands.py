@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from drbackup.cli import main
+from drbackup.controller.catalog.instants import to_ns
+from drbackup.controller.catalog.tables import pack_copies
 from drbackup.model.point import Rung
 from tests.doubles.small_city import SYSTEM, SmallCity
-from tests.doubles.twin_city import both, build, contents, copy, flip, name_of, objects
+from tests.doubles.twin_city import Clock, both, build, contents, copy, flip, name_of, objects
 
 
 @dataclass
@@ -122,6 +126,19 @@ def test_a_rolling_scrub_says_how_much_was_read_and_what_is_longest_unread(city:
     assert len(covered["longest_unread"]) == 64
     text = typed("vault", "scrub", "main", "--days", "30").out
     assert "never read" in text
+
+
+def test_check_says_when_a_copy_was_not_read_back_in_time(city: SmallCity, typed: Typed) -> None:
+    assert "not read back" not in typed("check", "--no-agents").out
+    with city.open() as installation, installation.catalog.database.write() as connection:
+        long_ago = Clock().at - timedelta(days=45)
+        connection.execute(update(pack_copies).where(pack_copies.c.store == "other").values(stored_ns=to_ns(long_ago)))
+    said = typed("check", "--no-agents")
+    assert said.code == 0
+    assert "not read back for 45 d" in said.out
+    assert "drbackup vault scrub other" in said.out
+    assert typed("vault", "scrub", "other").code == 0
+    assert "not read back" not in typed("check", "--no-agents").out
 
 
 @pytest.mark.parametrize(
