@@ -14,7 +14,7 @@ from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age
 from drbackup.controller.collect_home import adopt_lost, collecting_alone, collector
 from drbackup.controller.collecting import CollectReport
-from drbackup.controller.renewing import Renewal, Renewer, lockers_of
+from drbackup.controller.renewing import Renewal, Renewer, lockers_of, note_renewal
 from drbackup.errors import DoneInPart, UsageError
 from drbackup.model.collecting import GRACE, CollectPlan
 from drbackup.reports.collecting import going_lines, packs_table, plan_document, points_table
@@ -62,6 +62,8 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
             strange = [each.message for each in adopt_lost(installation, stores)]
             report = work.apply()
             renewed = Renewer(work.grounds, lockers_of(installation, stores), context.now()).renew(report.survey)
+            if not stores:
+                note_renewal(installation, context.now())
     notes = (
         *strange,
         *report.survey.notes,

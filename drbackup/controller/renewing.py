@@ -137,22 +137,33 @@ def renew_locks(
     stores = {name: installation.store(name) for name in installation.inventory.stores}
     grounds = Grounds(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
     renewed = Renewer(grounds, lockers, now, stop).renew()
+    note_renewal(installation, now)
+    return renewed
+
+
+def note_renewal(installation: Installation, now: datetime) -> None:
+    """Write down that the locks of all stores were renewed."""
     stamp = installation.home / STAMP_FILE
     fresh = stamp.with_name(stamp.name + ".new")
     fresh.write_text(now.astimezone(UTC).isoformat() + "\n", "ascii")
     fresh.replace(stamp)
-    return renewed
+
+
+def last_renewal(installation: Installation) -> datetime | None:
+    """When the locks of all stores were renewed last; None when that was never, or can't be read."""
+    try:
+        last = datetime.fromisoformat((installation.home / STAMP_FILE).read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+    return last if last.tzinfo else None
 
 
 def renewal_is_due(installation: Installation, now: datetime) -> bool:
-    """Whether a day has passed since locks were renewed, and there are any. A stamp that can't be read says nothing."""
+    """Whether a day has passed since locks were renewed, and there are any."""
     if not any(entry.lock_days for entry in installation.inventory.stores.values()):
         return False
-    try:
-        last = datetime.fromisoformat((installation.home / STAMP_FILE).read_text("ascii").strip())
-        return not now - EVERY < last <= now
-    except (OSError, ValueError, TypeError):
-        return True
+    last = last_renewal(installation)
+    return last is None or not now - EVERY < last <= now
 
 
 def _batches(copies: Sequence[PackCopy]) -> Iterator[Sequence[PackCopy]]:
