@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 from rich.text import Text
@@ -14,13 +14,15 @@ from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.evidence import verify_folder
 from drbackup.controller.installation import Installation
 from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
+from drbackup.controller.renewing import last_renewal
 from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
-from drbackup.reports.figures import span
+from drbackup.reports.figures import age, span
 from drbackup.reports.words import _
 from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
+_UNRENEWED = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.cli.main import run
 from drbackup.controller.collecting import CollectReport
 from drbackup.controller.daemon import Daemon
 from drbackup.controller.installation import Installation
-from drbackup.controller.renewing import STAMP_FILE, Renewal, renew_locks, renewal_is_due
+from drbackup.controller.renewing import STAMP_FILE, Renewal, note_renewal, renew_locks, renewal_is_due
 from drbackup.controller.runner import run_backup
 from drbackup.errors import StoreRefused, StoreUnavailable
 from drbackup.model.collecting import GRACE, lease_ns
@@ -216,6 +217,23 @@ def test_the_daemon_renews_by_itself_and_survives_a_store_that_is_away(
         assert (city.home / STAMP_FILE).exists()
         (until,) = versions(cloud(installation), point.name)
         assert abs(until - (later + LOCK_DAYS * DAY)) < timedelta(seconds=2)
+
+
+def test_a_check_says_when_nobody_renews(
+    tmp_path: Path, s3_server: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    city = locked_city(tmp_path, s3_server)
+    words = ["--home", str(city.home), "--policies", str(city.policies), "check", "--no-agents"]
+    now = datetime.now(UTC)
+    with city.open() as installation:
+        back_up(installation, city, b"new", now)
+        for last, said in ((None, "never"), (now - 4 * DAY, "4 d ago"), (now, "")):
+            if last is not None:
+                note_renewal(installation, last)
+            run(words)
+            shown = capsys.readouterr().out
+            assert ("locks were last renewed" in shown) == bool(said)
+            assert said in shown
 
 
 def _away(_store: S3Store, prefix: str) -> None:
