@@ -165,10 +165,11 @@ class Contents:
     def _take_one_of_many(self, file: FileOnItsWay, part: Part[FileOnItsWay], memory: memoryview) -> None:
         self._await_turn(file, part.number)
         if part.number == 0:
+            with self._turn_over:
+                self._large.add(file)
             file.begin()
         file.digest(part, memory)
         with self._turn_over:
-            self._large.add(file)
             file.turn += 1
             file.parts = part.number + 1 if part.last else 0
             self._turn_over.notify_all()
