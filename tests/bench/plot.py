@@ -70,12 +70,16 @@ def curves(title: str, x_name: str, x_most: int, several: Sequence[Curve]) -> st
         )
         parts.append(f'<text x="{left}" y="{base - panel + 38}">{escape(curve.name)}</text>')
         parts.append(
-            f'<text x="{left - 6}" y="{base - panel + 52}" text-anchor="end">{most:,.4g}{escape(curve.unit)}</text>'
+            f'<text x="{left - 6}" y="{base - panel + 52}" text-anchor="end">{_short(most)}{escape(curve.unit)}</text>'
         )
         parts.append(f'<text x="{left - 6}" y="{base}" text-anchor="end">0</text>')
     below = 40 + panel * len(several) + 8
     parts.append(f'<text x="{width - 20}" y="{below}" text-anchor="end">{escape(x_name)} 1 – {x_most:,}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _head(width: int, height: int) -> str:
