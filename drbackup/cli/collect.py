@@ -51,6 +51,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
             stores,
             context.now,
             grace=grace or GRACE,
+            acting=apply,
             watch=lambda _what, done, total: watch(done, total, 0),
         )
         if not apply:

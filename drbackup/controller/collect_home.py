@@ -6,21 +6,32 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from drbackup.controller.adopting import adopt_records
 from drbackup.controller.collected import state_collected
 from drbackup.controller.collecting import Collector, Grounds, Watch, judge_by_policies
 from drbackup.controller.installation import Installation
-from drbackup.errors import DrbackupError, RunActive
+from drbackup.errors import DrbackupError, RunActive, StoreRefused
 from drbackup.model.collecting import GRACE
-from drbackup.stores.erasing import open_eraser
+from drbackup.stores.erasing import Erased, open_eraser
 
 LOCK_FILE = "collect.lock"
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
     """Nobody looks on."""
+
+
+@dataclass(slots=True)
+class NoEraser:
+    """Stands where an eraser would while a plan is only looked at: that needs no right to delete."""
+
+    name: str
+
+    def erase(self, name: str) -> Erased:
+        raise StoreRefused(f"store {self.name} was opened to be looked at, not to remove {name}", where=name)
 
 
 def collector(
@@ -30,8 +41,9 @@ def collector(
     *,
     grace: timedelta = GRACE,
     watch: Watch = unwatched,
+    acting: bool = True,
 ) -> Collector:
-    """A collector of these stores (of all, when empty).
+    """A collector of these stores (of all, when empty); with ``acting`` False for :meth:`Collector.look` alone.
 
     Raises :class:`~drbackup.errors.StoreRefused` for a store without a collecting credential, and what a store that is
     not ours raises: nothing is ever removed where our vault is not.
@@ -43,7 +55,7 @@ def collector(
     grounds = Grounds(
         installation.catalog,
         {name: installation.store(name) for name in entries},
-        {name: open_eraser(name, entries[name]) for name in chosen},
+        {name: open_eraser(name, entries[name]) if acting else NoEraser(name) for name in chosen},
         installation.keyring,
         installation.signer.public,
     )

@@ -122,6 +122,9 @@ def test_a_bucket_is_not_collected_with_the_credential_that_writes(tmp_path: Pat
     with city.open() as installation, pytest.raises(StoreRefused) as refused:
         collect(installation, datetime.now(UTC), "cloud")
     assert "collect_credentials_file" in refused.value.hint
+    words = ["--home", str(city.home), "--policies", str(city.policies), "vault", "collect", "cloud"]
+    assert run(words) == 0  # what would go can be looked at without the right to delete
+    assert run([*words, "--apply"]) == 1
 
 
 def test_the_locks_of_what_points_need_are_renewed_and_of_nothing_else(tmp_path: Path, s3_server: S3Server) -> None:
