@@ -332,7 +332,9 @@ def test_a_file_that_never_stands_still_fails_the_run_and_is_named(data: Path, r
             writer.kill()
 
 
-def test_a_file_that_comes_to_rest_is_read_again_and_whole(data: Path, runs: SourceRuns) -> None:
+def test_a_file_that_comes_to_rest_is_read_again_and_whole(
+    data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (data / "busy").write_bytes(bytes(300_000))
     runs.limits = Limits(read_retries=20)
     stop = threading.Event()
@@ -346,8 +348,14 @@ def test_a_file_that_comes_to_rest_is_read_again_and_whole(data: Path, runs: Sou
                     os.pwrite(file.fileno(), bytes([number % 256]) * 30_000, offset)
 
     thread = threading.Thread(target=scribble)
+    told = Watch.retry
+
+    def comes_to_rest(watch: Watch, path: str) -> None:
+        stop.set()
+        told(watch, path)
+
+    monkeypatch.setattr(Watch, "retry", comes_to_rest)
     thread.start()
-    threading.Timer(0.4, stop.set).start()
     run = runs.backup(spec(data))
     thread.join()
     assert b"".join(run.reader.content(run.entries[tree_path(data, "busy")])) == (data / "busy").read_bytes()
