@@ -87,6 +87,9 @@ class Oracle:
             if committed.point.id not in self.gone:
                 self.require(committed, thorough=True)
         self._require_newest()
+        for store in self.stores.values():
+            if store.refusals:
+                raise Lost(f"{store.refusals} attempts to remove from {store.name} what is locked")
 
     def require(self, committed: Committed, *, thorough: bool = False) -> None:
         """The point restores byte for byte from one of its stores; when ``thorough``, from each that has its record."""

@@ -44,6 +44,11 @@ class Theatre:
                 raise
         return world
 
+    def prepare(self) -> None:
+        """Make every past now."""
+        for number in range(HISTORIES):
+            self._history(number)
+
     def _history(self, number: int) -> Saved:
         """Some weeks without any trouble."""
         if number not in _SAVED:
@@ -75,15 +80,18 @@ def lock_days(history: int) -> int:
 def cast(world: World, rng: random.Random) -> dict[str, list[Task]]:
     """Who acts in this schedule, and what each does one after another."""
     acts: dict[str, list[Task]] = {}
-    for system, source in rng.sample(list(city.SOURCES), rng.choice((1, 1, 2))):
+    for system, source in rng.sample(list(city.SOURCES), rng.choice((1, 1, 1, 2))):
         acts[system] = [world.back_up(system, source)]
-        if rng.random() < 0.3:
+        if rng.random() < 0.2:
             acts[system] += [world.wait(rng.choice((1, 7, 8))), world.back_up(system, source)]
         if rng.random() < 0.3:
             acts[system].insert(0, world.wait(rng.choice((1, 7, 8))))
     acts["collector"] = [world.collect]
-    for _ in range(rng.choice((0, 1, 2))):
-        acts["collector"] += [world.wait(rng.choice((1, 7, 8))), world.collect]
+    long = (
+        bool(world.temper.dear_freezes or world.temper.hold[0]) and rng.random() < 0.4
+    )  # long enough to condemn and to erase
+    for days in (2, 8) if long else rng.choices((1, 7, 8), k=rng.choice((0, 1, 1, 2))):
+        acts["collector"] += [world.wait(days), world.collect]
     return acts
 
 

@@ -43,13 +43,18 @@ class Temper:
     dear: float = 0.0
     dear_freezes: tuple[int, ...] = ()  # days to choose from at such points; empty: any
     fault: float = 0.0
+    hold: tuple[str, int] = ("", 0)  # who first comes to a point that begins so stands still for that many days
 
     @classmethod
     def of(cls, rng: random.Random) -> Temper:
         """A temper for one schedule: calm ones find what lies deep, wild ones what lies wide, and those that hold
         somebody just before what can't be undone find what nearly never happens."""
-        if rng.random() < 0.4:
-            return cls(switch=rng.choice((0.03, 0.2)), dear=0.4, dear_freezes=(0, 7, 8, 8))
+        theme = rng.random()
+        if theme < 0.1:
+            what = rng.choice(("put r/", "agent asks", "agent remembers", "list r/", "erase", "wrote the catalog"))
+            return cls(switch=rng.choice((0.03, 0.2)), hold=(what, rng.choice((8, 20))))
+        if theme < 0.4:
+            return cls(switch=rng.choice((0.03, 0.2)), dear=0.4, dear_freezes=(0, 1, 8, 20))
         return cls(
             switch=rng.choice((0.03, 0.1, 0.3, 0.6)),
             crash_at=frozenset(rng.sample(range(_LONG), rng.choice((0, 0, 1, 2)))),
@@ -108,7 +113,10 @@ class Stage:
             me.dead = True
             self.note("is killed", me.name)
             raise Crashed
-        if self.points in temper.freeze_at or chance < temper.dear:
+        if temper.hold[0] and what.startswith(temper.hold[0]) and not self.freezes:
+            self.freezes += 1
+            self._lie_down(me, self._until_midnight(temper.hold[1]), frozen=True)
+        elif self.points in temper.freeze_at or chance < temper.dear:
             self.freezes += 1
             days = rng.choice((dear and temper.dear_freezes) or _FREEZES)
             self._lie_down(me, self._until_midnight(days) if days else HOUR, frozen=rng.random() < 0.6)

@@ -1,0 +1,89 @@
+"""The simulation finds mistakes: each test makes one in the real code, and the oracle must see a point lost.
+
+A mistake is made in the source's own text, so that a test whose text is gone from the code fails instead of proving
+nothing. One line of defence is often not enough to remove: where two hold, both are taken away.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from drbackup.controller.catalog.lives import Lives
+from drbackup.controller.catalog.packs import Packs
+from drbackup.controller.catalog.sessions import Sessions
+from drbackup.controller.collecting import Collector
+from drbackup.controller.runner import _BackupRun
+from drbackup.model import collecting as model
+from tests.simulation.oracle import Lost
+from tests.simulation.play import theatre
+
+MOST = 500  # schedules until a mistake must be found
+Mistake = tuple[Any, str, str, str]  # owner, function, text, other text
+
+MISTAKES: dict[str, list[Mistake]] = {
+    "erases at once what it condemns": [
+        (model, "_unneeded", "(Act.ERASE if copy.condemned_ns else Act.CONDEMN)", "Act.ERASE"),
+        (Collector, "_erase_packs", "lives.still_condemned(copies)", "copies"),
+    ],
+    "forgets the records it has not read before": [
+        (Collector, "_survey", "return surveyor.survey(frozenset(without))", "return _seen_before(self, surveyor)"),
+    ],
+    "lets a run commit however late": [
+        (_BackupRun, "_require_young", "if age > SESSION_MOST", "if age is None"),
+    ],
+    "relies on condemned packs and on nobody being busy": [
+        (Packs, "locate", "pack_copies.c.condemned_ns == 0,", ""),
+        (Lives, "unreliable", "(times.condemned_ns != 0)", "(times.retired_ns != 0)"),
+        (Lives, "condemned", "pack_copies.c.condemned_ns != 0", "pack_copies.c.condemned_ns < 0"),
+        (Sessions, "busy", "for row in rows", "for row in rows[:0]"),
+    ],
+    "drops the newest point": [
+        (model, "_stays", "if reasons:\n        return tuple(reasons)", "reasons = []"),
+    ],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_simulation_finds_a_collector_that(mistake: str) -> None:
+    with ExitStack() as stack:
+        stage = stack.enter_context(theatre())
+        stage.prepare()  # the past was without mistakes
+        for each in MISTAKES[mistake]:
+            stack.enter_context(made(*each))
+        for seed in range(MOST):
+            try:
+                stage.play(seed)
+            except Lost:
+                return
+    pytest.fail(f"{MOST} schedules lost nothing")
+
+
+@contextmanager
+def made(owner: Any, name: str, text: str, other: str) -> Iterator[None]:
+    """``owner.name`` with ``other`` in place of ``text``."""
+    source = textwrap.dedent(inspect.getsource(inspect.getattr_static(owner, name)))
+    assert text in source, f"{name} does not say {text!r} any more"
+    module = owner if inspect.ismodule(owner) else sys.modules[owner.__module__]
+    room: dict[str, Any] = {**vars(module), "_seen_before": _seen_before}
+    exec(compile(source.replace(text, other), f"<mistaken {name}>", "exec"), room)
+    with mock.patch.object(owner, name, room[name]):
+        yield
+
+
+_LAST: list[Any] = [None, None]  # a schedule's catalog, the last survey made with it
+
+
+def _seen_before(collector: Collector, surveyor: Any) -> Any:
+    """What this collect sees of the packs, and what the one before saw of the records."""
+    survey = surveyor.survey(frozenset())
+    last = _LAST[1] if _LAST[0] is collector.grounds.catalog else survey
+    _LAST[:] = collector.grounds.catalog, survey
+    return type(survey)(last.needs, survey.copies, survey.records, survey.notes)
