@@ -116,8 +116,8 @@ class Collector:
         fates = self._points(self._every_point(), now)
         going = {fate.point.id for fate in fates if fate.goes}
         leaving = {point.id for point in self._leaving()}
-        survey = self._survey(going | leaving)
-        return CollectPlan(fates, decide_packs(survey.copies, survey.needs, self._rules(now))), survey
+        survey, packs = self._judge_packs(going | leaving, now)
+        return CollectPlan(fates, packs), survey
 
     def apply(self) -> CollectReport:
         """Do it. Raises the stores' errors; what was done before stands, and the next collect goes on."""
@@ -127,8 +127,7 @@ class Collector:
         fates = self._points(points, now)
         removed = self._remove([fate.point for fate in fates if fate.goes], points, now)
         # Anew, because a point whose record stayed after all must keep its packs.
-        survey = self._survey(())
-        packs = decide_packs(survey.copies, survey.needs, self._rules(now))
+        survey, packs = self._judge_packs((), now)
         erased = self._act(packs, now)
         return CollectReport(
             plan=CollectPlan(fates, packs),
@@ -149,6 +148,13 @@ class Collector:
         ground = Ground(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lives.locks())
         return decide_points(self.judge(points, now), ground)
 
+    def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackFate, ...]]:
+        # Who was busy before the stores were read may have committed meanwhile, behind the reader's back.
+        busy = self._busy(now)
+        survey = self._survey(without)
+        rules = Rules(to_ns(now), self.grace, busy | self._busy(now))
+        return survey, decide_packs(survey.copies, survey.needs, rules)
+
     def _survey(self, without: Iterable[str]) -> Survey:
         grounds = self.grounds
         surveyor = Surveyor(
@@ -161,10 +167,10 @@ class Collector:
         )
         return surveyor.survey(frozenset(without))
 
-    def _rules(self, now: datetime) -> Rules:
+    def _busy(self, now: datetime) -> dict[str, str]:
+        """Domain → a session or run that may still commit there."""
         catalog = self.grounds.catalog
-        busy = catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
-        return Rules(to_ns(now), self.grace, busy)
+        return catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
 
     # --- points ----------------------------------------------------------------------------------------------------
 
