@@ -28,7 +28,7 @@ from drbackup.stores.filesystem import (
     same_bytes,
     set_aside,
     store_error,
-    write_all,
+    write_beside_cache,
 )
 
 TEMPORARY = ".tmp-"
@@ -254,7 +254,7 @@ def _write_hidden(folder: int, data: bytes | memoryview) -> str:
     temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
     file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
     try:
-        write_all(file, data)
+        write_beside_cache(file, temporary, folder, data)
         os.fchmod(file, 0o444)
         os.fsync(file)
     except BaseException:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import mmap
 import os
+import threading
 
 from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.stores.base import past_the_end
 
 _PIECE = 1 << 20  # bytes read or compared at a time
 _HASHED = 1 << 20  # bytes hashed at a time, so that hashing a file needs no more memory
+_WORTH_IT = 1 << 20  # bytes of a file from which on direct writes pay
+_DIRECT_PIECE = 4 << 20
 _RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+_memory = threading.local()
 
 
 def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
@@ -44,6 +51,48 @@ def write_all(file: int, data: bytes | memoryview) -> None:
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(file, rest) :]
+
+
+def write_beside_cache(file: int, temporary: str, folder: int, data: bytes | memoryview) -> None:
+    """Write every byte of a new file, whole pages of it past the system's page cache: a pack is written once and read
+    months later, so caching it only takes memory, and the time to find it, from everything else on the host.
+
+    Where the filesystem has no direct writes, or stops having them, the cache is used after all."""
+    view = memoryview(data).cast("B")
+    done = _write_direct(temporary, folder, view) if len(view) >= _WORTH_IT else 0
+    os.lseek(file, done, os.SEEK_SET)
+    write_all(file, view[done:])
+
+
+def _write_direct(temporary: str, folder: int, view: memoryview) -> int:
+    """How many bytes from the beginning are written."""
+    try:
+        file = os.open(temporary, os.O_WRONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return 0
+    done, whole = 0, len(view) - len(view) % mmap.PAGESIZE
+    aligned = _aligned()
+    try:
+        while done < whole:
+            size = min(whole - done, len(aligned))
+            aligned[:size] = view[done : done + size]
+            if os.write(file, aligned[:size]) != size:
+                break  # a full disk, or a signal: the plain way says which
+            done += size
+    except OSError as fault:
+        if fault.errno in _NO_ROOM:
+            raise
+    finally:
+        os.close(file)
+    return done
+
+
+def _aligned() -> memoryview:
+    """Memory that begins on a page, as direct writes want it; each thread has one piece and keeps it."""
+    if not hasattr(_memory, "view"):
+        _memory.view = memoryview(mmap.mmap(-1, _DIRECT_PIECE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    view: memoryview = _memory.view
+    return view
 
 
 def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
