@@ -21,6 +21,7 @@ from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
 _LEAST_CHUNK = 16  # bytes: the seal's tag alone
+_MOST_CHUNKS = 1 << 16  # of a pack that is counted: a tree that names more is made to fill our memory
 _PARTS = 32  # of a chunk that are told apart: small files share one, and the last of them must not keep all of it alive
 _WHOLE = (1 << _PARTS) - 1
 
@@ -65,7 +66,8 @@ class LiveCount:
         """Whether some of these parts of the chunk were not counted before."""
         key = domain, kind.encode() + place.pack
         size = self.sizes.get(key, 0)
-        if key not in self._live or not 0 <= place.ordinal <= size // _LEAST_CHUNK or not 0 <= place.size <= size:
+        most = min(size // _LEAST_CHUNK, _MOST_CHUNKS)
+        if key not in self._live or not 0 <= place.ordinal <= most or not 0 <= place.size <= size:
             if size:
                 raise ObjectCorrupt(f"a chunk lies outside its pack {place.pack.hex()[:12]}")
             return kind == TREE and self._first_seen(domain, place)
