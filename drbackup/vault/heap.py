@@ -12,8 +12,8 @@ import gc
 import mmap
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
-_KEPT_BELOW = 16 << 20  # blocks up to here stay with us: chunks, batches, windows; packs have buffers of their own
-_TRIM_BEYOND = 32 << 20
+_KEPT_BELOW = 64 << 20  # blocks up to here stay with us: chunks, windows, the packs a controller passes on
+_TRIM_BEYOND = 128 << 20
 _ARENAS = 2  # each thread's own arena would keep its own free memory
 
 
