@@ -26,7 +26,7 @@ SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any 
 LEASE_MARGIN = timedelta(hours=1)
 GRACE = timedelta(days=7)
 GRACE_LEAST = 2 * SESSION_MOST
-SPARSE = 0.25  # a pack with a smaller living share is retired
+SPARSE = 0.5  # a pack with a smaller living share is retired
 PACK_OVERHEAD = (
     8 << 10
 )  # bytes: a small pack is mostly sealed keys and table, and retiring it would free next to nothing

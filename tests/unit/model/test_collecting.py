@@ -190,9 +190,9 @@ def test_a_locked_pack_is_condemned_so_early_that_it_can_go_when_its_lock_ends()
 
 
 def test_a_pack_that_is_mostly_unused_is_retired_once_and_never_erased() -> None:
-    sparse, dense = {("db1", PACK): 249_000}, {("db1", PACK): 250_000}
+    sparse, dense = {("db1", PACK): 499_000}, {("db1", PACK): 500_000}
     big = 1_000_000 + PACK_OVERHEAD
-    assert fate(copy(size=big), needing(PACK, live=sparse)) == (Act.RETIRE, Reason(Why.SPARSE, "25%"))
+    assert fate(copy(size=big), needing(PACK, live=sparse)) == (Act.RETIRE, Reason(Why.SPARSE, "50%"))
     assert fate(copy(size=big), needing(PACK, live=dense))[0] is Act.STAY
     assert fate(copy(size=big), needing(PACK))[0] is Act.STAY  # not counted
     assert fate(copy(size=big, retired_ns=1), needing(PACK, live=sparse))[0] is Act.STAY
