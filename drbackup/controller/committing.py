@@ -7,6 +7,7 @@ takes it back. A second store that can't follow makes the run a partial one, nev
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMiss
 from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.stores.signed import put_signed
 from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
 from drbackup.wire.messages import BackupResult
 from drbackup.wire.unreadable import UNREADABLE
@@ -37,6 +39,7 @@ class Committer:
     source: SourcePolicy
     session: str
     now: Callable[[], datetime]
+    require_young: Callable[[], None] = lambda: None  # raises when the run is too old to commit
     lagging: dict[str, DrbackupError] = field(default_factory=dict)
     behind: dict[str, DrbackupError] = field(default_factory=dict)
 
@@ -64,7 +67,7 @@ class Committer:
         identity, name, data = encode_record(record, self.installation.signer)
         first, *others = self.policy.copies
         begun = to_ns(self.now())
-        self.installation.store(first).put(name, data)
+        self._put_in_time(first, name, data)
         held = [first]
         for other in others:
             if other in self.lagging:
@@ -80,6 +83,22 @@ class Committer:
         for store in held:
             catalog.lives.lock_record(point.id, store, lock_end_ns(begun, stores[store].lock_days))
         return point
+
+    def _put_in_time(self, store_name: str, name: str, data: bytes) -> None:
+        """The commit itself, if the run is still young. Collecting counts on it that no record comes late.
+
+        A process may stand still between its last look at the clock and the store's taking the record, for weeks. So
+        the address is signed first: it is good for minutes, by the store's own clock, and an upload behind them is
+        refused. A folder can't refuse; there the look is as late as it can be.
+        """
+        store = self.installation.store(store_name)
+        signed = store.sign_put(name, len(data), hashlib.sha256(data).digest())
+        self.require_young()
+        if signed is None:
+            store.put(name, data)
+            return
+        entry = self.installation.inventory.stores[store_name]
+        put_signed(signed.url, signed.headers, data, ca_file=entry.s3.ca_file if entry.s3 else "")
 
     def shortfall(self, point: Point) -> DoneInPart | None:
         """What to raise when a copy is lacking."""

@@ -140,11 +140,10 @@ class _BackupRun:
         first = self._installation.store(self._policy.copies[0])
         result = self._complete(claim, lease, first)
         lease.require()
-        committer = Committer(self._installation, self._policy, self._source, claim.run, self._now)
+        committer = Committer(self._installation, self._policy, self._source, claim.run, self._now, self._require_young)
         committer.copy_packs(result)
         lease.require()
         self._catalog.runs.step(claim, RunState.COMMITTING, now=self._now())
-        self._require_young()
         point = committer.commit(result)
         counters = {
             "content_bytes": point.totals.bytes,

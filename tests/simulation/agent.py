@@ -23,7 +23,7 @@ from drbackup.vault.suite import chunk_id, content_digest, derive
 from drbackup.vault.tree import Entry, EntryKind, Extent, PageRef, Root, encode_page
 from drbackup.wire.messages import BackupJob, BackupResult, Place
 from tests.simulation.stage import Stage
-from tests.simulation.store import SimStore
+from tests.simulation.store import SimStore, put_signed
 
 CHUNKS_IN_A_PACK = 2
 Tree = Mapping[bytes, bytes]
@@ -178,5 +178,5 @@ class _Writer:
             return
         if way is not None:
             assert way.url == pack_name(self._job.keys.domain, kind, name)
-            self._store.put_signed(way, body)
+            put_signed(way.url, way.headers, body)
         self._desk.uploaded(kind, name, len(body), places, None if way is not None else body)

@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from drbackup.controller import runner
+from drbackup.controller import committing, runner
 from drbackup.controller.catalog import run_rows, runs
 from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
@@ -40,6 +40,7 @@ from drbackup.vault import envelope, keys, pack
 from drbackup.wire.messages import Progress
 from drbackup.wire.specs import Recipient
 from tests.simulation.agent import run_session
+from tests.simulation.store import put_signed
 
 
 class AtOnce:
@@ -159,6 +160,7 @@ def deterministic() -> Iterator[None]:
         mock.patch.object(run_rows, "add_step", _add_step),
         mock.patch.object(runner, "Lease", SimLease),
         mock.patch.object(runner, "run_session", run_session),
+        mock.patch.object(committing, "put_signed", put_signed),
         mock.patch.object(collecting, "PACK_OVERHEAD", 0),
     ]
     for patch in patches:

@@ -24,6 +24,7 @@ _KEPT_LINES = 600
 _LONG = 220  # points of a usual schedule
 _TICKS = (SECOND // 1000, SECOND // 50, SECOND // 3)
 _FREEZES = (0, 0, 0, 1, 1, 7, 8, 20)  # days; 0 is an hour
+_HELD_AT = ("put r/", "sends r/", "agent asks", "agent remembers", "list r/", "erase", "wrote the catalog")
 _RESTARTS = (SECOND, SECOND, HOUR)
 
 
@@ -51,7 +52,9 @@ class Temper:
         somebody just before what can't be undone find what nearly never happens."""
         theme = rng.random()
         if theme < 0.1:
-            what = rng.choice(("put r/", "agent asks", "agent remembers", "list r/", "erase", "wrote the catalog"))
+            what = rng.choice(
+                ("put r/", "sends r/", "agent asks", "agent remembers", "list r/", "erase", "wrote the catalog")
+            )
             return cls(switch=rng.choice((0.03, 0.2)), hold=(what, rng.choice((8, 20))))
         if theme < 0.4:
             return cls(switch=rng.choice((0.03, 0.2)), dear=0.4, dear_freezes=(0, 1, 8, 20))
@@ -96,8 +99,9 @@ class Stage:
 
     # --- for actors ------------------------------------------------------------------------------------------------
 
-    def point(self, what: str, *, dear: bool = False, mortal: bool = True) -> None:
-        """The current actor is about to do, or has just done, ``what``. ``mortal``: it may die here."""
+    def point(self, what: str, *, dear: bool = False, mortal: bool = True, brisk: bool = False) -> None:
+        """The current actor is about to do, or has just done, ``what``. ``mortal``: it may die here; ``brisk``: it does
+        not stand still here."""
         me = self._current
         if me is None:  # nobody acts: the world itself is looking
             return
@@ -113,7 +117,9 @@ class Stage:
             me.dead = True
             self.note("is killed", me.name)
             raise Crashed
-        if temper.hold[0] and what.startswith(temper.hold[0]) and not self.freezes:
+        if brisk:
+            self._pass_on(me)
+        elif temper.hold[0] and what.startswith(temper.hold[0]) and not self.freezes:
             self.freezes += 1
             self._lie_down(me, self._until_midnight(temper.hold[1]), frozen=True)
         elif self.points in temper.freeze_at or chance < temper.dear:

@@ -7,9 +7,10 @@ heard of it. An object is locked for ``lock_ns`` from when it was stored; removi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
@@ -31,6 +32,25 @@ class Held:
     locked_ns: int
 
 
+class Address(str):
+    """A signed address: the object's name, and the store behind it."""
+
+    __slots__ = ("store",)
+
+    def __new__(cls, name: str, store: SimStore) -> Self:
+        address = super().__new__(cls, name)
+        address.store = store
+        return address
+
+    store: SimStore
+
+
+def put_signed(url: Address, headers: Mapping[str, str], data: bytes, **_how: object) -> None:
+    """Stands for :func:`drbackup.stores.signed.put_signed`: whoever sends may have stood still for days before."""
+    url.store.stage.point(f"sends {short(url)} to {url.store.name}", dear=_is_dear("put", url))
+    url.store.put(str(url), data, int(headers["good-until"]))
+
+
 @dataclass
 class SimStore:
     """A bucket with Object Lock. ``listener`` hears of every object that appeared or went, at the very moment."""
@@ -43,9 +63,15 @@ class SimStore:
     refusals: int = 0  # of what is locked
     listener: Callable[[SimStore, str, bool], None] = lambda _store, _name, _there: None
 
-    def put(self, name: str, data: bytes | memoryview) -> None:
+    def put(self, name: str, data: bytes | memoryview, good_until: int | None = None) -> None:
+        """``good_until``: when a signed address runs out, by the store's own clock at the moment it takes the bytes."""
         fresh = bytes(data)
-        self._before("put", name)
+        # A folder can't refuse what comes late: nothing is promised of a process that stands still for longer than the
+        # grace just between its last look at the clock and this.
+        self._before("put", name, brisk=good_until is None and name.startswith("v1/r/"))
+        if good_until is not None and good_until < self.stage.clock.ns:
+            self.stage.note(f"{self.name} refuses {short(name)}: the address ran out")
+            raise StoreRefused("the signed address ran out", where=name)
         held = self.objects.get(require_name(name))
         if held is None:
             now = self.stage.clock.ns
@@ -96,14 +122,8 @@ class SimStore:
         """The address is the name, the header the instant until which it is good."""
         if not self.signs:
             return None
-        return SignedPut(name, {"good-until": str(self.stage.clock.ns + _SIGNED_FOR)})
-
-    def put_signed(self, signed: SignedPut, data: bytes) -> None:
-        """An agent's own upload; in its own time."""
-        self.stage.point(f"agent puts {short(signed.url)} into {self.name}")
-        if int(signed.headers["good-until"]) < self.stage.clock.ns:
-            raise StoreRefused("the signed address ran out", where=signed.url)
-        self.put(signed.url, data)
+        good_until = str(self.stage.clock.ns + _SIGNED_FOR)
+        return SignedPut(Address(name, self), {"good-until": good_until})
 
     def sign_get(self, name: str) -> str | None:
         return None
@@ -149,9 +169,9 @@ class SimStore:
     def _stat(self, name: str, held: Held) -> Stat:
         return Stat(name, len(held.data), _instant(held.stored_ns))
 
-    def _before(self, what: str, name: str) -> None:
+    def _before(self, what: str, name: str, *, brisk: bool = False) -> None:
         dear = _is_dear(what, name)
-        self.stage.point(f"{what} {short(name)} in {self.name}", dear=dear)
+        self.stage.point(f"{what} {short(name)} in {self.name}", dear=dear, brisk=brisk)
         if self.stage.fault():
             self.stage.note(f"{self.name} does not answer")
             raise StoreUnavailable(f"{self.name} does not answer", where=name)

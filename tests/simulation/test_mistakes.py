@@ -33,8 +33,9 @@ MISTAKES: dict[str, list[Mistake]] = {
         (model, "_unneeded", "(Act.ERASE if copy.condemned_ns else Act.CONDEMN)", "Act.ERASE"),
         (Collector, "_erase_packs", "lives.still_condemned(copies)", "copies"),
     ],
-    "forgets the records it has not read before": [
+    "believes what it read of the records the last time, and that nobody is busy": [
         (Collector, "_survey", "return surveyor.survey(frozenset(without))", "return _seen_before(self, surveyor)"),
+        (Sessions, "busy", "for row in rows", "for row in rows[:0]"),
     ],
     "lets a run commit however late": [
         (_BackupRun, "_require_young", "if age > SESSION_MOST", "if age is None"),

@@ -64,7 +64,9 @@ class World:
         self.stage = Stage(self.rng, self.clock, self.temper)
         self.database.stage = self.stage
         self.catalog = make_catalog(self.database)
-        self.stores = {name: SimStore(name, self.stage, self.lock_days * DAY) for name in (city.MAIN, city.OTHER)}
+        signs = self.lock_days > 0 or self.seed % 4 == 0  # a folder neither locks nor signs
+        lock_ns = self.lock_days * DAY
+        self.stores = {name: SimStore(name, self.stage, lock_ns, signs) for name in (city.MAIN, city.OTHER)}
         self.servers = {name: Server(name, self.stage) for name in (city.HALL, city.BUREAU)}
         self.oracle = Oracle(self.stores, self.servers, self.clock)
         for store in self.stores.values():
