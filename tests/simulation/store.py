@@ -68,7 +68,7 @@ class SimStore:
         fresh = bytes(data)
         # A folder can't refuse what comes late: nothing is promised of a process that stands still for longer than the
         # grace just between its last look at the clock and this.
-        self._before("put", name, brisk=good_until is None and name.startswith("v1/r/"))
+        self._before("put", name, brisk=not self.signs and name.startswith("v1/r/"))
         if good_until is not None and good_until < self.stage.clock.ns:
             self.stage.note(f"{self.name} refuses {short(name)}: the address ran out")
             raise StoreRefused("the signed address ran out", where=name)

@@ -7,6 +7,7 @@ nothing. One line of defence is often not enough to remove: where two hold, both
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from drbackup.controller.catalog.lives import Lives
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.sessions import Sessions
 from drbackup.controller.collecting import Collector
+from drbackup.controller.committing import Committer
 from drbackup.controller.runner import _BackupRun
 from drbackup.model import collecting as model
+from tests.simulation import city, play
 from tests.simulation.oracle import Lost
-from tests.simulation.play import theatre
+from tests.simulation.stage import Temper
+from tests.simulation.world import Task, World
 
 MOST = 500  # schedules until a mistake must be found
 Mistake = tuple[Any, str, str, str]  # owner, function, text, other text
@@ -37,7 +41,8 @@ MISTAKES: dict[str, list[Mistake]] = {
         (Collector, "_survey", "return surveyor.survey(frozenset(without))", "return _seen_before(self, surveyor)"),
         (Sessions, "busy", "for row in rows", "for row in rows[:0]"),
     ],
-    "lets a run commit however late": [
+    "lets a record come however late": [
+        (Committer, "_put_in_time", "store.sign_put(name, len(data), hashlib.sha256(data).digest())", "None"),
         (_BackupRun, "_require_young", "if age > SESSION_MOST", "if age is None"),
     ],
     "relies on condemned packs and on nobody being busy": [
@@ -53,18 +58,39 @@ MISTAKES: dict[str, list[Mistake]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_simulation_finds_a_collector_that(mistake: str) -> None:
+def test_the_simulation_finds_a_collector_that(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = mistake.startswith("lets a record")
+    monkeypatch.setattr(play, "cast", lambda world, rng: small_cast(world, rng, late))
+    monkeypatch.setattr(Temper, "of", late_temper if late else wild_temper)
     with ExitStack() as stack:
-        stage = stack.enter_context(theatre())
+        stage = stack.enter_context(play.theatre())
         stage.prepare()  # the past was without mistakes
         for each in MISTAKES[mistake]:
             stack.enter_context(made(*each))
-        for seed in range(MOST):
+        for seed in range(0, 4 * MOST, 4):  # cities that lock nothing: there only the order of steps protects
             try:
                 stage.play(seed)
             except Lost:
                 return
     pytest.fail(f"{MOST} schedules lost nothing")
+
+
+def small_cast(world: World, rng: random.Random, late: bool) -> dict[str, list[Task]]:
+    """One run and two collects: enough for each of these mistakes, and quick."""
+    system, source = rng.choice(list(city.SOURCES))
+    first = [world.wait(2)] if late else []
+    return {
+        system: [world.back_up(system, source)],
+        "collector": [*first, world.collect, world.wait(8), world.collect],
+    }
+
+
+def wild_temper(rng: random.Random) -> Temper:
+    return Temper(switch=rng.choice((0.1, 0.3, 0.6)), freeze_at=frozenset(rng.sample(range(150), 2)))
+
+
+def late_temper(_rng: random.Random) -> Temper:
+    return Temper(switch=0.2, hold=("put r/", 20))
 
 
 @contextmanager
