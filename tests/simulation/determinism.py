@@ -148,7 +148,7 @@ def _ours() -> list[ModuleType]:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """The real code without what no seed decides. Enter once for many schedules; seed each with :func:`seeded`."""
-    patches = [
+    patches: list[Any] = [
         mock.patch.object(module, "ThreadPoolExecutor", AtOnce)
         for module in _ours()
         if getattr(module, "ThreadPoolExecutor", None) is ThreadPoolExecutor

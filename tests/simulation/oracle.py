@@ -47,7 +47,7 @@ class _Plain:
     """A store's bytes without steps of a schedule."""
 
     store: SimStore
-    name: str = ""
+    stretch: int = 1 << 20
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         data = self.store.unseen(name)
@@ -57,9 +57,6 @@ class _Plain:
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
         return self.get(pack_name(domain, kind, pack), offset, length)
-
-    def stretch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes:
-        return self.fetch(kind, domain, pack, offset, length)
 
 
 @dataclass
@@ -87,9 +84,6 @@ class Oracle:
             if committed.point.id not in self.gone:
                 self.require(committed, thorough=True)
         self._require_newest()
-        for store in self.stores.values():
-            if store.refusals:
-                raise Lost(f"{store.refusals} attempts to remove from {store.name} what is locked")
 
     def require(self, committed: Committed, *, thorough: bool = False) -> None:
         """The point restores byte for byte from one of its stores; when ``thorough``, from each that has its record."""

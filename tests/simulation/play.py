@@ -92,6 +92,8 @@ def cast(world: World, rng: random.Random) -> dict[str, list[Task]]:
     )  # long enough to condemn and to erase
     for days in (2, 8) if long else rng.choices((1, 7, 8), k=rng.choice((0, 1, 1, 2))):
         acts["collector"] += [world.wait(days), world.collect]
+    if world.lock_days and rng.random() < 0.4:
+        acts["renewer"] = [world.renew, world.wait(rng.choice((1, 7))), world.renew]
     return acts
 
 

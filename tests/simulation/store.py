@@ -45,8 +45,9 @@ class Address(str):
     store: SimStore
 
 
-def put_signed(url: Address, headers: Mapping[str, str], data: bytes, **_how: object) -> None:
+def put_signed(url: str, headers: Mapping[str, str], data: bytes, **_how: object) -> None:
     """Stands for :func:`drbackup.stores.signed.put_signed`: whoever sends may have stood still for days before."""
+    assert isinstance(url, Address)
     url.store.stage.point(f"sends {short(url)} to {url.store.name}", dear=_is_dear("put", url))
     url.store.put(str(url), data, int(headers["good-until"]))
 

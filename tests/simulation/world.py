@@ -14,6 +14,9 @@ from typing import Any
 from drbackup.controller.catalog.lives import Leaving
 from drbackup.controller.collect_home import adopt_lost
 from drbackup.controller.collecting import Collector, Grounds, judge_by_policies
+from drbackup.controller.rebuild_packs import PackScan
+from drbackup.controller.rebuild_points import Fault, Origin, read_points, whole_copies
+from drbackup.controller.renewing import Renewer
 from drbackup.controller.runner import run_backup
 from drbackup.errors import DrbackupError
 from drbackup.model.collecting import GRACE
@@ -59,7 +62,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self._before = self.removed = self.erased = 0
+        self._before = self.removed = self.erased = self.renewed = 0
+        self.renews = False
         self._collecting = False
         self.stage = Stage(self.rng, self.clock, self.temper)
         self.database.stage = self.stage
@@ -119,7 +123,7 @@ class World:
 
             line = Line(server, self.stores[installation.policy(system).copies[0]])
             try:
-                run_backup(installation, system, source, now=self.clock.now, connect=lambda *_about: line)  # type: ignore[arg-type, return-value]
+                run_backup(installation, system, source, now=self.clock.now, connect=lambda *_about: line)  # type: ignore[arg-type]
             except DrbackupError as failed:
                 self.failures.append(failed.code)
                 self.stage.note(f"run failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
@@ -133,9 +137,7 @@ class World:
             return
         installation = self.installation()
         self._collecting = True
-        grounds = Grounds(
-            self.catalog, self.stores, self.stores, installation.keyring, installation.signer.public, readers=1
-        )
+        grounds = self._grounds(installation)
         judge = functools.partial(judge_by_policies, installation.policies.policies)
         collector = Collector(grounds, judge, self._state, self.clock.now, self.grace)
         try:
@@ -147,6 +149,19 @@ class World:
             self.stage.note(f"collect failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
         finally:
             self._collecting = False
+
+    def renew(self) -> None:
+        """One real renewal of all locks."""
+        self.renews = True
+        try:
+            for done in Renewer(self._grounds(self.installation()), self.stores, self.clock.now()).renew():
+                self.renewed += done.packs + done.records
+        except DrbackupError as failed:
+            self.stage.note(f"renewal failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
+
+    def _grounds(self, installation: city.SimInstallation) -> Grounds:
+        keys = installation.keyring, installation.signer.public
+        return Grounds(self.catalog, self.stores, self.stores, *keys, readers=1)
 
     def _state(self, leaving: Sequence[Leaving], now: datetime) -> None:
         said = "\n".join(sorted(point.id for point in leaving)).encode()
@@ -175,12 +190,31 @@ class World:
     def require_all(self) -> None:
         """Every promise, when all is over; and what the catalog shows is what the stores have."""
         self.oracle.require_all()
+        refusals = sum(store.refusals for store in self.stores.values())
+        if refusals and not self.renews:  # a lock that somebody makes longer meanwhile can't be known
+            raise Lost(f"{refusals} attempts to remove what the catalog knows to be locked")
         adopt_lost(self.installation(), ())
         shown = {point.id: set(point.copies) for point in self.catalog.points.list()}
         marked = {point.id for point in self.catalog.lives.marked()}
         there = {each.point.id: each.stores for each in self.oracle.alive() if each.point.id not in marked}
         if shown != there:
             raise Lost(f"the catalog shows {_short(shown)}; the stores have {_short(there)}")
+        if self.seed % 10 == 0:
+            self._require_rebuilt()
+
+    def _require_rebuilt(self) -> None:
+        """A rebuild from the stores and the catalog key alone finds the same points, whole in the same stores."""
+        installation = self.installation()
+        origin = Origin(self.stores, installation.signer.public, installation.keyring)
+        faults: list[Fault] = []
+        found = read_points(origin, faults)
+        scan = PackScan(origin, None, self.clock.now(), lambda *_far: None, faults, [])
+        scan.run(found)
+        rebuilt = {key: set(whole_copies(each, scan.holds, faults)) for key, each in found.items()}
+        there = {each.point.id: each.stores for each in self.oracle.alive()}
+        if rebuilt != there or faults:
+            said = "; ".join(fault.why for fault in faults)
+            raise Lost(f"rebuilt: {_short(rebuilt)}; the stores have {_short(there)}; {said}")
 
     def census(self) -> dict[str, int]:
         """How much happened."""
@@ -191,6 +225,7 @@ class World:
             "failed runs": len(self.failures),
             "removed points": self.removed,
             "erased packs": self.erased,
+            "renewed locks": self.renewed,
             "refusals": sum(store.refusals for store in self.stores.values()),
         }
 
