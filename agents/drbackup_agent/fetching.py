@@ -15,7 +15,7 @@ from drbackup.wire.messages import Fetch, Fetched, GetHttp
 from drbackup_agent.depot import Limiter, unfitting
 from drbackup_agent.link import Link
 
-_STRETCH_BY_LINK, _STRETCH_BY_URL = 4 << 20, 36 << 20  # bytes; the second is a whole pack
+_STRETCH_BY_LINK, _STRETCH_BY_URL = 4 << 20, 40 << 20  # bytes; the second is a whole pack
 _KEPT_URLS = 256
 _URL_MARGIN_SECONDS = 20.0  # a read that begins now must also end before the URL does
 

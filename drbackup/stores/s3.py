@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _REMEMBERED = 10_000
-_ASKED_BEFORE_LISTING = 2
-_PAGES_AHEAD = 4
+_DEEP = 2  # folders above a domain's: packs have neighbours that are asked for together, records have not
+_PAGES_AHEAD = 3
 
 
 class S3Store:
@@ -50,7 +50,7 @@ class S3Store:
         self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
         self._clock = clock or (lambda: datetime.now(UTC))
         self._lock = threading.Lock()
-        self._asked: dict[str, int] = {}  # folder → names looked for in it one by one
+        self._foreseen: set[str] = set()  # domains whose versions were listed
         self._keeps_none = False  # the server was seen to keep no checksum of what we stored
         self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
 
@@ -248,7 +248,7 @@ class S3Store:
         if promised is None:
             return ""
         if name not in self._chosen:
-            self._foresee(name.rpartition("/")[0] + "/")
+            self._foresee(name)
         if name in self._chosen:
             return self._chosen[name]
         try:
@@ -261,16 +261,20 @@ class S3Store:
         self._chosen[name] = "" if right else self._matching(name, promised) or ""
         return self._chosen[name]
 
-    def _foresee(self, folder: str) -> None:
-        """Mark every name below ``folder`` that has one version and nothing over it: of those, the newest is all there
-        is. A session that asks for one pack asks for its neighbours next, and one request tells a thousand of them.
+    def _foresee(self, name: str) -> None:
+        """Before the first look at a deep name (a pack), mark all names two folders up (its domain) that have one
+        version and nothing over it: of those, the newest is all there is. Who asks for one pack asks for its neighbours
+        next, and one request tells a thousand of them.
 
-        From the second question on: a single file's restore needs no listing; and a few pages only, because a folder
-        of very many packs would cost more requests than it saves."""
+        A few pages only, because a domain of very many packs would cost more requests than it saves."""
+        above = name.rsplit("/", 2)[0]
+        if above.count("/") < _DEEP:
+            return
+        folder = above + "/"
         with self._lock:
-            self._asked[folder] = self._asked.get(folder, 0) + 1
-            if self._asked[folder] != _ASKED_BEFORE_LISTING:
+            if folder in self._foreseen:
                 return
+            self._foreseen.add(folder)
         counts: dict[str, int] = {}
         hidden: set[str] = set()
         asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self.key(folder + "x")[:-1]}

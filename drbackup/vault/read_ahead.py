@@ -28,9 +28,10 @@ from drbackup.vault.portions import Layout, Part, Portion
 from drbackup.vault.stretches import Stretch, Stretches
 from drbackup.vault.tree import Extent
 
-FETCHED = 80 << 20  # bytes fetched and not yet used up
+FETCHED = 96 << 20  # bytes fetched and not yet used up
 FETCHERS = 4
 AHEAD = 48  # portions in the works: bounds what is remembered of their contents
+PLANNED = 96  # portions laid out and not begun
 _OPENERS = 256
 T = TypeVar("T")
 
@@ -161,13 +162,14 @@ class ReadAhead(Generic[T]):
     # --- the owner's thread ---------------------------------------------------------------------------------------
 
     def _announce(self, portion: Portion[T]) -> None:
-        """Begin the portions that are so far in front of this one that their stretches are known to be whole."""
+        """Begin the portions that are so far in front of this one that their stretches are known to be whole: two
+        stretches far, because chunks sealed by several threads don't lie quite in the order of the contents."""
         with self._moved:
             self._raise_error()
             self._stretches.announce(portion.places)
         self._ahead.append(portion)
         self._ahead_bytes += portion.stored
-        while self._ahead_bytes > self._packs.stretch or len(self._ahead) > AHEAD // 2:
+        while self._ahead_bytes > 2 * self._packs.stretch or len(self._ahead) > PLANNED:
             first = self._ahead.popleft()
             self._ahead_bytes -= first.stored
             self._begin(first)

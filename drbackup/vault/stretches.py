@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
 from drbackup.wire.messages import Place
 
-GAP = 256 << 10  # bytes between two chunks that are rather fetched too than asked around
+GAPS = 10  # a stretch holds so many gaps at most: bytes between two chunks that are rather fetched than asked around
 Key = tuple[bytes, int, int]  # pack, offset, size: one sealed chunk
 
 
@@ -88,7 +88,7 @@ def _gathered(places: list[Place], most: int) -> Iterator[tuple[Stretch, list[Pl
     for place in places:
         start, end = place.offset, place.offset + place.size
         # A chunk that is needed twice is in one stretch, however small those are to be.
-        fits = end <= stretch.end or (start - stretch.end <= GAP and end - stretch.start <= most)
+        fits = end <= stretch.end or (start - stretch.end <= most // GAPS and end - stretch.start <= most)
         if gathered and fits:
             stretch.end = max(stretch.end, end)
         else:

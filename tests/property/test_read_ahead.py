@@ -106,7 +106,7 @@ class Taker:
 
 
 @contextmanager
-def small_bounds(enough: int, kept: int, gap: int) -> Iterator[None]:
+def small_bounds(enough: int, kept: int, gaps: int) -> Iterator[None]:
     """Bounds that small contents reach too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portions, "ENOUGH", enough)
@@ -115,7 +115,8 @@ def small_bounds(enough: int, kept: int, gap: int) -> Iterator[None]:
         patch.setattr(portions, "MOST_PARTS", 3)
         patch.setattr(read_ahead, "FETCHED", kept)
         patch.setattr(read_ahead, "AHEAD", 4)
-        patch.setattr(stretches, "GAP", gap)
+        patch.setattr(read_ahead, "PLANNED", 6)
+        patch.setattr(stretches, "GAPS", gaps)
         yield
 
 
@@ -136,14 +137,14 @@ contents = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 1000), st.integ
     wanted=st.lists(contents, max_size=12),
     stretch=st.sampled_from([1, 4096, 20_000, 1 << 20]),
     kept=st.sampled_from([1, 30_000, 1 << 20]),
-    gap=st.sampled_from([0, 5000]),
+    gaps=st.sampled_from([1, 10, 1 << 30]),
 )
 def test_contents_come_back_whole_from_any_layout(
-    sizes: list[int], breaks: list[bool], wanted: list[Content], stretch: int, kept: int, gap: int
+    sizes: list[int], breaks: list[bool], wanted: list[Content], stretch: int, kept: int, gaps: int
 ) -> None:
     packs = Packs(sizes, breaks, stretch)
     taker = Taker()
-    with small_bounds(10_000, kept, gap), ReadAhead(DataPacks(packs, RING, VAULT.domain), taker.take) as ahead:
+    with small_bounds(10_000, kept, gaps), ReadAhead(DataPacks(packs, RING, VAULT.domain), taker.take) as ahead:
         for number, content in enumerate(wanted):
             ahead.add(number, packs.extents(content))
             if number % 5 == 4:
@@ -171,7 +172,7 @@ def test_a_damaged_pack_gives_an_error_and_no_wrong_byte(
     packs.stored[name] = bytes(data)
     taker = Taker()
     try:
-        with small_bounds(10_000, 30_000, 0):
+        with small_bounds(10_000, 30_000, 1 << 30):
             read(packs, wanted, taker.take)
     except ObjectCorrupt:
         whole = [number for number, count in taker.counts.items() if len(taker.parts[number]) == count]
@@ -188,7 +189,7 @@ def test_what_fails_while_taking_is_raised_to_the_owner_and_stops_the_others() -
         if part.owner >= 3:
             raise ObjectCorrupt("the third is bad")
 
-    with small_bounds(1, 1 << 20, 0), pytest.raises(ObjectCorrupt, match="third"):
+    with small_bounds(1, 1 << 20, 1 << 30), pytest.raises(ObjectCorrupt, match="third"):
         read(packs, [[(number, 0, 1000)] for number in range(20)], take)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import stat as modes
 import threading
 from collections.abc import Callable
@@ -38,7 +39,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODES = {EntryKind.CHAR: modes.S_IFCHR, EntryKind.BLOCK: modes.S_IFBLK, EntryKind.SOCKET: modes.S_IFSOCK}
 _NO_NAMES = frozenset((b"", b".", b".."))
 _DEFAULT_ACL = "system.posix_acl_default"
-_MOST_LINGERING = 128  # folders that are left but still open
+_HANDLES = 8192  # that are wished for: a folder stays open until its last file is written
+_OTHER_HANDLES = 512  # of everything else in the process
 
 
 def safe_parts(path: bytes) -> list[bytes]:
@@ -94,6 +96,7 @@ class Target:
         self._lingering: dict[bytes, Level] = {}  # left, with files in them that are not finished
         self._in_hand: set[bytes] = set()  # paths of slots
         self._umask = -1
+        self._most_lingering = _lingering_allowed()
 
     def __enter__(self) -> Self:
         self._umask = os.umask(0)  # every mode below is meant as it stands
@@ -202,7 +205,7 @@ class Target:
                     self._lingering[level.path] = level
             if not lingers:
                 self._finish(level)
-        if len(self._lingering) > _MOST_LINGERING:
+        if len(self._lingering) > self._most_lingering:
             self.settle()
 
     def _finish(self, level: Level) -> None:
@@ -334,3 +337,14 @@ def _has_default_acl(folder: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _lingering_allowed() -> int:
+    """How many folders may be left but still open: waiting for them stops everything that is read ahead. Asks for as
+    many handles as this process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wished = _HANDLES if hard == resource.RLIM_INFINITY else min(hard, _HANDLES)
+    if soft != resource.RLIM_INFINITY and soft < wished:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
+        soft = wished
+    return max((min(soft, _HANDLES) if soft > 0 else _HANDLES) - _OTHER_HANDLES, _OTHER_HANDLES // 4) // 2
