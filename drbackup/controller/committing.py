@@ -23,7 +23,6 @@ from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMiss
 from drbackup.model.collecting import lock_end_ns
 from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
-from drbackup.stores.signed import put_signed
 from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
 from drbackup.wire.messages import BackupResult
 from drbackup.wire.unreadable import UNREADABLE
@@ -97,6 +96,8 @@ class Committer:
         if signed is None:
             store.put(name, data)
             return
+        from drbackup.stores.signed import put_signed  # with its HTTP library, which a folder's runs need not load
+
         entry = self.installation.inventory.stores[store_name]
         put_signed(signed.url, signed.headers, data, ca_file=entry.s3.ca_file if entry.s3 else "")
 
