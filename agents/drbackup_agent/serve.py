@@ -26,7 +26,7 @@ from typing import BinaryIO
 
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
-from drbackup.wire.framing import GREETING, FrameStream
+from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
     Failed,
@@ -51,18 +51,29 @@ _REFUSED_STATUS = 126
 log = logging.getLogger("drbackup_agent")
 
 
+class _Descriptor:
+    """Reads a descriptor without a buffer of its own. A buffered reader has a lock: one that a thread still waits in
+    when the interpreter ends makes it abort."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._number, size)
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     """The session's own ends, out of reach of ``print`` and of child processes."""
 
-    reader: BinaryIO
+    reader: ByteReader
     writer: BinaryIO
 
 
 def take_streams() -> Streams:
     """Move stdin and stdout to private, non-inherited descriptors; 0 becomes /dev/null and 1 becomes stderr."""
     sys.stdout.flush()
-    reader = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
+    reader = _Descriptor(os.dup(0))
     writer = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -77,7 +88,8 @@ def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], in
     try:
         streams.writer.write(GREETING)
         stream.send(hello(clock))
-        threading.Thread(target=_load_jobs, name="load", daemon=True).start()  # while the controller judges us
+        # While the controller judges us. No daemon: an interpreter that ends in the middle of an import may abort.
+        threading.Thread(target=_load_jobs, name="load").start()
         welcome, job = _read_start(stream)
     except (AgentDied, BrokenPipeError):
         log.info("the controller hung up before it gave a job")

@@ -83,7 +83,7 @@ def test_a_wrong_name_exits_2_and_is_guessed(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_backup_exits_130_and_the_next_run_succeeds(site: Site, number: signal.Signals) -> None:
-    (site.scans / "big.bin").write_bytes(os.urandom(48 << 20))
+    (site.scans / "big.bin").write_bytes(os.urandom(240 << 20))  # seven packs: one is seen, six are to come
     running = subprocess.Popen(
         site.command("backup", "registry/scans"),
         stdout=subprocess.PIPE,

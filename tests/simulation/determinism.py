@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from drbackup.controller import committing, runner
+from drbackup.controller import runner
 from drbackup.controller.catalog import run_rows, runs
 from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
@@ -160,7 +160,7 @@ def deterministic() -> Iterator[None]:
         mock.patch.object(run_rows, "add_step", _add_step),
         mock.patch.object(runner, "Lease", SimLease),
         mock.patch.object(runner, "run_session", run_session),
-        mock.patch.object(committing, "put_signed", put_signed),
+        mock.patch("drbackup.stores.signed.put_signed", put_signed),
         mock.patch.object(collecting, "PACK_OVERHEAD", 0),
     ]
     for patch in patches:
