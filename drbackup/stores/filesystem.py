@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 
 from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.stores.base import past_the_end
 
 _PIECE = 1 << 20  # bytes read or compared at a time
-_HASHED = 1 << 20  # bytes hashed at a time, so that hashing a file needs no more memory
 _WORTH_IT = 1 << 20  # bytes of a file from which on direct writes pay
-_DIRECT_PIECE = 4 << 20
+_DIRECT_PIECE = (4 << 20) + (64 << 10)  # bytes; a reader's usual range lies in one, however it begins
 _RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -101,23 +102,72 @@ def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
     wanted = size - offset if length is None else length
     if offset < 0 or wanted < 0 or offset + wanted > size:
         raise past_the_end(name, size, offset, length)
-    pieces: list[bytes] = []
-    while wanted:
-        piece = os.pread(file, wanted, offset)
+    pieces = _read_direct(file, offset, wanted) if wanted >= _WORTH_IT else []
+    done = sum(map(len, pieces))
+    while done < wanted:
+        piece = os.pread(file, wanted - done, offset + done)
         if not piece:
-            raise past_the_end(name, offset, offset, wanted)
+            raise past_the_end(name, offset + done, offset + done, wanted - done)
         pieces.append(piece)
-        offset, wanted = offset + len(piece), wanted - len(piece)
+        done += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def hash_whole(file: int) -> tuple[int, bytes]:
-    """(size, SHA-256) of an open file, read from its beginning into one buffer that is used again and again."""
-    buffer, size, hasher = memoryview(bytearray(_HASHED)), 0, hashlib.sha256()
-    while count := os.preadv(file, [buffer], size):
-        hasher.update(buffer[:count])
-        size += count
+    """(size, SHA-256) of an open file, read from its beginning into one buffer that is used again and again; from the
+    disk itself where that is possible, because what the system still has in memory says nothing of the disk."""
+    buffer, size, hasher = _aligned(), 0, hashlib.sha256()
+    with _reopened(file) as direct:
+        for source in (direct, file):
+            while source >= 0 and (count := _read_into(source, buffer, size)):
+                hasher.update(buffer[:count])
+                size += count
+                if source == direct and size % mmap.PAGESIZE:
+                    break  # the end, or as far as direct reads go: the plain way sees which
     return size, hasher.digest()
+
+
+def _read_direct(file: int, offset: int, wanted: int) -> list[bytes]:
+    """Pieces from ``offset`` on past the page cache, for whoever asks for much: a pack is read once. Fewer bytes than
+    ``wanted``, or none, where that is not possible."""
+    pieces: list[bytes] = []
+    buffer = _aligned()
+    with _reopened(file) as direct:
+        while wanted and direct >= 0:
+            skip = offset % mmap.PAGESIZE
+            pages = -(-(skip + wanted) // mmap.PAGESIZE) * mmap.PAGESIZE
+            count = _read_into(direct, buffer[:pages], offset - skip)
+            piece = bytes(buffer[skip : min(count, skip + wanted)])
+            if not piece:
+                break
+            pieces.append(piece)
+            offset, wanted = offset + len(piece), wanted - len(piece)
+    return pieces
+
+
+@contextlib.contextmanager
+def _reopened(file: int) -> Iterator[int]:
+    """The same file for direct reads; −1 where the filesystem has none."""
+    try:
+        direct = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        yield -1
+        return
+    try:
+        yield direct
+    finally:
+        os.close(direct)
+
+
+def _read_into(file: int, buffer: memoryview, offset: int) -> int:
+    """How many bytes came; 0 also for a direct read that the filesystem does not want to do. A disk's own error is
+    raised."""
+    try:
+        return os.preadv(file, [buffer], offset)
+    except OSError as fault:
+        if fault.errno != errno.EINVAL:
+            raise
+        return 0
 
 
 def same_bytes(file: int, data: bytes | memoryview) -> bool:

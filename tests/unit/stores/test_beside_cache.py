@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drbackup.stores import filesystem
-from drbackup.stores.filesystem import write_beside_cache
+from drbackup.stores.filesystem import hash_whole, read_range, write_beside_cache
 
 MIB = 1 << 20
 
@@ -63,3 +64,41 @@ def test_direct_writes_that_stop_in_the_middle_are_finished_plainly(
     data = random.Random(2).randbytes(10 * MIB + 7)
     assert written(tmp_path, data) == data
     assert calls > 2
+
+
+@pytest.mark.parametrize("size", [MIB, 5 * MIB + 4095, 9 * MIB + 1, 13 * MIB])
+def test_any_range_and_the_hash_are_of_exactly_these_bytes(tmp_path: Path, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    (tmp_path / "pack").write_bytes(data)
+    file = os.open(tmp_path / "pack", os.O_RDONLY)
+    try:
+        for offset, length in ((0, None), (0, size), (1, MIB), (4095, size - 4095), (size - 1, 1), (size // 2, None)):
+            end = size if length is None else offset + length
+            if end <= size:
+                assert read_range(file, offset, length, "pack") == data[offset:end]
+        assert hash_whole(file) == (size, hashlib.sha256(data).digest())
+    finally:
+        os.close(file)
+
+
+def test_reading_goes_on_plainly_where_direct_reads_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def tire(file: int, buffers: list[memoryview], offset: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.EINVAL, "no more")
+        return read(file, buffers, offset)
+
+    data = random.Random(3).randbytes(12 * MIB + 9)
+    (tmp_path / "pack").write_bytes(data)
+    read = os.preadv
+    monkeypatch.setattr(filesystem.os, "preadv", tire)
+    file = os.open(tmp_path / "pack", os.O_RDONLY)
+    try:
+        assert hash_whole(file) == (len(data), hashlib.sha256(data).digest())
+        calls = 0
+        assert read_range(file, 77, None, "pack") == data[77:]
+    finally:
+        os.close(file)
