@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import msgspec
@@ -128,7 +128,8 @@ class ChunkSink:
         Call it once, before :meth:`finish`."""
         self.push()
         self._pool.shutdown(wait=True)
-        wait(self._sending)
+        for sending in self._sending:
+            sending.result()
         with self._lock:
             self._raise_error()
             for chunk, where in zip(self._open, self._builder.places(here) if self._builder else (), strict=True):

@@ -29,7 +29,8 @@ from drbackup.vault.reader import PointReader
 from drbackup.vault.record import read_record, unseal
 from drbackup.vault.tree import Entry, EntryKind, Extent, path_key
 from drbackup.vault.writer import PointWriter
-from drbackup.wire.messages import BackupJob, BackupResult, Place
+from drbackup.wire.messages import BackupJob, BackupResult
+from tests.doubles.desk_depot import DeskDepot
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
 
 SYSTEM, SOURCE, AGENT, STORE = "registry", "scans", "db1.bureau", "main"
@@ -56,20 +57,6 @@ schedule: {{every: 6h, time_zone: UTC}}
 keep: {{{keep}}}
 copies: [main]
 """
-
-
-class DeskDepot:
-    """A writer's depot that asks the desk without a wire in between."""
-
-    def __init__(self, desk: BackupDesk) -> None:
-        self._desk = desk
-
-    def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
-        return {place.id: place for place in self._desk.locate(b"".join(ids))}
-
-    def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
-        if self._desk.upload(kind, pack, len(data)) != "stored":
-            self._desk.uploaded(kind, pack, len(data), tuple(places), bytes(data))
 
 
 class LongInstallation(Installation):

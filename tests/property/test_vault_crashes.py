@@ -25,6 +25,7 @@ from drbackup.vault.direct import StoreDepot
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.vault.writer import Content, PointWriter, Written
 from drbackup.wire.messages import Place
+from tests.doubles.desk_depot import DeskDepot
 from tests.doubles.faulty_store import FaultyStore, Trouble
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.small_vault import SmallVault
@@ -46,20 +47,6 @@ troubles = st.none() | st.builds(
     kind=st.sampled_from(["unavailable", "lost-answer", "full"]),
     times=st.integers(1, 3),
 )
-
-
-class DeskDepot:
-    """A writer's depot that goes through the real desk, as over the wire with ``route: tunnel``."""
-
-    def __init__(self, desk: BackupDesk) -> None:
-        self._desk = desk
-
-    def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
-        return {place.id: place for place in self._desk.locate(b"".join(ids))}
-
-    def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
-        if self._desk.upload(kind, pack, len(data)) != "stored":
-            self._desk.uploaded(kind, pack, len(data), tuple(places), bytes(data))
 
 
 def write(writer: PointWriter, tree: dict[bytes, bytes]) -> Written:
