@@ -310,28 +310,17 @@ def test_a_disk_that_is_unmounted_midway_is_not_written_to(city: SmallCity, cloc
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 MENDING = """
-import os, signal, sys
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from drbackup.controller import repairing
 from drbackup.controller.examining import examine
 from drbackup.controller.installation import Installation
-from drbackup.stores.directory import DirectoryStore
+from tests.doubles.sudden_death import call_number, die_at
 
 now = lambda: datetime.now(UTC)
-left, repairing._AT_ONCE = 2, 1
-real = DirectoryStore.mend
-
-def mend(self, name, data):
-    global left
-    left -= 1
-    if left == 0 and sys.argv[3] == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(self, name, data)
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-DirectoryStore.mend = mend
+repairing._AT_ONCE = 1
+die_at("mend", call_number(2), sys.argv[3])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
     repairing.repair(installation, examine(installation, now=now), now=now)
 """

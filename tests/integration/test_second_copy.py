@@ -237,27 +237,16 @@ def test_a_pack_that_the_only_donor_has_damaged_is_not_copied(behind: SmallCity,
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 COPYING = """
-import os, signal, sys
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from drbackup.controller import copying
 from drbackup.controller.catching_up import catch_up
 from drbackup.controller.installation import Installation
-from drbackup.stores.directory import DirectoryStore
+from tests.doubles.sudden_death import call_number, die_at
 
-left, copying._AT_ONCE = int(sys.argv[3]), 1
-real = DirectoryStore.put
-
-def put(self, name, data):
-    global left
-    left -= 1
-    if left == 0 and sys.argv[4] == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(self, name, data)
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-DirectoryStore.put = put
+copying._AT_ONCE = 1
+die_at("put", call_number(int(sys.argv[3])), sys.argv[4])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
     catch_up(installation, now=lambda: datetime.now(UTC))
 """
@@ -290,24 +279,14 @@ def test_a_controller_killed_while_copying_goes_on_and_no_store_has_a_record_wit
 
 
 BACKING_UP = """
-import os, signal, sys
+import sys
 from pathlib import Path
 from drbackup.controller.installation import Installation
 from drbackup.controller.runner import run_backup
-from drbackup.stores.directory import DirectoryStore
+from tests.doubles.sudden_death import die_at
 
 _, home, policies, part, moment, system, source = sys.argv
-real = DirectoryStore.put
-
-def put(self, name, data):
-    fatal = self.name == "other" and part in name
-    if fatal and moment == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(self, name, data)
-    if fatal:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-DirectoryStore.put = put
+die_at("put", lambda store, name: store == "other" and part in name, moment)
 with Installation.open(Path(home), Path(policies)) as installation:
     run_backup(installation, system, source)
 """
