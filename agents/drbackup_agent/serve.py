@@ -164,9 +164,11 @@ def own_process_group() -> None:
 
 
 def end_process_group() -> None:
-    """SIGTERM to every process of our own group but ourselves; nothing when the group is not ours."""
+    """SIGTERM to every process of our own group but ourselves; nothing when the group is not ours. From any thread."""
     if os.getpgrp() == os.getpid():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Other threads may not set a handler and need not: while a job runs, ours only tells the job to stop.
         os.killpg(os.getpgrp(), signal.SIGTERM)
 
 

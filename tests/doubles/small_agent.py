@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import drbackup_agent.serve
 from drbackup.errors import DrbackupError, SourceEmpty
 from drbackup.wire.framing import GREETING, FrameStream
 from drbackup.wire.messages import Hello, Job, Note, Pinned, PreflightResult, Progress, Result, Upload
@@ -95,6 +96,15 @@ def with_child(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     return DONE
 
 
+def deaf(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
+    """Starts a tool, and never looks whether it should stop; here the grace for that is short."""
+    child = subprocess.Popen(["sleep", "600"])
+    drbackup_agent.serve.STOP_GRACE_SECONDS = 0.2
+    link.note(f"child {child.pid}")
+    while True:
+        time.sleep(600)
+
+
 def fail(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     raise SourceEmpty("the folder is empty", where="/srv/registry")
 
@@ -132,7 +142,7 @@ def wrong_result(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
 
 JOBS: dict[str, Callable[[Job, Link, Path, int], Result]] = {
     job.__name__: job
-    for job in (relay, ask_on, die, stuck, frozen, with_child, fail, bug, quick, ungranted, lying, wrong_result)
+    for job in (relay, ask_on, die, stuck, frozen, with_child, deaf, fail, bug, quick, ungranted, lying, wrong_result)
 }
 
 

@@ -138,7 +138,7 @@ class Running:
 
     def end(self) -> Answer:
         """Its end."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         return Answer(self.process.returncode, out, err)
 
     @contextlib.contextmanager

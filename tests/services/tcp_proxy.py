@@ -38,15 +38,23 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # nobody is there now: a refusal here, too, and the next one may be luckier
+                    near.close()
+                    continue
                 self._pairs += [near, far]
                 threading.Thread(target=self._pump, args=(near, far, 1), daemon=True).start()
                 threading.Thread(target=self._pump, args=(far, near, 0), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, counts: int) -> None:
+        """Bytes one way. The end of one side is passed on, its breaking off breaks off the other."""
+        how = socket.SHUT_RDWR
         with contextlib.suppress(OSError):
             while data := source.recv(262_144):
                 sink.sendall(data)
                 with self._counting:
                     self.sent += counts * len(data)
-            sink.shutdown(socket.SHUT_WR)
+            how = socket.SHUT_WR
+        with contextlib.suppress(OSError):
+            sink.shutdown(how)

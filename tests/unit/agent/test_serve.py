@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from drbackup import __version__
@@ -113,6 +114,18 @@ def test_a_signal_stops_the_job_and_the_controller_is_told(number: signal.Signal
     assert (failed.code, number.name in failed.fields["message"]) == (Interrupted.__name__, True)
     process.communicate(timeout=10)
     assert process.returncode == 1
+
+
+def test_no_job_outlives_its_controller_nor_do_its_tools() -> None:
+    process, stream = start("deaf")
+    begin(stream)
+    note, _ = stream.receive()
+    assert isinstance(note, Note)
+    tool = psutil.Process(int(note.text.removeprefix("child ")))
+    process.communicate(timeout=10)  # as when the controller was killed: nothing comes any more
+    assert process.returncode == 1
+    psutil.wait_procs([tool], timeout=10)
+    assert not tool.is_running() or tool.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_skew_is_measured_against_the_controllers_clock() -> None:
