@@ -26,6 +26,7 @@ from typing import BinaryIO
 
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.vault.heap import collect_rarely, end_uncollected, keep_freed_memory
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
@@ -179,16 +180,17 @@ def _serve_here(state: Path) -> int:
         return serve(_run_job, state, streams)
     finally:
         end_process_group()
+        end_uncollected()
 
 
 def _load_jobs() -> None:
     """Import what a job needs, also what its libraries would load in the middle of the work."""
+    collect_rarely()
     importlib.import_module("drbackup_agent.jobs")
     importlib.import_module("cryptography.hazmat.backends.openssl.backend")
 
 
 def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
-    from drbackup.vault.heap import collect_rarely, keep_freed_memory
     from drbackup_agent.jobs import run_job
 
     keep_freed_memory()

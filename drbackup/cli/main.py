@@ -23,6 +23,7 @@ from drbackup.controller.logs import configure_libraries
 from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.reports.fitting import unbroken
 from drbackup.reports.words import speak_by_environment
+from drbackup.vault.heap import collect_rarely, end_uncollected
 
 cli = CommandList(
     "drbackup",
@@ -117,8 +118,11 @@ def _unexpected(problem: Exception) -> DrbackupError:
 
 def main() -> None:
     """Entry of the ``drbackup`` program."""
+    collect_rarely()  # before most imports: a command loads what it needs when it is chosen
     signal.signal(signal.SIGTERM, _stop)
-    sys.exit(run())
+    code = run()
+    end_uncollected()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ from drbackup.wire.messages import Place
 BATCH_BYTES = 4 << 20
 BATCH_CHUNKS = 256
 UPLOADS = 2  # packs being uploaded at once; with the open one they bound the memory
-LEVEL = 3
+# Level 3's search with the short table a quarter as large, which then stays in a core's first cache, and no matches of
+# four bytes: a tenth to a sixth faster, and 0.8 % (text) to 1.6 % (database pages) larger. Not part of the format.
+_COMPRESSION = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_DFAST, window_log=20, hash_log=17, chain_log=14, search_log=1, min_match=5
+)
 _PACKS_TRIED = 8
 
 
@@ -243,7 +247,7 @@ class ChunkSink:
 
     def _compress(self, data: bytes) -> bytes:
         if not hasattr(self._local, "zstd"):
-            self._local.zstd = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
+            self._local.zstd = zstandard.ZstdCompressor(compression_params=_COMPRESSION)
             self._local.inflate = zstandard.ZstdDecompressor()
         packed: bytes = self._local.zstd.compress(data)
         if len(packed) >= len(data):

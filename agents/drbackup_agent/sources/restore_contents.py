@@ -24,7 +24,7 @@ from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.restore_facts import apply_file_facts, first_mode
 from drbackup_agent.sources.restore_slot import Slot
 
-_DIRECT = 1 << 20  # bytes; what is shorter is quicker written through the page cache
+_DIRECT = 128 << 10  # bytes; what is shorter is quicker written through the page cache
 _LOOK_SECONDS = 0.1  # how soon a thread that waits for its turn learns that it will not come
 
 
