@@ -53,6 +53,10 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     begun_ns: int
 
 
+_Fresh = tuple[bytes, os.stat_result, tuple[tuple[bytes, bytes], ...], Content, tuple[tuple[int, int], ...]]
+"""A file as it was just read, its content perhaps still on its way: path, facts, attributes, content, holes."""
+
+
 class FileCache:
     """Reads the last run's rows in tree order and gathers this run's. One thread."""
 
@@ -73,14 +77,11 @@ class FileCache:
         self._retired = retired
         self._trusted_before = 0
         self._rows: Iterator[Row] = iter(())
-        self._row: Row | None = None
-        self._row_key = b""
+        self._row: Row | None = None  # the next one that was not asked for yet
         self._out: BinaryIO | None = None
         self._hash = blake3()
         self._trouble: OSError | None = None  # why this run's rows can't be written; the run goes on without them
-        self._pending: deque[
-            tuple[bytes, os.stat_result, tuple[tuple[bytes, bytes], ...], Content, tuple[tuple[int, int], ...]]
-        ] = deque()
+        self._pending: deque[Row | _Fresh] = deque()
 
     # --- the last run --------------------------------------------------------------------------------------------
 
@@ -102,23 +103,20 @@ class FileCache:
             return  # another vault, or a clock that went back: times can't be compared
         self._trusted_before = header.begun_ns - RACY_NS
         self._rows = _rows(data, at, body)
-        self._next()
-
-    def _next(self) -> None:
         self._row = next(self._rows, None)
-        self._row_key = path_key(self._row.path) if self._row else b""
 
     def find(self, path: bytes, stat: os.stat_result) -> Row | None:
         """The row of an unchanged file, unless some of it lies in a retired pack: then it is read and stored anew, or
         the pack would be kept for ever. Must be asked in tree order."""
-        if self._row is None:
-            return None
-        key = path_key(path)
-        while self._row is not None and self._row_key < key:
-            self._next()
         row = self._row
-        if row is None or self._row_key != key:
+        if row is not None and row.path != path:  # files came, went or are others: the next row may be far
+            key = path_key(path)
+            while row is not None and path_key(row.path) < key:
+                row = next(self._rows, None)
+            self._row = row
+        if row is None or row.path != path:
             return None
+        self._row = next(self._rows, None)
         same = (
             row.size == stat.st_size
             and row.mtime_ns == stat.st_mtime_ns
@@ -133,6 +131,10 @@ class FileCache:
 
     # --- this run ------------------------------------------------------------------------------------------------
 
+    def keep(self, row: Row) -> None:
+        """Gather one file that :meth:`find` found unchanged, in tree order with the others."""
+        self._gather(row)
+
     def remember(
         self,
         path: bytes,
@@ -141,12 +143,16 @@ class FileCache:
         content: Content,
         holes: tuple[tuple[int, int], ...] = (),
     ) -> None:
-        """Gather one file, in tree order. Written out as soon as its content has its place, to keep memory flat."""
+        """Gather one file that was read, in tree order. Written out as soon as its content has its place, to keep
+        memory flat."""
+        self._gather((path, stat, xattrs, content, holes))
+
+    def _gather(self, file: Row | _Fresh) -> None:
         if self._trouble is not None:
             return
-        self._pending.append((path, stat, xattrs, content, holes))
+        self._pending.append(file)
         # Packs are stored in any order and kept content has its place at once, so each row is asked, not the last one.
-        if len(self._pending) % BATCH == 0 and all(each[3].settled for each in islice(self._pending, BATCH)):
+        if len(self._pending) % BATCH == 0 and all(map(_settled, islice(self._pending, BATCH))):
             try:
                 self._flush(BATCH)
             except OSError as bad:  # a full disk under the cache says nothing about the source
@@ -197,24 +203,31 @@ class FileCache:
         self._put(out, _LENGTH.pack(len(data)) + data)
 
     def _flush(self, count: int) -> None:
-        rows = []
-        for _ in range(count):
-            path, stat, xattrs, content, holes = self._pending[0]
-            rows.append(
-                Row(
-                    path=path,
-                    size=stat.st_size,
-                    mtime_ns=stat.st_mtime_ns,
-                    ctime_ns=stat.st_ctime_ns,
-                    inode=stat.st_ino,
-                    digest=content.digest,
-                    extents=content.extents,
-                    xattrs=xattrs,
-                    holes=holes,
-                )
-            )
+        rows = [_row(file) for file in islice(self._pending, count)]
+        for _ in rows:
             self._pending.popleft()
         self._put_batch(self._open(), rows)
+
+
+def _settled(file: Row | _Fresh) -> bool:
+    return isinstance(file, Row) or file[3].settled
+
+
+def _row(file: Row | _Fresh) -> Row:
+    if isinstance(file, Row):
+        return file
+    path, stat, xattrs, content, holes = file
+    return Row(
+        path=path,
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        ctime_ns=stat.st_ctime_ns,
+        inode=stat.st_ino,
+        digest=content.digest,
+        extents=content.extents,
+        xattrs=xattrs,
+        holes=holes,
+    )
 
 
 def _batch(data: mmap.mmap, at: int, kind: type[_Header]) -> tuple[_Header, int]:

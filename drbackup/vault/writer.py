@@ -43,11 +43,11 @@ _WAITING_MOST = 32 * 1024  # entries that may wait for their contents before the
 
 @dataclass(slots=True)
 class Content:
-    """What one entry's bytes became. ``extents`` can be read once the writer has finished (or for kept content)."""
+    """What one entry's bytes became. ``extents`` can be read once the writer has finished."""
 
     size: int
     digest: bytes
-    pieces: list[tuple[Chunk | _Segment | Place, int, int]] = field(default_factory=list)
+    pieces: list[tuple[Chunk | _Segment, int, int]] = field(default_factory=list)
     _extents: tuple[Extent, ...] | None = None
 
     @property
@@ -64,7 +64,7 @@ class Content:
         if self._extents is None:
             found = []
             for piece, start, length in self.pieces:
-                place = piece if isinstance(piece, Place) else piece.settled()
+                place = piece.settled()
                 if place is None:
                     return False
                 found.append(Extent(place, start, length))
@@ -180,12 +180,6 @@ class PointWriter:
             self._end_segment()
         return content
 
-    def keep(self, extents: Sequence[Extent], size: int, digest: bytes) -> Content:
-        """Content that is unchanged since an earlier point of this domain; nothing is read."""
-        self._kept_packs.update(extent.place.pack for extent in extents)
-        self.done_bytes += size
-        return Content(size, digest, [(extent.place, extent.start, extent.length) for extent in extents])
-
     def _end_segment(self) -> None:
         if self._segment.size:
             self._segment.chunk = self._data.add(b"".join(self._segment.parts))
@@ -210,6 +204,17 @@ class PointWriter:
             self._data.hurry()
         if self.entries % _SETTLED_TOGETHER == 0:
             self._settle()
+
+    def keep(self, entry: Entry) -> None:
+        """Add one path whose content is unchanged since an earlier point of this domain: the entry has its digest and
+        its extents already, and nothing is read. Raises as :meth:`add`."""
+        self.add(entry)
+        size = 0
+        for extent in entry.extents:
+            self._kept_packs.add(extent.place.pack)
+            size += extent.length
+        self.content_bytes += size
+        self.done_bytes += size
 
     def finish(self) -> Written:
         """Store what is left, then the pages, the top and the index delta. Raises what went wrong in any thread."""

@@ -28,7 +28,7 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.reader import PointReader
 from drbackup.vault.record import read_record, unseal
 from drbackup.vault.tree import Entry, EntryKind, Extent, path_key
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.writer import Content, PointWriter
 from drbackup.wire.messages import BackupJob, BackupResult
 from tests.doubles.desk_depot import DeskDepot
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
@@ -58,6 +58,9 @@ keep: {{{keep}}}
 copies: [main]
 """
 
+_Known = tuple[int, tuple[Extent, ...], int, bytes]
+"""A file as the last run stored it: version, extents, size, digest."""
+
 
 class LongInstallation(Installation):
     """The real one, with a counting store in memory."""
@@ -81,7 +84,7 @@ class LongCity:
     tally: Tally = field(default_factory=Tally)
     versions: dict[bytes, int] = field(default_factory=dict)
     history: dict[str, dict[bytes, int]] = field(default_factory=dict)  # point → versions it must hold
-    _cache: dict[bytes, tuple[int, tuple[Extent, ...], int, bytes]] = field(default_factory=dict)
+    _cache: dict[bytes, _Known] = field(default_factory=dict)
     _made: int = 0
 
     def __post_init__(self) -> None:
@@ -149,22 +152,25 @@ class LongCity:
         pinned = to_ns(self.now)
         desk.pinned(pinned, "")
         old = frozenset(job.retired)
-        fresh: dict[bytes, tuple[int, object]] = {}
+        fresh: dict[bytes, tuple[int, Content]] = {}
+        kept: dict[bytes, _Known] = {}
         with PointWriter(DeskDepot(desk), job.keys, session=job.session) as writer:
             for name in sorted(self.versions, key=path_key):
                 version = self.versions[name]
                 known = self._cache.get(name) if job.use_cache else None
                 if known and known[0] == version and not any(extent.place.pack in old for extent in known[1]):
-                    content = writer.keep(known[1], known[2], known[3])
-                else:
-                    data = self.body(name, version)
-                    content = writer.stream([data]) if len(data) >= LARGE else writer.small(data)
+                    _, extents, size, digest = known
+                    entry = Entry(name, EntryKind.FILE, size=size, mtime_ns=version, digest=digest, extents=extents)
+                    writer.keep(entry)
+                    kept[name] = known
+                    continue
+                data = self.body(name, version)
+                content = writer.stream([data]) if len(data) >= LARGE else writer.small(data)
                 fresh[name] = version, content
                 writer.add(Entry(name, EntryKind.FILE, size=content.size, mtime_ns=version), content)
             written = writer.finish()
-        self._cache = {
-            name: (version, content.extents, content.size, content.digest)  # type: ignore[attr-defined]
-            for name, (version, content) in fresh.items()
+        self._cache = kept | {
+            name: (version, content.extents, content.size, content.digest) for name, (version, content) in fresh.items()
         }
         return BackupResult(
             root=written.root,

@@ -127,7 +127,7 @@ def _write(vault: _Vault, count: int, **how: Any) -> int:
     before = vault.tally.written
     with PointWriter(vault.depot, vault.domain_keys, session="scale") as writer:
         for entry, extent, digest in entries(count, **how):
-            writer.add(entry, writer.keep([extent], entry.size, digest))
+            writer.keep(msgspec.structs.replace(entry, digest=digest, extents=(extent,)))
         writer.finish()
     return vault.tally.written - before
 

@@ -10,6 +10,7 @@ import stat as modes
 from functools import lru_cache
 
 from drbackup.vault.tree import Entry, EntryKind
+from drbackup_agent.cache import Row
 
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
@@ -27,6 +28,26 @@ def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs)
         mtime_ns=stat.st_mtime_ns,
         atime_ns=stat.st_atime_ns,
         xattrs=xattrs,
+    )
+
+
+def entry_of_kept(stat: os.stat_result, row: Row) -> Entry:
+    """The entry of a file whose content is what it was when the row was written."""
+    return Entry(
+        path=row.path,
+        kind=EntryKind.FILE,
+        mode=modes.S_IMODE(stat.st_mode),
+        uid=stat.st_uid,
+        gid=stat.st_gid,
+        user=_user(stat.st_uid),
+        group=_group(stat.st_gid),
+        mtime_ns=stat.st_mtime_ns,
+        atime_ns=stat.st_atime_ns,
+        size=stat.st_size,
+        xattrs=row.xattrs,
+        digest=row.digest,
+        extents=row.extents,
+        holes=row.holes,
     )
 
 

@@ -19,8 +19,8 @@ from drbackup.wire.specs import FilesSpec
 from drbackup_agent.cache import FileCache
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
 from drbackup_agent.sources.canary_file import CANARY_NAME, write_canary
-from drbackup_agent.sources.entries import entry_of, read_xattrs
-from drbackup_agent.sources.files_read import Reading, read_file
+from drbackup_agent.sources.entries import entry_of, entry_of_kept, read_xattrs
+from drbackup_agent.sources.files_read import read_file
 from drbackup_agent.sources.files_walk import Excluded, Found, Walk, top_paths, unreadable
 
 _KINDS = {
@@ -137,28 +137,25 @@ class FilesSource:
             return
         cache = self._cache
         assert cache is not None
-        row = cache.find(found.path, found.stat)
+        stat = found.stat
+        row = cache.find(found.path, stat)
         if row is not None:
-            size = sum(extent.length for extent in row.extents)
-            reading = Reading(found.stat, row.xattrs, writer.keep(row.extents, size, row.digest), row.holes)
+            writer.keep(entry_of_kept(stat, row))
+            cache.keep(row)
         else:
-            fresh = read_file(found, writer, watch, self._context.limits.read_retries)
-            if fresh is None:
+            reading = read_file(found, writer, watch, self._context.limits.read_retries)
+            if reading is None:
                 watch.note(f"{shown(found.path)}: vanished or was replaced before it could be read")
                 return
-            reading = fresh
-        self._add_file(found, reading, writer)
-        cache.remember(found.path, reading.stat, reading.xattrs, reading.content, reading.holes)
-        if linked:
             stat = reading.stat
-            self._first_links[stat.st_dev, stat.st_ino] = (found.path, stat.st_size, stat.st_mtime_ns)
-
-    def _add_file(self, found: Found, reading: Reading, writer: PointWriter) -> None:
-        entry = entry_of(found.path, EntryKind.FILE, reading.stat, reading.xattrs)
-        writer.add(replace(entry, size=reading.stat.st_size, holes=reading.holes), reading.content)
+            entry = entry_of(found.path, EntryKind.FILE, stat, reading.xattrs)
+            writer.add(replace(entry, size=stat.st_size, holes=reading.holes), reading.content)
+            cache.remember(found.path, stat, reading.xattrs, reading.content, reading.holes)
         if not (self._canary_ns and found.name == CANARY_NAME):
             self._files += 1
-            self._bytes += reading.stat.st_size
+            self._bytes += stat.st_size
+        if linked:
+            self._first_links[stat.st_dev, stat.st_ino] = (found.path, stat.st_size, stat.st_mtime_ns)
 
     def _add_link(self, found: Found, writer: PointWriter) -> bool:
         """False when its inode was not read yet, or is not as it was then: written to, or already another file's."""

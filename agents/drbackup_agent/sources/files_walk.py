@@ -11,7 +11,8 @@ import os
 import re
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.errors import SourceUnreadable
 from drbackup_agent.sources.base import Watch, shown
@@ -19,8 +20,7 @@ from drbackup_agent.sources.base import Watch, shown
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on."""
 
     path: bytes  # in the tree: absolute without the leading slash

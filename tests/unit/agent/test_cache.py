@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.vault.tree import Extent
 from drbackup.vault.writer import Content
 from drbackup.wire.messages import Place
 from drbackup_agent.cache import FileCache
@@ -29,7 +30,7 @@ def remembered(folder: Path, seen: os.stat_result, pack: bytes, *retired: bytes)
     """Whether a second run may take the file's content, which lies in ``pack``, from the first one's memory."""
     begun = time.time_ns() + 60_000_000_000
     first = FileCache(folder, LABEL, b"mark", begun_ns=begun)
-    content = Content(5, b"d" * 32, [(Place(b"\x07" * 32, pack, 0, 0, 21, 5), 0, 5)])
+    content = Content(5, b"d" * 32, _extents=(Extent(Place(b"\x07" * 32, pack, 0, 0, 21, 5), 0, 5),))
     first.remember(b"srv/a", seen, (), content, ())
     first.save()
     second = FileCache(folder, LABEL, b"mark", begun_ns=begun + 1, retired=frozenset(retired))

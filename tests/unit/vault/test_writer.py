@@ -123,7 +123,7 @@ def test_kept_content_is_referred_to_and_not_read() -> None:
     reader = vault.reader(first.root)
     with vault.writer() as writer:
         for entry in reader.entries():
-            writer.add(Entry(entry.path, EntryKind.FILE), writer.keep(entry.extents, entry.size, entry.digest))
+            writer.keep(entry)
         second = writer.finish()
     assert second.new_bytes == 0
     assert vault.read(second.root) == contents
@@ -202,14 +202,14 @@ def test_a_tree_of_few_but_large_files_can_be_read_back(files: int, each: int) -
     vault, extents = SmallVault(), pieces(each)
     with vault.writer() as writer:
         for number in range(files):
-            writer.add(Entry(b"%04d" % number, EntryKind.FILE), writer.keep(extents, each << 20, bytes(32)))
+            writer.keep(Entry(b"%04d" % number, EntryKind.FILE, size=each << 20, digest=bytes(32), extents=extents))
         written = writer.finish()
     assert sum(len(entry.extents) for entry in vault.reader(written.root).entries()) == files * each
 
 
 def test_a_file_with_more_pieces_than_a_page_takes_fails_the_run() -> None:
     writer, extents = SmallVault().writer(), pieces(200_000)
-    writer.add(Entry(b"huge", EntryKind.FILE), writer.keep(extents, 200_000 << 20, bytes(32)))
+    writer.keep(Entry(b"huge", EntryKind.FILE, size=200_000 << 20, digest=bytes(32), extents=extents))
     with pytest.raises(FormatUnsupported, match="can't be read back"):
         writer.finish()
 
