@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation, from_fields
-from drbackup.wire.framing import FrameStream
+from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
     Answer,
     Cancel,
@@ -35,7 +35,7 @@ from drbackup.wire.messages import (
 _HEARTBEAT_SECONDS = 5.0
 _TOO_SOON_SECONDS = 0.25
 
-_Reply = tuple[Answer, bytes] | DrbackupError
+_Reply = tuple[Answer, Body] | DrbackupError
 
 
 class Link:
@@ -53,7 +53,7 @@ class Link:
         self.cancelled = threading.Event()
         """Set when the work should stop, for whatever reason; :meth:`check` raises the reason."""
 
-    def ask(self, question: Question, body: bytes | memoryview = b"") -> tuple[Answer, bytes]:
+    def ask(self, question: Question, body: Body = b"") -> tuple[Answer, Body]:
         """The controller's answer to ``question`` (whose ``ask`` number is given here) and the answer's body.
 
         Raises what the controller refused with, :class:`AgentDied` when the connection ended, :class:`Interrupted`
@@ -125,7 +125,7 @@ class Link:
         for reply in waiting:
             reply.put(reason)
 
-    def _hand_out(self, message: Message, body: bytes) -> None:
+    def _hand_out(self, message: Message, body: Body) -> None:
         match message:
             case Cancel():
                 self.end(Interrupted(f"cancelled by the controller: {message.reason}"))

@@ -20,6 +20,7 @@ from drbackup.model.collecting import lease_ns, lock_end_ns
 from drbackup.stores.base import SignedPut, Store
 from drbackup.vault.layout import PACK_KINDS, pack_name
 from drbackup.vault.suite import MAX_CHUNK
+from drbackup.wire.framing import Body
 from drbackup.wire.messages import Note, Place, Progress
 
 MAX_PACK = 256 << 20
@@ -95,7 +96,7 @@ class BackupDesk(_Telling):
             site.catalog.packs.forget(site.domain, site.store.name, [(kind, pack)])
         return None if site.relay else site.store.sign_put(name, size, pack)
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         """Store the body, if it comes through us, and remember pack and chunks. A crash in between costs one pack sent
         twice.
 
@@ -160,7 +161,7 @@ class ReadingDesk(_Telling):
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         raise ProtocolViolation("this job writes nothing to the vault", where=pack.hex())
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         raise ProtocolViolation("this job writes nothing to the vault", where=pack.hex())
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ProtocolViolation
 from drbackup.stores.base import SignedPut
-from drbackup.wire.framing import MAX_BODY
+from drbackup.wire.framing import MAX_BODY, Body
 from drbackup.wire.messages import (
     Answer,
     Fetch,
@@ -53,7 +53,7 @@ class Desk(Protocol):
         """How a pack gets into the store: by a signed upload, not at all since it is there, or (None) through here."""
         ...
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         """The pack is in the store (``body`` None), or is to be put there (``body``, whose SHA-256 is ``pack``).
         Returns when the pack is durable and its places are remembered."""
         ...
@@ -83,7 +83,7 @@ class Answerer:
         self._lock = threading.Lock()
         self._granted: dict[tuple[str, bytes], str] = {}  # (kind, pack) → "http" or "relay"
 
-    def answer(self, question: Question, body: bytes) -> tuple[Answer, bytes]:
+    def answer(self, question: Question, body: Body) -> tuple[Answer, bytes]:
         """The answer and its body. Raises :class:`ProtocolViolation` for what no honest agent asks."""
         try:
             return self._decide(question, body)
@@ -92,7 +92,7 @@ class Answerer:
         except DrbackupError as refusal:
             return refused(question.ask, refusal), b""
 
-    def _decide(self, question: Question, body: bytes) -> tuple[Answer, bytes]:
+    def _decide(self, question: Question, body: Body) -> tuple[Answer, bytes]:
         if not isinstance(question, Uploaded) and body:
             raise ProtocolViolation(f"{type(question).__name__} came with a body of {len(body)} bytes")
         match question:
@@ -121,7 +121,7 @@ class Answerer:
             self._granted[question.kind, question.pack] = "relay" if put is None else "http"
         return PutRelay(question.ask) if put is None else PutHttp(question.ask, put.url, dict(put.headers))
 
-    def _take(self, question: Uploaded, body: bytes) -> Answer:
+    def _take(self, question: Uploaded, body: Body) -> Answer:
         _require_pack(question.kind, question.pack)
         with self._lock:
             way = self._granted.get((question.kind, question.pack))

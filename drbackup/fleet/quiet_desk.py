@@ -6,6 +6,7 @@ from typing import Literal, NoReturn
 
 from drbackup.errors import StoreRefused
 from drbackup.stores.base import SignedPut
+from drbackup.wire.framing import Body
 from drbackup.wire.messages import Note, Place, Progress
 
 
@@ -18,7 +19,7 @@ class QuietDesk:
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         _refuse()
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         _refuse()
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:

@@ -19,11 +19,12 @@ from typing import TypeVar
 from drbackup import __version__
 from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, from_fields
 from drbackup.fleet.answers import Answerer, Desk
+from drbackup.fleet.bodies import Bodies
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version, read_hello, why_it_ended
 from drbackup.fleet.masking import masked
 from drbackup.fleet.meter import MeteredReader, MeteredWriter, Movement
-from drbackup.wire.framing import FrameStream
+from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
     BackupJob,
@@ -131,7 +132,8 @@ class Session:
         self._clock = clock
         self._movement = Movement()
         self._reader = MeteredReader(channel.reader, self._movement)
-        self._stream = FrameStream(self._reader, MeteredWriter(channel.writer, self._movement))
+        self._bodies = Bodies()
+        self._stream = FrameStream(self._reader, MeteredWriter(channel.writer, self._movement), self._bodies)
         self._listener = ThreadPoolExecutor(1, thread_name_prefix=f"listen {channel.host}")
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix=f"answer {channel.host}")
         self._slots = threading.Semaphore(ANSWERERS)
@@ -244,9 +246,10 @@ class Session:
 
     # --- the answering threads
 
-    def _answer(self, answerer: Answerer, question: Question, body: bytes) -> None:
+    def _answer(self, answerer: Answerer, question: Question, body: Body) -> None:
         with self._movement:
             answer, answer_body = answerer.answer(question, body)
+        self._bodies.give_back(body)
         with contextlib.suppress(AgentDied):  # the listener says why it died
             self._stream.send(answer, answer_body)
 

@@ -72,20 +72,27 @@ def _write_direct(temporary: str, folder: int, view: memoryview) -> int:
     except OSError:
         return 0
     done, whole = 0, len(view) - len(view) % mmap.PAGESIZE
-    aligned = _aligned()
+    aligned = None if _on_a_page(view) else _aligned()
     try:
         while done < whole:
-            size = min(whole - done, len(aligned))
-            aligned[:size] = view[done : done + size]
-            if os.write(file, aligned[:size]) != size:
+            piece = view[done : min(done + _DIRECT_PIECE, whole)]
+            if aligned is not None:
+                aligned[: len(piece)] = piece
+                piece = aligned[: len(piece)]
+            if os.write(file, piece) != len(piece):
                 break  # a full disk, or a signal: the plain way says which
-            done += size
+            done += len(piece)
     except OSError as fault:
         if fault.errno in _NO_ROOM:
             raise
     finally:
         os.close(file)
     return done
+
+
+def _on_a_page(view: memoryview) -> bool:
+    """Whether the memory can be written directly as it is. What is read-only is ``bytes``, which never begin there."""
+    return not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % mmap.PAGESIZE == 0
 
 
 def _aligned() -> memoryview:

@@ -21,6 +21,7 @@ GREETING = b"DRBACKUP-AGENT/1\n"
 MAX_HEADER = 64 << 20  # the widest message is a BackupResult: 33 bytes a pack, so two million packs
 MAX_BODY = 96 << 20  # one pack is about 32 MiB
 _PIECE = 1 << 20  # bytes asked for in one read: memory is taken as bytes arrive, not as a header claims
+Body = bytes | memoryview
 _LENGTHS = struct.Struct(">II")
 
 
@@ -38,17 +39,25 @@ class ByteWriter(Protocol):
     def flush(self) -> object: ...
 
 
+class BodyMemory(Protocol):
+    """Where large bodies go: ``take`` gives ``size`` writable bytes, which are filled from the beginning."""
+
+    def take(self, size: int, /) -> memoryview: ...
+
+
 class FrameStream:
     """Sends and receives frames on a pair of binary streams. ``send`` may be called from any thread."""
 
-    def __init__(self, reader: ByteReader, writer: ByteWriter) -> None:
+    def __init__(self, reader: ByteReader, writer: ByteWriter, bodies: BodyMemory | None = None) -> None:
+        """``bodies``: memory for received bodies of a mebibyte and more; without it they are new ``bytes``."""
         self._reader = reader
         self._writer = writer
+        self._bodies = bodies
         self._lock = threading.Lock()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
-    def send(self, message: Message, body: bytes | memoryview = b"") -> None:
+    def send(self, message: Message, body: Body = b"") -> None:
         """Write one frame and flush it. Raises :class:`AgentDied` when the other end is gone, and
         :class:`ProtocolViolation` before a byte is sent when the frame is larger than the other end accepts."""
         header = self._encoder.encode(message)
@@ -63,28 +72,42 @@ class FrameStream:
         except (OSError, ValueError) as gone:
             raise AgentDied(f"the connection ended while sending: {gone}") from gone
 
-    def receive(self) -> tuple[Message, bytes]:
+    def receive(self) -> tuple[Message, Body]:
         """The next frame. Raises :class:`AgentDied` at the stream's end, :class:`ProtocolViolation` on nonsense."""
         header_size, body_size = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
         if header_size > MAX_HEADER or body_size > MAX_BODY:
             raise ProtocolViolation(f"a frame claims {header_size} + {body_size} bytes")
         header = self._exactly(header_size)
-        body = self._exactly(body_size)
+        body = self._body(body_size)
         try:
             return self._decoder.decode(header), body
         except UNREADABLE as bad:
             raise ProtocolViolation(f"a frame can't be read: {bad}") from bad
 
+    def _body(self, size: int) -> Body:
+        if self._bodies is None or size < _PIECE:
+            return self._exactly(size)
+        memory, done = self._bodies.take(size), 0
+        while done < size:
+            part = self._part(size - done)
+            memory[done : done + len(part)] = part
+            done += len(part)
+        return memory
+
     def _exactly(self, size: int) -> bytes:
         parts: list[bytes] = []
         missing = size
         while missing:
-            try:
-                part = self._reader.read(min(missing, _PIECE))
-            except (OSError, ValueError) as gone:
-                raise AgentDied(f"the connection ended while receiving: {gone}") from gone
-            if not part:
-                raise AgentDied("the connection ended before the other side was done")
+            part = self._part(missing)
             parts.append(part)
             missing -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _part(self, missing: int) -> bytes:
+        try:
+            part = self._reader.read(min(missing, _PIECE))
+        except (OSError, ValueError) as gone:
+            raise AgentDied(f"the connection ended while receiving: {gone}") from gone
+        if not part:
+            raise AgentDied("the connection ended before the other side was done")
+        return part

@@ -9,6 +9,7 @@ from typing import Literal
 
 from drbackup.errors import ObjectMissing
 from drbackup.stores.base import SignedPut
+from drbackup.wire.framing import Body
 from drbackup.wire.messages import Note, Place, Progress
 
 SMALL_AGENT = Path(__file__).with_name("small_agent.py")
@@ -39,13 +40,13 @@ class MemoryDesk:
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         return "stored" if pack in self.packs else None
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         assert body is not None
         with self._lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         with self._lock:
-            self.packs[pack] = body
+            self.packs[pack] = bytes(body)  # the memory will be used again
             self.at_once -= 1
         self.pack_came.set()
 

@@ -12,6 +12,7 @@ import pytest
 from drbackup.errors import DrbackupError, ProtocolViolation, StoreRefused
 from drbackup.fleet.answers import Answerer
 from drbackup.stores.base import SignedPut
+from drbackup.wire.framing import Body
 from drbackup.wire.messages import Fetch, Locate, Pinned, Place, Proceed, Question, Upload, Uploaded
 from drbackup_agent.depot import WireDepot
 from drbackup_agent.fetching import WireFetch
@@ -78,7 +79,7 @@ class WebDesk(MemoryDesk):
         self.asked_uploads += 1
         return SignedPut(self._url(pack), {"content-length": str(size)})
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         assert body is None
         assert self.handler.objects[f"/{pack.hex()}"]  # type: ignore[attr-defined]
         self.reported.append(pack)

@@ -10,7 +10,7 @@ import pytest
 from drbackup.errors import ObjectMissing, ProtocolViolation, StoreUnavailable
 from drbackup.fleet.answers import URL_SECONDS, Answerer
 from drbackup.stores.base import SignedPut
-from drbackup.wire.framing import MAX_BODY
+from drbackup.wire.framing import MAX_BODY, Body
 from drbackup.wire.messages import (
     Fetch,
     Fetched,
@@ -34,7 +34,7 @@ class SigningDesk(MemoryDesk):
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         return SignedPut("https://store/x?s", {"content-length": str(size)})
 
-    def uploaded(self, kind: str, pack: bytes, size: int, places: object, body: bytes | None) -> None:
+    def uploaded(self, kind: str, pack: bytes, size: int, places: object, body: Body | None) -> None:
         assert body is None
         self.packs[pack] = b"in the store"
 

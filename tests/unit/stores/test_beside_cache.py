@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import random
 from pathlib import Path
@@ -16,7 +17,7 @@ from drbackup.stores.filesystem import hash_whole, read_range, write_beside_cach
 MIB = 1 << 20
 
 
-def written(folder: Path, data: bytes) -> bytes:
+def written(folder: Path, data: bytes | memoryview) -> bytes:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     file = os.open("new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=handle)
     try:
@@ -31,6 +32,17 @@ def written(folder: Path, data: bytes) -> bytes:
 def test_every_byte_is_there_whatever_the_size(tmp_path: Path, size: int) -> None:
     data = random.Random(size).randbytes(size)
     assert written(tmp_path, data) == data
+
+
+@pytest.mark.parametrize("shift", [0, 1, 4096])
+@pytest.mark.parametrize("size", [MIB, 5 * MIB + 4095])
+def test_memory_on_a_page_is_written_as_it_lies_and_other_memory_just_as_well(
+    tmp_path: Path, shift: int, size: int
+) -> None:
+    data = random.Random(size).randbytes(size)
+    pages = memoryview(mmap.mmap(-1, size + shift))
+    pages[shift:] = data
+    assert written(tmp_path, pages[shift:]) == data
 
 
 def test_a_filesystem_without_direct_writes_is_written_to_plainly(

@@ -104,6 +104,30 @@ def test_a_frame_in_single_bytes_is_put_together() -> None:
     assert [stream.receive(), stream.receive()] == [(Stored(7), b"body"), (Stored(8), b"")]
 
 
+class Lent:
+    """Memory that the test looks at."""
+
+    def __init__(self) -> None:
+        self.taken: list[memoryview] = []
+
+    def take(self, size: int, /) -> memoryview:
+        self.taken.append(memoryview(bytearray(b"\xff" * size)))
+        return self.taken[-1]
+
+
+def test_a_large_body_comes_into_the_memory_it_is_given_and_a_small_one_does_not() -> None:
+    large = bytes(range(256)) * 8192 + b"end"
+    data = frames((Stored(7), large), (Stored(8), b"small"))
+    lent = Lent()
+    stream = FrameStream(io.BytesIO(data), io.BytesIO(), lent)
+    message, body = stream.receive()
+    assert (message, bytes(body)) == (Stored(7), large)
+    assert stream.receive() == (Stored(8), b"small")
+    assert [len(each) for each in lent.taken] == [len(large)]
+    with pytest.raises(AgentDied):
+        FrameStream(io.BytesIO(data[: 1 << 20]), io.BytesIO(), lent).receive()
+
+
 @given(st.integers(1, 60))
 def test_a_truncated_stream_is_a_dead_agent(cut: int) -> None:
     data = frames((Upload(1, "p", bytes(32), 9), b"12345678"))
