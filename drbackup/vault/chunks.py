@@ -20,6 +20,7 @@ import msgspec
 import zstandard
 
 from drbackup.errors import FormatUnsupported, HostUnsuitable
+from drbackup.vault.cut import Data
 from drbackup.vault.heap import huge_buffer
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
 from drbackup.vault.suite import MAX_CHUNK, chunk_id
@@ -54,8 +55,8 @@ class Chunk:
 
     __slots__ = ("data", "id", "place", "raw", "twin")
 
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes | None = data
+    def __init__(self, data: Data) -> None:
+        self.data: Data | None = data
         self.raw = len(data)
         self.id = b""
         self.place: Place | None = None
@@ -92,7 +93,7 @@ class ChunkSink:
         self._buffers: list[memoryview] = []  # of stored packs, for the next ones
         self._error: BaseException | None = None
 
-    def add(self, data: bytes) -> Chunk:
+    def add(self, data: Data) -> Chunk:
         """Hand one chunk over. Raises what a worker raised before, and :class:`FormatUnsupported` for one that no
         reader would take back: a file of terabytes, whose places don't fit into one page."""
         if len(data) > MAX_CHUNK:
@@ -245,7 +246,7 @@ class ChunkSink:
                     missing.append(chunk)
         return missing
 
-    def _compress(self, data: bytes) -> bytes:
+    def _compress(self, data: Data) -> Data:
         if not hasattr(self._local, "zstd"):
             self._local.zstd = zstandard.ZstdCompressor(compression_params=_COMPRESSION)
             self._local.inflate = zstandard.ZstdDecompressor()
@@ -254,11 +255,12 @@ class ChunkSink:
             return data
         # A library or memory that errs here would make a chunk nobody can ever open, and every later run would rely on
         # it. Looking costs a seventh of the compressing.
-        if unpack(packed, len(data), self._local.inflate) != data:
+        plain = unpack(packed, len(data), self._local.inflate)
+        if len(plain) != len(data) or not plain.startswith(data):  # compares with a view at memory's speed
             raise HostUnsuitable("what was compressed does not decompress to itself: this host's memory may be faulty")
         return packed
 
-    def _seal(self, chunk: Chunk, stored: bytes) -> None:
+    def _seal(self, chunk: Chunk, stored: Data) -> None:
         closing = None
         while True:
             with self._lock:

@@ -16,6 +16,7 @@ from pyfastcdc import FastCDC
 from drbackup.vault.suite import MAX_CHUNK
 
 Block = bytes | bytearray | memoryview
+Data = bytes | memoryview  # of a chunk; never written to again
 FINE = 60_000  # chunks of one stream before they are joined: 60 GiB at the usual size
 STEP = 12_000
 _JOINED_MOST = MAX_CHUNK - (4 << 20)  # with the largest chunk behind it, still no larger than a reader takes
@@ -42,8 +43,9 @@ class Cutter:
             seed=int.from_bytes(cut_key[:8], "big") & 0x7FFF_FFFF_FFFF_FFFF,  # the library takes 63 bits
         )
 
-    def cut(self, blocks: Iterable[Block]) -> Iterator[bytes]:
-        """The chunks of the joined blocks, in order; their concatenation is the input. Nothing for empty input.
+    def cut(self, blocks: Iterable[Block]) -> Iterator[memoryview]:
+        """The chunks of the joined blocks, in order; their concatenation is the input. Nothing for empty input. They
+        are views: the bytes they lie in are nobody else's and stay as long as one of them does.
 
         The last chunk of a buffer is carried into the next one, because only more data (or the end) can tell whether
         it is whole: so boundaries do not depend on how the stream was read.
@@ -59,28 +61,29 @@ class Cutter:
                 continue
             buffer = b"".join((carry, *gathered))
             gathered, size = [], 0
-            carry = b""
+            view = memoryview(buffer)
             keep = len(buffer)
             for chunk in self._cdc.cut_buf(buffer):
                 if chunk.offset + chunk.length == len(buffer):
                     keep = chunk.offset
                     break
-                yield buffer[chunk.offset : chunk.offset + chunk.length]
+                yield view[chunk.offset : chunk.offset + chunk.length]
             carry = buffer[keep:]
         buffer = b"".join((carry, *gathered))
         if buffer:
+            view = memoryview(buffer)
             for chunk in self._cdc.cut_buf(buffer):
-                yield buffer[chunk.offset : chunk.offset + chunk.length]
+                yield view[chunk.offset : chunk.offset + chunk.length]
 
 
-def coarser(chunks: Iterable[bytes], *, fine: int = FINE, step: int = STEP) -> Iterator[bytes]:
+def coarser(chunks: Iterable[Data], *, fine: int = FINE, step: int = STEP) -> Iterator[Data]:
     """The same bytes in fewer pieces once a stream is very long: its places must fit into one page of a tree.
 
     The first ``fine`` chunks stay as they are; behind them the wanted size grows with the distance, a byte for each
     ``step`` bytes. Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
     """
     count = behind = size = 0
-    gathered: list[bytes] = []
+    gathered: list[Data] = []
     for chunk in chunks:
         count += 1
         if count <= fine:

@@ -265,8 +265,8 @@ def test_a_compressor_that_errs_never_gets_a_chunk_into_the_vault(monkeypatch: p
         def __init__(self, **_: object) -> None:
             """Takes what the true one takes."""
 
-        def compress(self, data: bytes) -> bytes:
-            return right.compress(data.replace(b"ledger", b"lodger"))
+        def compress(self, data: bytes | memoryview) -> bytes:
+            return right.compress(bytes(data).replace(b"ledger", b"lodger"))
 
     monkeypatch.setattr(zstandard, "ZstdCompressor", Erring)
     vault = SmallVault()
