@@ -90,7 +90,7 @@ def _step(installation: Installation, system: str) -> Step:
 
 def _sources(installation: Installation, policy: Policy, zone: ZoneInfo) -> Iterator[SourceSheet]:
     for source in policy.sources:
-        newest = installation.catalog.points.newest(policy.system, source.name)
+        newest = installation.catalog.points.newest_whole(policy.system, source.name)
         yield SourceSheet(
             name=source.name,
             kind=str(source.kind),

@@ -8,19 +8,21 @@ point is a broken promise.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import ACTIVE, FINAL, Run, RunKind, RunState
+from drbackup.controller.catalog.scrubs import Wounded
 from drbackup.model.objectives import Judgement, PromiseState, judge_rpo, judge_rto
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.model.verdict import Verdict
 from drbackup.reports.figures import age, span
-from drbackup.reports.words import _
+from drbackup.reports.words import _, ngettext
 
 _CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 _VERDICTS = frozenset(Verdict)
@@ -47,13 +49,14 @@ class DrillStanding(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the catalog remembers, as far as a status needs it. ``drills``: the newest ended one of each system.
-    ``damaged``: store → points whose copy there is known to be damaged; ``lacking``: store → points promised to it that
-    are not there; ``scrubs``: store → the last time the daemon read a share of it back."""
+    ``newest``: each source's newest point of which a copy is not known to be damaged; ``damaged``: its points with a
+    damaged copy; ``lacking``: store → points promised to it that are not there and that another store could give;
+    ``scrubs``: store → the last time the daemon read a share of it back."""
 
     newest: Mapping[Place, Point] = field(default_factory=dict)
     runs: Mapping[Place, Run] = field(default_factory=dict)
     drills: Mapping[str, Drill] = field(default_factory=dict)
-    damaged: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
+    damaged: Mapping[Place, Sequence[Wounded]] = field(default_factory=dict)
     lacking: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
     scrubs: Mapping[str, Run] = field(default_factory=dict)
 
@@ -70,7 +73,8 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One source: its newest point, its promise judged now, and its last run."""
+    """One source: its newest point that protects, its promise judged by that now, and its last run. ``lost``: how many
+    of its points are whole in no copy."""
 
     name: str
     kind: str
@@ -78,6 +82,7 @@ class SourceStatus:
     rpo: Judgement
     newest: Point | None
     run: Run | None
+    lost: int = 0
 
     @property
     def running(self) -> bool:
@@ -117,6 +122,11 @@ class Estate:
         """The systems with a broken promise."""
         return tuple(system.system for system in self.systems if system.breached)
 
+    @property
+    def lost(self) -> int:
+        """How many points are whole in no copy."""
+        return sum(source.lost for system in self.systems for source in system.sources)
+
 
 def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
     """Read from the catalog what :func:`judge` needs."""
@@ -125,26 +135,29 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
     drills: dict[str, Drill] = {}
     lacking: dict[Place, dict[str, int]] = {}
     used: list[tuple[str, ...]] = []
+    damaged = catalog.scrubs.damage()
     for policy in policies:
         used.append(policy.copies)
         for source in policy.sources:
             place = (policy.system, source.name)
-            if (point := catalog.points.newest(*place)) is not None:
+            lost = {wounded.point for wounded in damaged.get(place, ()) if wounded.lost}
+            if (point := catalog.points.newest_whole(*place)) is not None:
                 newest[place] = point
             last = catalog.runs.list(
                 kind=RunKind.BACKUP, system=place[0], source=place[1], states=FINAL | ACTIVE, limit=1
             )
             if last:
                 runs[place] = last[0]
-            behind = {store: len(catalog.points.lacking(*place, store, limit=_MANY)) for store in policy.copies}
-            lacking[place] = {store: count for store, count in behind.items() if count}
+            behind = {store: catalog.points.lacking(*place, store, limit=_MANY) for store in policy.copies}
+            counts = {store: sum(each.id not in lost for each in lacked) for store, lacked in behind.items()}
+            lacking[place] = {store: count for store, count in counts.items() if count}
         ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
         # a negative drill proves the prover, not the copy
         if (drill := next((drill for drill in ended if drill.kind != NEGATIVE), None)) is not None:
             drills[policy.system] = drill
     newest_last = reversed(catalog.runs.list(kind=RunKind.SCRUB, states=FINAL, limit=_LATELY))
     scrubs = {run.source: run for run in newest_last if any(run.source in copies for copies in used)}
-    return Memory(newest, runs, drills, catalog.scrubs.damage(), lacking, scrubs)
+    return Memory(newest, runs, drills, damaged, lacking, scrubs)
 
 
 def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime) -> Estate:
@@ -175,10 +188,11 @@ def _system(policy: Policy, memory: Memory, now: datetime) -> SystemStatus:
 
 
 def _source(policy: Policy, source: SourcePolicy, memory: Memory, now: datetime) -> SourceStatus:
-    point = memory.newest.get((policy.system, source.name))
+    place = (policy.system, source.name)
+    point = memory.newest.get(place)
     rpo = judge_rpo(policy.objectives.rpo, point.pinned_at if point else None, now)
-    run = memory.runs.get((policy.system, source.name))
-    return SourceStatus(source.name, str(source.kind), source.agent, rpo, point, run)
+    lost = sum(wounded.lost for wounded in memory.damaged.get(place, ()))
+    return SourceStatus(source.name, str(source.kind), source.agent, rpo, point, memory.runs.get(place), lost)
 
 
 def _drilled(policy: Policy, drill: Drill | None, now: datetime) -> DrillStanding:
@@ -214,11 +228,13 @@ def _source_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
         elif source.running:
             continue  # it is being seen to
         elif source.rpo.actual is None:
-            yield Need(subject, _("was never backed up"), again, True)
+            what = _("no point is whole in any copy") if source.lost else _("was never backed up")
+            yield Need(subject, what, again, True)
         elif source.rpo.state is not PromiseState.OK:
-            what = _("newest point is {age} old, promised {promise}").format(
-                age=span(source.rpo.actual), promise=span(source.rpo.promised)
-            )
+            words = _("newest whole point is {age} old, promised {promise}")
+            if not source.lost:
+                words = _("newest point is {age} old, promised {promise}")
+            what = words.format(age=span(source.rpo.actual), promise=span(source.rpo.promised))
             yield Need(subject, what, again, not source.rpo.kept)
 
 
@@ -227,12 +243,29 @@ def _copy_needs(system: SystemStatus, memory: Memory) -> Iterable[Need]:
     for source in system.sources:
         place = (system.system, source.name)
         subject = "/".join(place)
-        for store, count in memory.damaged.get(place, {}).items():
-            what = _("{count} points are damaged in store {store}").format(count=count, store=store)
-            yield Need(subject, what, f"drbackup vault repair {store}", True)
+        damaged = memory.damaged.get(place, ())
+        for store, count in sorted(Counter(s for each in damaged if each.mendable for s in each.damaged).items()):
+            words = ngettext("{n} point is damaged in store {store}", "{n} points are damaged in store {store}", count)
+            yield Need(subject, words.format(n=count, store=store), f"drbackup vault repair {store}", True)
+        yield from _unmendable(subject, source, [each for each in damaged if not each.mendable])
         for store, count in memory.lacking.get(place, {}).items():
-            what = _("{count} points are not in store {store} yet").format(count=count, store=store)
-            yield Need(subject, what, f"drbackup vault catch-up {store}", False)
+            words = ngettext("{n} point is not in store {store} yet", "{n} points are not in store {store} yet", count)
+            yield Need(subject, words.format(n=count, store=store), f"drbackup vault catch-up {store}", False)
+
+
+def _unmendable(subject: str, source: SourceStatus, damaged: Sequence[Wounded]) -> Iterable[Need]:
+    """Points damaged in their only copy. A new backup brings back what the source still has; once there is one, nothing
+    is left to do but to know which points can be restored."""
+    for store, count in sorted(Counter(each.damaged[0] for each in damaged).items()):
+        words = ngettext(
+            "{n} point is damaged in store {store}, its only copy: nothing can mend it",
+            "{n} points are damaged in store {store}, their only copy: nothing can mend them",
+            count,
+        )
+        last = max(each.pinned_at for each in damaged if each.damaged[0] == store)
+        uncovered = source.newest is None or source.newest.pinned_at < last
+        step = f"drbackup backup {subject}" if uncovered else f"drbackup points list {subject}"
+        yield Need(subject, words.format(n=count, store=store), step, uncovered)
 
 
 def _store_needs(memory: Memory, now: datetime) -> Iterable[Need]:

@@ -159,10 +159,16 @@ def _drill(system: SystemStatus, estate: Estate, *, timed: bool) -> Text:
 
 
 def _verdict(estate: Estate) -> Text:
-    broken = len(estate.breached)
-    if broken:
-        words = ngettext("{n} system breaks its promise", "{n} systems break their promise", broken)
-        return Text("\n" + words.format(n=broken), style="bold red")
+    bad = []
+    if broken := len(estate.breached):
+        bad.append(
+            ngettext("{n} system breaks its promise", "{n} systems break their promise", broken).format(n=broken)
+        )
+    if lost := estate.lost:
+        words = ngettext("{n} point is whole in no copy", "{n} points are whole in no copy", lost)
+        bad.append(words.format(n=lost))
+    if bad:
+        return Text("\n" + "; ".join(bad), style="bold red")
     if estate.needs:
         return Text("\n" + _("every promise holds"), style="bold green")
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")
@@ -247,6 +253,7 @@ def _source_document(source: SourceStatus) -> dict[str, Any]:
             "promised_seconds": source.rpo.promised.total_seconds(),
             "now_seconds": _seconds(source.rpo.actual),
         },
+        "points_lost": source.lost,
         "newest": {
             "id": point.id,
             "pinned_at": iso(point.pinned_at),

@@ -21,9 +21,10 @@ from drbackup.controller.installation import Installation
 from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
 from drbackup.errors import Interrupted, StoreUnavailable, UsageError, VaultMissing
 from drbackup.model.point import Rung
+from drbackup.reports.estate import judge, recall
 from drbackup.vault.layout import VAULT_NAME, pack_name
 from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.small_city import AGENT, SmallCity
+from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.doubles.twin_city import HARMS, Clock, both, build, copy, flip, name_of, objects
 
 DAY = timedelta(days=1)
@@ -177,6 +178,29 @@ def test_a_point_climbs_with_its_last_pack_and_is_as_old_as_its_first(city: Smal
             assert point.rung_at is not None
             assert point.rung_at <= clock.at - timedelta(hours=1)
         assert min(point.rung_at for point in installation.catalog.points.list() if point.rung_at) <= first_read
+
+
+def test_a_point_that_is_damaged_in_all_its_copies_protects_nothing(city: SmallCity, clock: Clock) -> None:
+    with city.open() as installation:
+        older, newer = both(installation)
+        policies = list(installation.policies.policies.values())
+        last = {record_of(city, store, newer) for store in ("main", "other")}
+        for number, path in enumerate(sorted(last)):
+            assert recall(installation.catalog, policies).newest[SYSTEM, SOURCE].id == newer
+            HARMS["deleted" if number else "flipped"](path)
+            scrub(installation, path.relative_to(city.root).parts[0].removeprefix("store-"), now=clock)
+        memory = recall(installation.catalog, policies)
+        assert memory.newest[SYSTEM, SOURCE].id == older
+        (wounded,) = memory.damaged[SYSTEM, SOURCE]
+        assert (wounded.point, wounded.damaged, wounded.others) == (newer, ("main", "other"), ())
+        estate = judge("city", policies, memory, clock())
+        assert estate.systems[0].sources[0].newest == memory.newest[SYSTEM, SOURCE]
+        assert estate.lost == 1
+
+
+def record_of(city: SmallCity, store: str, point: str) -> Path:
+    (found,) = objects(city, store, point)
+    return found
 
 
 def test_damage_found_by_a_slice_is_named_by_every_later_one(city: SmallCity, clock: Clock) -> None:

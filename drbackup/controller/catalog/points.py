@@ -67,6 +67,13 @@ class Points:
         found = self.list(system=system, source=source, limit=1)
         return found[0] if found else None
 
+    def newest_whole(self, system: str, source: str) -> Point | None:
+        """The newest committed point of a source with a copy that is not known to be damaged: what protects it now."""
+        whole = select(point_copies.c.point).where(point_copies.c.read_ns >= 0)
+        query = _living().where(points.c.system == system, points.c.source == source, points.c.id.in_(whole))
+        found = self._read(query.order_by(points.c.committed_ns.desc(), points.c.id).limit(1))
+        return found[0] if found else None
+
     def list(self, *, system: str = "", source: str = "", store: str = "", limit: int = 10_000) -> Sequence[Point]:
         """Newest first by commit time. ``store``: only points that have a whole copy there."""
         query = _living().order_by(points.c.committed_ns.desc(), points.c.id).limit(limit)

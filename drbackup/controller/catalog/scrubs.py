@@ -6,7 +6,7 @@ Losing these rows costs reading, never data: what the catalog does not know coun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,27 @@ class Coverage:
     oldest: datetime | None
     oldest_name: str
     oldest_read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wounded:
+    """A point with a damaged copy. ``damaged``: the stores where it is known to be; ``others``: those whose copy is not
+    known to be. Sorted."""
+
+    point: str
+    pinned_at: datetime
+    damaged: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def lost(self) -> bool:
+        """No copy is whole: nothing can be restored from it in full, unless its copies mend each other."""
+        return not self.others
+
+    @property
+    def mendable(self) -> bool:
+        """There is a second copy to mend with. Two that are both damaged may each have what the other lacks."""
+        return len(self.damaged) + len(self.others) > 1
 
 
 class Scrubs:
@@ -106,15 +127,23 @@ class Scrubs:
             rows = connection.execute(query.order_by(point_copies.c.store))
             return {store: from_ns(read) if read > 0 else None for store, read in rows}
 
-    def damage(self) -> dict[tuple[str, str], dict[str, int]]:
-        """(system, source) → store → how many points' copies there are known to be damaged."""
-        count = select(points.c.system, points.c.source, point_copies.c.store, func.count()).join(point_copies)
-        count = count.where(point_copies.c.read_ns < 0, points.c.collected_ns == 0)
-        found: dict[tuple[str, str], dict[str, int]] = {}
+    def damage(self) -> dict[tuple[str, str], tuple[Wounded, ...]]:
+        """(system, source) → its points with a damaged copy, newest first."""
+        damaged = select(point_copies.c.point).where(point_copies.c.read_ns < 0)
+        columns = points.c.system, points.c.source, points.c.id, points.c.pinned_ns
+        query = select(*columns, point_copies.c.store, point_copies.c.read_ns).join(point_copies)
+        query = query.where(points.c.id.in_(damaged), points.c.collected_ns == 0)
+        query = query.order_by(points.c.committed_ns.desc(), points.c.id, point_copies.c.store)
+        found: dict[tuple[str, str], dict[str, Wounded]] = {}
         with self._database.read() as connection:
-            for system, source, store, number in connection.execute(count.group_by("system", "source", "store")):
-                found.setdefault((system, source), {})[store] = number
-        return found
+            for system, source, point, pinned_ns, store, read_ns in connection.execute(query):
+                here = found.setdefault((system, source), {})
+                seen = here.get(point, Wounded(point, from_ns(pinned_ns), (), ()))
+                if read_ns < 0:
+                    here[point] = replace(seen, damaged=(*seen.damaged, store))
+                else:
+                    here[point] = replace(seen, others=(*seen.others, store))
+        return {place: tuple(wounded.values()) for place, wounded in found.items()}
 
     def damaged_points(self) -> dict[str, frozenset[str]]:
         """Point → the stores in which its copy is known to be damaged."""

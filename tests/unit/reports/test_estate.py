@@ -11,6 +11,7 @@ from rich.console import Console
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.controller.catalog.scrubs import Wounded
 from drbackup.model.point import Point, Rung, Totals
 from drbackup.model.policy import Policy
 from drbackup.reports import words
@@ -77,6 +78,13 @@ def a_run(state: RunState, message: str = "") -> Run:
 
 def standing(memory: Memory, policy: Policy | None = None) -> Estate:
     return judge("城市", [policy or a_policy()], memory, NOW)
+
+
+def shown(estate: Estate) -> str:
+    console = Console(width=200, color_system=None)
+    with console.capture() as captured:
+        console.print(render(estate, UTC, 200, 0))
+    return captured.get()
 
 
 def test_a_source_without_a_point_is_a_broken_promise() -> None:
@@ -164,12 +172,48 @@ def test_the_document_is_json_with_utc_instants_and_seconds() -> None:
 def test_a_damaged_copy_is_urgent_and_a_lacking_one_is_named() -> None:
     point = a_point(timedelta(minutes=10))
     drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
-    estate = standing(Memory(**drilled, damaged={PLACE: {"second": 3}}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
+    hurt = [Wounded(f"{number}", NOW, ("second",), ("offsite",)) for number in range(3)]
+    estate = standing(Memory(**drilled, damaged={PLACE: hurt}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
     assert [(need.subject, need.next, need.urgent) for need in estate.needs] == [
         ("enterprise-base/registry", "drbackup vault repair second", True),
         ("enterprise-base/registry", "drbackup vault catch-up third", False),
     ]
-    assert "3" in estate.needs[0].what
+    assert "3 points" in estate.needs[0].what
+    assert "every promise holds" in shown(estate)  # the other copy keeps it
+
+
+def test_what_no_second_copy_can_mend_is_never_sent_to_repair() -> None:
+    sound, lost = a_point(timedelta(minutes=50)), Wounded("cd" * 32, NOW - timedelta(minutes=5), ("offsite",), ())
+    (need, *_) = standing(Memory(newest={PLACE: sound}, damaged={PLACE: [lost]})).needs
+    assert need.urgent
+    assert need.next == "drbackup backup enterprise-base/registry"  # stores what the source still has
+    newer = a_point(timedelta(minutes=1))
+    (need, *_) = standing(Memory(newest={PLACE: newer}, damaged={PLACE: [lost]})).needs
+    assert not need.urgent
+    assert need.next == "drbackup points list enterprise-base/registry"
+
+
+def test_two_copies_that_are_both_damaged_may_mend_each_other() -> None:
+    torn = Wounded("cd" * 32, NOW, ("offsite", "second"), ())
+    needs = standing(Memory(newest={PLACE: a_point(timedelta(0))}, damaged={PLACE: [torn]})).needs
+    assert [need.next for need in needs[:2]] == ["drbackup vault repair offsite", "drbackup vault repair second"]
+
+
+def test_no_screen_says_that_every_promise_holds_while_a_point_is_whole_in_no_copy() -> None:
+    drills = {PLACE[0]: a_drill(timedelta(days=1))}
+    sound = {PLACE: a_point(timedelta(minutes=1))}
+    for copies in (("offsite",), ("offsite", "second")):
+        hurt = {PLACE: [Wounded("cd" * 32, NOW, copies, ())]}
+        estate = standing(Memory(newest=sound, drills=drills, damaged=hurt))
+        assert "every promise holds" not in shown(estate)
+        assert "1 point is whole in no copy" in shown(estate)
+        assert document(estate)["systems"][0]["sources"][0]["points_lost"] == 1
+
+
+def test_a_source_whose_every_point_is_lost_is_not_called_never_backed_up() -> None:
+    estate = standing(Memory(damaged={PLACE: [Wounded("cd" * 32, NOW, ("offsite",), ())]}))
+    assert estate.breached == ("enterprise-base",)
+    assert estate.needs[0].what == "no point is whole in any copy"
 
 
 def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
