@@ -4,12 +4,14 @@ for one that is damaged.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
+from drbackup.controller.presence import LISTED_AT_ONCE
 from drbackup.controller.rebuild_points import NOT_SOUND, ahead
 from drbackup.errors import (
     DrbackupError,
@@ -23,7 +25,7 @@ from drbackup.errors import (
 from drbackup.model.inventory import StoreEntry
 from drbackup.stores.base import Store
 from drbackup.vault.founding import read_vault
-from drbackup.vault.layout import VAULT_NAME
+from drbackup.vault.layout import PREFIX, VAULT_NAME
 from drbackup.vault.record import Record, list_records, read_record
 
 _DISK, _BUCKET = 3, 8  # large reads that a disk, or a way to a bucket, serves well at the same time
@@ -110,6 +112,15 @@ def read_records(store: Store, names: Iterable[str], evidence_key: bytes) -> Ite
             return bad.message
 
     return ahead(read, names)
+
+
+def list_few(store: Store, prefixes: tuple[str, ...]) -> list[str]:
+    """Names below any of ``prefixes``, of which a vault has few. A small vault is listed as a whole, by one request of
+    a bucket instead of one a prefix; one that shows to be larger is asked for each."""
+    all_names = [stat.name for stat in itertools.islice(store.list(PREFIX), LISTED_AT_ONCE)]
+    if len(all_names) < LISTED_AT_ONCE:
+        return [name for name in all_names if name.startswith(prefixes)]
+    return [stat.name for prefix in prefixes for stat in store.list(prefix)]
 
 
 def witness(store: Store, evidence_key: bytes) -> str:

@@ -103,9 +103,16 @@ def choose_point(catalog: Catalog, system: str, source: str, which: str = "lates
 
 
 def locate(installation: Installation, point: Point, store_name: str) -> Located:
-    """The point's record from one store: its hash, signature and seal checked. Raises what is wrong with it."""
+    """The point's record from one store: its hash, signature and seal checked. Raises what is wrong with it.
+
+    The vault's description is not asked for: it could name no other key than ours. So a point comes back from a store
+    that has lost its description, too."""
     store = installation.store(store_name)
-    record = read_record(store, point.name, installation.vault(store_name).evidence_key)
+    try:
+        record = read_record(store, point.name, installation.signer.public)
+    except ObjectMissing:
+        installation.vault(store_name)  # an empty folder is a disk that is not mounted, and no lost record
+        raise
     return Located(point, store, record, unseal(record, installation.keyring))
 
 

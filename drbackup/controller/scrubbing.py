@@ -22,15 +22,14 @@ from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.scrubs import Coverage
 from drbackup.controller.installation import Installation
 from drbackup.controller.presence import object_name
-from drbackup.controller.reading_back import Pace, Seen, read_back, readers_for, require_there, witness
+from drbackup.controller.reading_back import Pace, Seen, list_few, read_back, readers_for, require_there, witness
 from drbackup.controller.standing import RecordShelf, Standing, stand
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
 from drbackup.model.rolling import next_slice
 from drbackup.stores.base import Store
 from drbackup.vault.evidence import EVIDENCE_PREFIX
 from drbackup.vault.founding import read_vault
-from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, split_pack_name
-from drbackup.vault.record import list_records
+from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, record_prefix, split_pack_name
 
 _NOTE_SECONDS = 2.0
 _EARLIER = "was found damaged or missing before, and is not mended"
@@ -105,6 +104,7 @@ class _Scrub:
     found: dict[str, str] = field(default_factory=dict)  # object → what is wrong with it, seen now
     whole: dict[str, int] = field(default_factory=dict)  # pack's object → row's number, read but not yet noted
     noted_at: float = 0.0
+    listed: list[str] = field(default_factory=list)  # names of records, evidence and sealed keys
     packs: int = 0
     bytes: int = 0
 
@@ -117,6 +117,7 @@ class _Scrub:
 
     def run(self) -> ScrubReport:
         self.witness = witness(self.store, self.key)
+        self.listed = list_few(self.store, (record_prefix(""), EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))
         records = self._record_names()
         numbers = self._to_read(records)
         with Pace(self.wish.rate, self.wish.stop) as pace:
@@ -129,7 +130,8 @@ class _Scrub:
 
     def _record_names(self) -> list[str]:
         """Every record that is there, and every one that must be."""
-        listed = {stat.name for stat in list_records(self.store, self.wish.system)}
+        wanted = record_prefix(self.wish.system)
+        listed = {name for name in self.listed if name.startswith(wanted)}
         return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.wish.system).keys())
 
     def _to_read(self, records: Iterable[str]) -> dict[str, int]:
@@ -160,11 +162,12 @@ class _Scrub:
 
     def _small_objects(self, pace: Pace) -> None:
         """The vault's description, evidence, sealed keys: few and small, so every scrub reads them all."""
-        try:
-            read_vault(self.store, self.key)
-        except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
-            self.found[VAULT_NAME] = bad.message
-        names = [stat.name for prefix in (EVIDENCE_PREFIX, SEALED_KEYS_PREFIX) for stat in self.store.list(prefix)]
+        if self.witness != VAULT_NAME:  # as the witness it was read and found good
+            try:
+                read_vault(self.store, self.key)
+            except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
+                self.found[VAULT_NAME] = bad.message
+        names = [name for name in self.listed if name.startswith((EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))]
         for seen in read_back(self.store, filter(digest_in_name, names), pace, self.readers):
             self.bytes += seen.size
             if seen.why:
