@@ -56,7 +56,8 @@ class Defaults:
 class Strict(BaseModel):
     """Base of every model read from a file: frozen, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Most models are parts of others, whose checks hold theirs: each of its own is built when it is first asked for.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Objectives(Strict):
