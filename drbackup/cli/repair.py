@@ -8,12 +8,16 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting, stopping
+from drbackup.cli.remaining import remaining, untouched
 from drbackup.controller.catching_up import CaughtUp, catch_up
 from drbackup.controller.examining import Examined, Wound, examine
+from drbackup.controller.installation import Installation
 from drbackup.controller.repairing import Repaired, repair
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
+from drbackup.reports.counted import objects
+from drbackup.reports.counted import points as count_points
 from drbackup.reports.figures import size
-from drbackup.reports.words import _
+from drbackup.reports.words import _, ngettext
 
 _SHOWN = 20  # objects named on a screen; --json names all
 
@@ -42,27 +46,26 @@ def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) ->
         examined = examine(installation, stores, now=context.now, watch=watch)
     if not apply:
         context.show(_document(examined, None), *_plan_lines(examined))
-        _complain(examined, [wound for wound in examined.wounds if not wound.donors], stores)
+        _complain(installation, examined, [wound for wound in examined.wounds if not wound.donors], stores)
         return
     with counting(context, _("mending")) as watch, stopping() as stop:
         repaired = repair(installation, examined, now=context.now, stop=stop, watch=watch)
-    context.show(_document(examined, repaired), *_done_lines(repaired))
+    context.show(_document(examined, repaired), *_done_lines(examined, repaired))
     failed = [wound for wound, _error in repaired.failed]
     if failed and repaired.mended:
-        raise DoneInPart(
-            f"{len(repaired.mended)} objects are mended, {len(failed)} are not: {_names(failed)}",
-            hint=_("the next backup sends again what the source still has; see each object's reason above"),
-        )
-    _complain(examined, failed, stores)
+        words = _("mended: {mended}; not mended: {failed}: {names}")
+        counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(failed))}
+        raise DoneInPart(words.format(**counts, names=_names(failed)), hint=_next(installation, examined, failed))
+    _complain(installation, examined, failed, stores)
 
 
-def _complain(examined: Examined, lost: list[Wound], wanted: tuple[str, ...]) -> None:
+def _complain(installation: Installation, examined: Examined, lost: list[Wound], wanted: tuple[str, ...]) -> None:
     """What can't be mended, then what could not be looked at."""
     if lost:
         raise ObjectCorrupt(
-            f"{len(lost)} objects are whole in no store: {_names(lost)}",
-            safe=_("the points that do not need these objects are whole"),
-            hint=_("the next backup sends again what the source still has; the points named stay damaged"),
+            _("can't be mended: {objects}: {names}").format(objects=objects(len(lost)), names=_names(lost)),
+            safe=untouched(),
+            hint=_next(installation, examined, lost),
         )
     away = {name: error for name, error in examined.away.items() if not wanted or name in wanted}
     if away and not examined.stores:
@@ -70,6 +73,19 @@ def _complain(examined: Examined, lost: list[Wound], wanted: tuple[str, ...]) ->
     if away:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in away.items())
         raise DoneInPart(f"not looked at: {reasons}", hint=next(iter(away.values())).hint)
+
+
+def _next(installation: Installation, examined: Examined, lost: list[Wound]) -> str:
+    """A store that is away may have what nobody else has; else only the sources can give it again."""
+    rest = remaining(installation.catalog, (point for wound in lost for point in wound.points))
+    if not examined.away:
+        return rest
+    words = _("{stores} could not be read and may have it whole: try again when that is mended; else {rest}")
+    return words.format(stores=", ".join(sorted(examined.away)), rest=rest)
+
+
+def _nowhere(examined: Examined) -> str:
+    return _("whole in no store that answers") if examined.away else _("whole in no store")
 
 
 def _names(wounds: list[Wound]) -> str:
@@ -83,14 +99,14 @@ def _wound_line(wound: Wound, end: str, style: str) -> Text:
     line = Text("  ✗ " if style == "red" else "  • ", style=style)
     line.append(f"{wound.store}: {wound.why}")
     if wound.points:
-        line.append(" " + _("({count} points)").format(count=len(wound.points)))
+        line.append(f" ({count_points(len(wound.points))})")
     return line.append(f" → {end}")
 
 
 def _plan_lines(examined: Examined) -> list[Text]:
     lines = []
     for wound in examined.wounds[:_SHOWN]:
-        end = _("from {store}").format(store=wound.donors[0]) if wound.donors else _("whole in no store")
+        end = _("from {store}").format(store=wound.donors[0]) if wound.donors else _nowhere(examined)
         lines.append(_wound_line(wound, end, "yellow" if wound.donors else "red"))
     if len(examined.wounds) > _SHOWN:
         lines.append(Text(_("  … and {count} more: --json names them").format(count=len(examined.wounds) - _SHOWN)))
@@ -99,23 +115,30 @@ def _plan_lines(examined: Examined) -> list[Text]:
     if not examined.wounds:
         words = _("✓ nothing to mend in {stores}").format(stores=", ".join(examined.stores) or "–")
         return [*lines, Text(words, style="green")]
-    words = _("{count} objects to mend, {size} to fetch; {lost} can't be mended")
-    total = size(sum(wound.size for wound in mendable))
-    lines.append(Text(words.format(count=len(mendable), size=total, lost=len(examined.wounds) - len(mendable))))
-    return [*lines, Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
+    lost = len(examined.wounds) - len(mendable)
+    if not mendable:
+        words = _("Nothing can be mended: {objects}, {nowhere}.")
+        return [*lines, Text(words.format(objects=objects(lost), nowhere=_nowhere(examined)), style="bold red")]
+    words = _("to mend: {objects}, {size} to fetch")
+    text = words.format(objects=objects(len(mendable)), size=size(sum(wound.size for wound in mendable)))
+    if not lost:
+        return [*lines, Text(text), Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
+    lines.append(Text(text + "; " + _("can't be mended: {objects}").format(objects=objects(lost))))
+    return [*lines, Text(_("Nothing was changed. Say --apply to mend what can be mended."), style="bold yellow")]
 
 
-def _done_lines(repaired: Repaired) -> list[Text]:
+def _done_lines(examined: Examined, repaired: Repaired) -> list[Text]:
     lines = []
     for wound, donor in repaired.mended[:_SHOWN]:
         lines.append(Text("  ✓ ", style="green").append(f"{wound.store}: {wound.name} ← {donor}"))
     if len(repaired.mended) > _SHOWN:
         lines.append(Text(_("  … and {count} more: --json names them").format(count=len(repaired.mended) - _SHOWN)))
-    lines += [_wound_line(wound, error.message, "red") for wound, error in repaired.failed[:_SHOWN]]
-    words = _("{mended} objects mended and read back, {failed} not; points proven now: {points}")
+    for wound, error in repaired.failed[:_SHOWN]:
+        lines.append(_wound_line(wound, error.message if wound.donors else _nowhere(examined), "red"))
+    words = _("mended and read back: {mended}; not mended: {failed}; points proven now: {points}")
     points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"
-    text = words.format(mended=len(repaired.mended), failed=len(repaired.failed), points=points)
-    return [*lines, Text(text, style="bold red" if repaired.failed else "bold green")]
+    counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(repaired.failed))}
+    return [*lines, Text(words.format(**counts, points=points), style="bold red" if repaired.failed else "bold green")]
 
 
 def _document(examined: Examined, repaired: Repaired | None) -> JsonObject:
@@ -165,13 +188,14 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
     errors: list[DrbackupError] = [error for each in found for error in (each.away, *each.behind.values()) if error]
     if errors:
         reasons = "; ".join(error.message for error in errors[:5])
-        raise DoneInPart(f"{len(errors)} points or stores are still behind: {reasons}", hint=errors[0].hint)
+        words = ngettext("still behind: {n} point or store", "still behind: {n} points or stores", len(errors))
+        raise DoneInPart(f"{words.format(n=len(errors))}: {reasons}", hint=errors[0].hint)
 
 
 def _caught_line(result: CaughtUp) -> Text:
     line = Text("✓ " if result.good else "✗ ", style="bold green" if result.good else "bold red")
     line.append(result.store, style="bold")
-    line.append("  " + _("{count} points copied").format(count=len(result.copied)))
+    line.append("  " + _("{points} copied").format(points=count_points(len(result.copied))))
     if result.away is not None:
         line.append(f"\n    {result.away.message}", style="red")
     for point, error in result.behind.items():

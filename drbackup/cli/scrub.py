@@ -11,8 +11,11 @@ from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age, read_rate
+from drbackup.cli.remaining import remaining, untouched
+from drbackup.controller.catalog import Catalog
 from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
 from drbackup.errors import ObjectCorrupt, UsageError
+from drbackup.reports.counted import objects, packs, points
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.words import _
 
@@ -60,19 +63,29 @@ def scrub_command(
         more = f" (and {len(damages) - 5} more)" if len(damages) > 5 else ""
         raise ObjectCorrupt(
             "; ".join(damages[:5]) + more,
-            safe=_("the points that do not need these objects are whole"),
-            hint=_("bring them back from the other copy: drbackup vault repair; until then restore from that copy"),
+            safe=untouched(),
+            hint=_next(installation.catalog, reports),
         )
+
+
+def _next(catalog: Catalog, reports: list[ScrubReport]) -> str:
+    """A repair, unless every damaged object is needed by points alone that have no second copy."""
+    damages = [damage for report in reports for damage in report.damages]
+    alone = {each.point for hurt in catalog.scrubs.damage().values() for each in hurt if not each.mendable}
+    if all(damage.points and alone.issuperset(damage.points) for damage in damages):
+        return _("there is no second copy to mend from; {rest}").format(rest=remaining(catalog, alone))
+    return _("see what the other copies can mend: drbackup vault repair; until then restore from another copy")
 
 
 def _lines(context: CliContext, report: ScrubReport) -> list[Text]:
     line = Text("✓ " if report.good else "✗ ", style="bold green" if report.good else "bold red")
     line.append(report.store, style="bold")
-    words = _("{packs} packs, {size} read back; {points} points proven, {damages} objects damaged or missing")
-    figures = {"packs": report.packs, "size": size(report.bytes), "points": len(report.proven)}
-    line.append("  " + words.format(damages=len(report.damages), **figures))
+    words = _("{packs}, {size} read back; {points} proven; damaged or missing: {objects}")
+    figures = {"packs": packs(report.packs), "size": size(report.bytes), "points": points(len(report.proven))}
+    line.append("  " + words.format(objects=objects(len(report.damages)), **figures))
     for damage in report.damages:
-        line.append(f"\n    {damage.why} ({len(damage.points)} points)", style="red")
+        needed = points(len(damage.points)) if damage.points else _("no point needs it")
+        line.append(f"\n    {damage.why} ({needed})", style="red")
     lines = [line]
     covered = report.coverage
     if covered.oldest is not None:

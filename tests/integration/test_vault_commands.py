@@ -46,6 +46,10 @@ def city(template: SmallCity, tmp_path: Path) -> SmallCity:
 
 @pytest.fixture
 def typed(city: SmallCity, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    return typing(city, monkeypatch, capsys)
+
+
+def typing(city: SmallCity, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     monkeypatch.setenv("DRBACKUP_HOME", str(city.home))
     monkeypatch.setenv("DRBACKUP_POLICIES", str(city.policies))
 
@@ -95,6 +99,40 @@ def test_what_is_whole_nowhere_ends_with_1_and_a_part_with_3(city: SmallCity, ty
     assert len(part.document["mended"]) == 1
     (point, *_) = part.document["failed"][0]["points"]
     assert point[:12] in part.document["error"]["message"]
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> SmallCity:
+    """Two points in one store alone."""
+    return build(tmp_path, copies="main")
+
+
+def test_no_repair_is_recommended_where_no_second_copy_could_mend(
+    lonely: SmallCity, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = typing(lonely, monkeypatch, capsys)
+    for path in objects(lonely, "main", "/p/"):
+        flip(path)
+    again = f"drbackup backup {SYSTEM}/"
+    (found, status, plan, done) = (
+        said(*words) for words in (("vault", "scrub"), ("status",), ("vault", "repair"), ("vault", "repair", "--apply"))
+    )
+    for answer in (found, status, plan, done):
+        assert "drbackup vault repair" not in answer.out + answer.err
+        assert "--apply" not in answer.out + answer.err
+        assert again in answer.out + answer.err
+    assert (found.code, status.code, plan.code, done.code) == (1, 20, 1, 1)
+    assert "every promise holds" not in status.out
+
+
+def test_a_store_that_is_away_is_named_before_anything_is_given_up(city: SmallCity, typed: Typed) -> None:
+    flip(max(objects(city, "main", "/p/"), key=lambda path: path.stat().st_size))
+    typed("vault", "scrub", "main")
+    (city.root / "store-other").rename(city.root / "unmounted")
+    answer = typed("vault", "repair")
+    assert answer.code == 1
+    assert "whole in no store that answers" in answer.out
+    assert "other could not be read and may have it whole" in answer.err
 
 
 def test_points_show_says_of_each_copy_when_it_was_read_back(city: SmallCity, typed: Typed) -> None:
