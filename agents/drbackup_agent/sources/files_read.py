@@ -60,7 +60,7 @@ def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> 
             if not modes.S_ISREG(before.st_mode):
                 return None
             reading = _read(handle, before, writer, watch) if calm else None
-            if reading is not None and _stood_still(reading, os.fstat(handle)):
+            if reading is not None:
                 return reading
         except OSError as bad:
             raise unreadable(found.path, bad) from bad
@@ -89,7 +89,7 @@ def _fresh(stat: os.stat_result) -> bool:
 
 
 def _read(handle: int, stat: os.stat_result, writer: PointWriter, watch: Watch) -> Reading | None:
-    """None when it moved under our eyes before anything of it was handed to the writer."""
+    """None when it moved under our eyes."""
     xattrs = read_xattrs(handle)
     if stat.st_size < SMALL:
         data = _whole(handle, stat.st_size)
@@ -100,13 +100,14 @@ def _read(handle: int, stat: os.stat_result, writer: PointWriter, watch: Watch) 
     holes = find_holes(handle, stat)
     if not holes:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return Reading(stat, xattrs, writer.stream(_blocks(handle, stat.st_size, holes, watch)), holes)
+    reading = Reading(stat, xattrs, writer.stream(_blocks(handle, stat.st_size, holes, watch)), holes)
+    return reading if _stood_still(reading, os.fstat(handle)) else None
 
 
 def _whole(handle: int, size: int) -> bytes:
     """Up to one byte more than ``size``, so that a file that grew is noticed."""
     data = os.read(handle, size + 1)
-    while 0 < len(data) <= size and (more := os.read(handle, size + 1 - len(data))):
+    while 0 < len(data) < size and (more := os.read(handle, size + 1 - len(data))):
         data += more
     return data
 
