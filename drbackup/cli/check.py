@@ -17,6 +17,7 @@ from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
 from drbackup.controller.renewing import last_renewal
 from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
+from drbackup.reports import counted
 from drbackup.reports.figures import age, span
 from drbackup.reports.words import _
 from drbackup.vault.sealed_keys import list_sealed_keys
@@ -55,7 +56,9 @@ def check(context: CliContext, no_agents: bool) -> None:
         "ok": not failed,
         "checks": [{"area": line.area, "name": line.name, "ok": line.ok, "detail": line.detail} for line in lines],
     }
-    verdict = Text(_("{n} checks, {failed} failed").format(n=len(lines), failed=len(failed)), style="bold")
+    verdict = Text(
+        _("{checks}, {failed} failed").format(checks=counted.checks(len(lines)), failed=len(failed)), style="bold"
+    )
     context.show(document, *_shown(lines), verdict)
     if failed:
         raise DrbackupError(
@@ -66,7 +69,7 @@ def check(context: CliContext, no_agents: bool) -> None:
 
 def _policies(installation: Installation) -> Iterator[Line]:
     found = installation.policies
-    yield Line(_("policies"), str(found.folder), True, _("{n} systems").format(n=len(found.policies)))
+    yield Line(_("policies"), str(found.folder), True, counted.systems(len(found.policies)))
     for finding in found.findings:
         yield Line(_("policies"), str(finding), None)
 
@@ -127,7 +130,7 @@ def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
 
 def _evidence(installation: Installation) -> Iterator[Line]:
     report = verify_folder(installation.evidence_folder, installation.signer.public)
-    detail = _("{n} pieces in one chain").format(n=report.objects)
+    detail = _("{pieces} in one chain").format(pieces=counted.pieces(report.objects))
     yield Line(_("evidence"), str(installation.evidence_folder), report.good, "; ".join(report.faults[:3]) or detail)
 
 
@@ -139,7 +142,7 @@ def _agents(installation: Installation) -> Iterator[Line]:
     for name, answer in zip(names, answers, strict=True):
         bad = [line for line in answer if line.ok is False]
         if not bad:
-            yield Line(_("agents"), name, True, _("{n} checks").format(n=len(answer)))
+            yield Line(_("agents"), name, True, counted.checks(len(answer)))
         for line in bad:
             yield Line(_("agents"), name, False, f"{line.name}: {line.detail}")
 

@@ -17,6 +17,7 @@ from drbackup.controller.collecting import CollectReport
 from drbackup.controller.renewing import Renewal, Renewer, lockers_of, note_renewal
 from drbackup.errors import DoneInPart, UsageError
 from drbackup.model.collecting import GRACE, CollectPlan
+from drbackup.reports import counted
 from drbackup.reports.collecting import going_lines, packs_table, plan_document, points_table
 from drbackup.reports.figures import iso, local, size
 from drbackup.reports.words import _
@@ -95,17 +96,18 @@ def _promise(plan: CollectPlan) -> list[Text]:
 
 
 def _outcome(context: CliContext, report: CollectReport, renewed: tuple[Renewal, ...]) -> list[Text]:
-    words = _("{points} points removed, {packs} packs of {size} erased; {later} become free later")
-    later = size(report.plan.freed_later)
-    figures = {"points": len(report.removed), "packs": report.erased, "size": size(report.erased_bytes), "later": later}
-    lines = [Text(words.format(**figures), style="bold green")]
+    words = _("{points} removed; {packs} erased, {size}; {later} become free later")
+    figures = {"points": counted.points(len(report.removed)), "packs": counted.packs(report.erased)}
+    sizes = {"size": size(report.erased_bytes), "later": size(report.plan.freed_later)}
+    lines = [Text(words.format(**figures, **sizes), style="bold green")]
     for kept in report.kept:
         until = local(kept.until, context.zone()) if kept.until else _("a legal hold is lifted")
         words = _("{store}: {name} stays until {until}")
         lines.append(Text("  " + words.format(store=kept.store, name=kept.name, until=until)))
     for each in renewed:
-        words = _("{store}: locks of {packs} packs and {records} records renewed")
-        lines.append(Text(words.format(store=each.store, packs=each.packs, records=each.records)))
+        words = _("{store}: locks renewed of {packs} and {records}")
+        figures = {"packs": counted.packs(each.packs), "records": counted.records(each.records)}
+        lines.append(Text(words.format(store=each.store, **figures)))
     return lines
 
 

@@ -20,6 +20,7 @@ from drbackup.controller.evidence import find
 from drbackup.controller.statement import CheckOutcome, decode
 from drbackup.errors import DrillFailed, UsageError
 from drbackup.model.verdict import JudgedCheck, Reason, Rule
+from drbackup.reports import counted
 from drbackup.reports.drill_report import write_report
 from drbackup.reports.figures import span
 from drbackup.reports.tables import (
@@ -32,7 +33,7 @@ from drbackup.reports.tables import (
     verdict_word,
 )
 from drbackup.reports.wording import RULES
-from drbackup.reports.words import _, language
+from drbackup.reports.words import _, language, ngettext
 from drbackup.wire.messages import Note, Progress
 
 
@@ -81,9 +82,9 @@ def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs
     context.show({"drills": [_outcome_document(outcome) for outcome in outcomes]}, *shown)
     failed = [outcome for outcome in outcomes if not outcome.verdict.proves]
     if failed:
-        words = _("{n} of {all} drills failed: {systems}")
+        words = _("{n} of {drills} failed: {systems}")
         names = ", ".join(outcome.system for outcome in failed)
-        raise DrillFailed(words.format(n=len(failed), all=len(outcomes), systems=names))
+        raise DrillFailed(words.format(n=len(failed), drills=counted.drills(len(outcomes)), systems=names))
 
 
 def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) -> list[str]:
@@ -200,8 +201,9 @@ def _outcome_lines(outcome: DrillOutcome) -> list[RenderableType]:
     head.append(f"  {outcome.system}", style="bold")
     for name, length in (("RTO", outcome.rto), ("RPO", outcome.rpo)):
         head.append(f"  {name} {'-' if length is None else span(_rounded(length))}")
-    good = sum(1 for each in outcome.checks if each.passed)
-    head.append("  " + _("{good} of {all} checks passed").format(good=good, all=len(outcome.checks)))
+    good, total = sum(1 for each in outcome.checks if each.passed), len(outcome.checks)
+    words = ngettext("{good} of {n} check passed", "{good} of {n} checks passed", total)
+    head.append("  " + words.format(good=good, n=total))
     lines: list[RenderableType] = [head]
     lines += [
         Text(f"    {_reason(reason)}", style="yellow" if reason.is_condition else "red") for reason in outcome.reasons

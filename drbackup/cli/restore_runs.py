@@ -17,9 +17,10 @@ from drbackup.controller.restoring import Connector, restore_point
 from drbackup.controller.specs import source_spec
 from drbackup.errors import UsageError
 from drbackup.model.point import Point
+from drbackup.reports import counted
 from drbackup.reports.figures import age, local, size
 from drbackup.reports.tables import facts_table
-from drbackup.reports.words import _
+from drbackup.reports.words import _, ngettext
 from drbackup.wire.messages import Note, Progress, RestoreResult
 from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
 
@@ -69,11 +70,17 @@ def bring_back(context: CliContext, wishes: Wishes, connect: Connector) -> None:
     if plan.touches_data and not context.json:
         context.err.print(facts)
     result = _restore(context, plan, connect)
-    words = _("{entries} entries, {files} files, {size} restored to {where}; every byte matched its digest")
-    figures = {"entries": result.entries, "files": result.files, "size": size(result.content_bytes)}
-    lines = [Text("✓ " + words.format(where=plan.where, **figures), style="bold green")]
+    words = _("{entries}, {files}, {size} restored to {where}; every byte matched its digest")
+    figures = {"entries": counted.entries(result.entries), "files": counted.files(result.files)}
+    text = words.format(where=plan.where, size=size(result.content_bytes), **figures)
+    lines = [Text("✓ " + text, style="bold green")]
     if result.skipped:
-        lines.append(Text(_("{n} were there already from an interrupted restore").format(n=result.skipped)))
+        words = ngettext(
+            "{n} was there already from an interrupted restore",
+            "{n} were there already from an interrupted restore",
+            result.skipped,
+        )
+        lines.append(Text(words.format(n=result.skipped)))
     lines += [Text(f"  ! {note}", style="yellow") for note in result.notes]
     context.show({"applied": True, "plan": _document(plan), "result": _result(result)}, *lines)
 

@@ -18,6 +18,7 @@ from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
 from drbackup.controller.policies import load
 from drbackup.controller.rebuilding import RebuildReport, has_catalog, look, rebuild
 from drbackup.errors import DoneInPart, SignatureInvalid, UsageError
+from drbackup.reports import counted
 from drbackup.reports.figures import size
 from drbackup.reports.words import _
 from drbackup.stores.registry import open_store
@@ -99,9 +100,10 @@ def _outcome(applied: bool, done: str) -> Text:
 
 
 def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list[Text]:
-    words = _("{points} points; {packs} packs of {size} with {chunks} chunks read; {drills} drills told by evidence")
-    figures = {"points": report.points, "packs": report.packs, "chunks": report.chunks, "drills": report.drills}
-    lines = [*_lines_of_keys(keys), Text(words.format(size=size(report.bytes), **figures), style="bold")]
+    words = _("{points}; read {packs} of {size} with {chunks}; told by evidence: {drills}")
+    read = {"packs": counted.packs(report.packs), "size": size(report.bytes), "chunks": counted.chunks(report.chunks)}
+    text = words.format(points=counted.points(report.points), drills=counted.drills(report.drills), **read)
+    lines = [*_lines_of_keys(keys), Text(text, style="bold")]
     lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
     lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]
     return [*lines, _outcome(applied, _("the catalog is rebuilt; next: drbackup check, drbackup vault scrub"))]

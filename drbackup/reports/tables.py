@@ -15,6 +15,7 @@ from rich.text import Text
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.model.point import Point
+from drbackup.reports import counted
 from drbackup.reports.estate import NEGATIVE
 from drbackup.reports.figures import age, iso, local, size, span
 from drbackup.reports.fitting import foldable, widest
@@ -160,7 +161,7 @@ def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[t
         (_("Proven"), rung_word(point.rung) + (f", {age(point.rung_at, view.now)}" if point.rung_at else "")),
         (_("Copies"), ", ".join(each.words(view.now) for each in copies) or "-"),
         (_("Held"), point.held or "-"),
-        (_("Entries"), _("{n} entries, {files} files").format(n=totals.entries, files=totals.files)),
+        (_("Entries"), f"{counted.entries(totals.entries)}, {counted.files(totals.files)}"),
         (_("Rows"), str(totals.rows) if totals.rows > 0 else "-"),
         (_("Size"), size(totals.bytes)),
         (_("New"), f"{size(totals.new_bytes)} → {size(totals.stored_bytes)}"),
