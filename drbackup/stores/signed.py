@@ -200,8 +200,8 @@ def _tls_error(fault: Exception, url: str) -> Exception:
         return StoreRefused(
             f"{_shown(url)}: the store's certificate does not check: {_masked(fault)}",
             where=_shown(url),
-            hint="the controller reads the authority's file (ca_file of the store in inventory.yaml); an agent trusts what "
-            "its server trusts: put the authority there, on Debian with update-ca-certificates",
+            hint="the controller reads the authority's file (ca_file of the store in inventory.yaml); an agent trusts "
+            "what its server trusts: put the authority there, on Debian with update-ca-certificates",
         )
     return TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url)))
 
