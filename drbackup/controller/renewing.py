@@ -19,11 +19,10 @@ from drbackup.controller.collecting import Grounds
 from drbackup.controller.installation import Installation
 from drbackup.controller.rebuild_points import ahead
 from drbackup.errors import Interrupted, ObjectMissing
-from drbackup.model.collecting import Act, PackCopy, Rules, Why, decide_packs, lock_is_short
+from drbackup.model.collecting import RENEW_EVERY, Act, PackCopy, Rules, Why, decide_packs, lock_is_short
 from drbackup.stores.locking import Locker, open_locker
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, pack_name
 
-EVERY = timedelta(days=1)
 STAMP_FILE = "locks-renewed"
 _LASTING = (Act.PARDON, Act.RETIRE)
 _AT_ONCE = 256  # objects between two writes into the catalog
@@ -163,7 +162,7 @@ def renewal_is_due(installation: Installation, now: datetime) -> bool:
     if not any(entry.lock_days for entry in installation.inventory.stores.values()):
         return False
     last = last_renewal(installation)
-    return last is None or not now - EVERY < last <= now
+    return last is None or not now - RENEW_EVERY < last <= now
 
 
 def _batches(copies: Sequence[PackCopy]) -> Iterator[Sequence[PackCopy]]:

@@ -24,6 +24,7 @@ from drbackup.model.retention import Ruling
 
 SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any more
 LEASE_MARGIN = timedelta(hours=1)
+LEASE = SESSION_MOST + LEASE_MARGIN  # a new point relies on a pack only if it is locked for so long from now
 GRACE = timedelta(days=7)
 GRACE_LEAST = 2 * SESSION_MOST
 SPARSE = 0.5  # a pack with a smaller living share is retired
@@ -31,6 +32,10 @@ PACK_OVERHEAD = (
     8 << 10
 )  # bytes: a small pack is mostly sealed keys and table, and retiring it would free next to nothing
 RENEW_BELOW = 2 / 3  # of a store's lock: what has less left is locked anew
+RENEW_EVERY = timedelta(days=1)
+LOCK_LEAST = -(-(LEASE + RENEW_EVERY) // (timedelta(days=1) * RENEW_BELOW))
+"""Days. A lock that had just enough left not to be renewed has a day less before it is looked at again: a shorter one
+may then have too little left to serve as a lease."""
 _INDEX = "i"
 _NS = timedelta(microseconds=1)
 
@@ -296,7 +301,7 @@ def lease_ns(now_ns: int, lock_days: int) -> int:
 
     A store without locks leases nothing: 0. What is renewed in time never comes near it.
     """
-    return now_ns + (SESSION_MOST + LEASE_MARGIN) // _NS * 1000 if lock_days else 0
+    return now_ns + LEASE // _NS * 1000 if lock_days else 0
 
 
 def lock_end_ns(since_ns: int, lock_days: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from drbackup.errors import PolicyError
+from drbackup.model.collecting import LEASE, LOCK_LEAST
 from drbackup.model.consistency import InventoryFile, PolicyFile
 from drbackup.model.document import Document, Finding
 from drbackup.model.levels import LevelTable
@@ -21,7 +22,7 @@ from drbackup.model.window import DateSpan
 
 def check_promises(files: Sequence[PolicyFile], inventory: InventoryFile, levels: LevelTable | None) -> list[Finding]:
     """Every finding about promises that do not hold, of all policies that are right in themselves."""
-    found: list[Finding] = []
+    found = list(_leases(inventory))
     good = {file.system: (file.document, file.policy) for file in files if file.policy is not None}
     for document, policy in good.values():
         found += _schedule(document, policy)
@@ -80,6 +81,24 @@ def _locks(document: Document, policy: Policy, file: InventoryFile) -> Iterator[
                 f"the store '{name}' locks objects for {words(lock)}, but keep holds points for {words(horizon)}",
                 f"raise lock_days at {place} to {-(-horizon // timedelta(days=1))}, or keep less long",
             )
+
+
+def _leases(file: InventoryFile) -> Iterator[Finding]:
+    for name, store in (file.inventory.stores if file.inventory else {}).items():
+        lock = timedelta(days=store.lock_days)
+        if not lock or store.lock_days >= LOCK_LEAST:
+            continue
+        if lock < LEASE:
+            effect = "every backup sends everything again"
+        else:
+            effect = "backups send again what is stored, whenever a lock has less than that left"
+        yield file.document.finding(
+            ("stores", name, "s3", "lock_days"),
+            f"the store '{name}' locks objects for {words(lock)}, but a backup relies only on what stays locked for "
+            f"{words(LEASE)}: {effect}",
+            f"set lock_days to {LOCK_LEAST} or more: locks are renewed once a day, when a third is over",
+            severity="warning",
+        )
 
 
 def _level(document: Document, policy: Policy, levels: LevelTable | None) -> Iterator[Finding]:

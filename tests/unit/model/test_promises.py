@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.model.collecting import LOCK_LEAST, lease_ns, lock_is_short
 from tests.doubles.policy_folder import PolicyFolder
 
 
@@ -56,6 +57,38 @@ def test_a_lock_shorter_than_the_retention_is_an_error_that_shows_both(folder: P
     assert message == "the store 'offsite' locks objects for 40d, but keep holds points for 62d"
     assert "inventory.yaml:7" in hint
     assert "62" in hint
+
+
+@pytest.mark.parametrize(
+    ("days", "effect"),
+    [(1, "every backup sends everything again"), (LOCK_LEAST - 1, "backups send again what is stored")],
+)
+def test_a_lock_too_short_to_be_a_lease_is_a_warning_at_its_own_place(
+    folder: PolicyFolder, days: int, effect: str
+) -> None:
+    for name in ("base", "network"):
+        folder.change(f"{name}.yaml", "keep: {daily: 30}", "keep: {daily: 1}")
+    folder.change("inventory.yaml", "lock_days: 40", f"lock_days: {days}")
+    place, message, hint = folder.only("warning")
+    assert place == "inventory.yaml:7:38"
+    assert f"locks objects for {days}d" in message
+    assert "1d1h" in message
+    assert effect in message
+    assert hint.startswith(f"set lock_days to {LOCK_LEAST} or more")
+
+
+def test_the_least_lock_that_is_no_warning_serves_as_a_lease_until_it_is_renewed() -> None:
+    day = 86_400 * 10**9
+    for days, serves in ((LOCK_LEAST, True), (LOCK_LEAST - 1, False)):
+        left = next(left for left in range(0, days * day, day // 24) if not lock_is_short(left, 0, days))
+        assert (left - day >= lease_ns(0, days)) is serves  # a day later, just before it is renewed
+
+
+def test_a_lock_of_a_lease_or_more_is_no_warning(folder: PolicyFolder) -> None:
+    for name in ("base", "network"):
+        folder.change(f"{name}.yaml", "keep: {daily: 30}", "keep: {daily: 1}")
+    folder.change("inventory.yaml", "lock_days: 40", f"lock_days: {LOCK_LEAST}")
+    assert folder.findings() == []
 
 
 def test_a_bucket_without_a_lock_is_a_warning_and_a_folder_is_none(folder: PolicyFolder) -> None:
