@@ -15,8 +15,8 @@ from drbackup_agent.cache import Row
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
-def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs) -> Entry:
-    """The entry of a path without what only its kind has."""
+def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs, kept: Row | None = None) -> Entry:
+    """The entry of a path without what only its kind has. ``kept``: a file's row, whose content is still the file's."""
     return Entry(
         path=path,
         kind=kind,
@@ -27,27 +27,11 @@ def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs)
         group=_group(stat.st_gid),
         mtime_ns=stat.st_mtime_ns,
         atime_ns=stat.st_atime_ns,
+        size=stat.st_size if kept else 0,
         xattrs=xattrs,
-    )
-
-
-def entry_of_kept(stat: os.stat_result, row: Row) -> Entry:
-    """The entry of a file whose content is what it was when the row was written."""
-    return Entry(
-        path=row.path,
-        kind=EntryKind.FILE,
-        mode=modes.S_IMODE(stat.st_mode),
-        uid=stat.st_uid,
-        gid=stat.st_gid,
-        user=_user(stat.st_uid),
-        group=_group(stat.st_gid),
-        mtime_ns=stat.st_mtime_ns,
-        atime_ns=stat.st_atime_ns,
-        size=stat.st_size,
-        xattrs=row.xattrs,
-        digest=row.digest,
-        extents=row.extents,
-        holes=row.holes,
+        digest=kept.digest if kept else b"",
+        extents=kept.extents if kept else (),
+        holes=kept.holes if kept else (),
     )
 
 

@@ -19,7 +19,7 @@ from drbackup.wire.specs import FilesSpec
 from drbackup_agent.cache import FileCache
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
 from drbackup_agent.sources.canary_file import CANARY_NAME, write_canary
-from drbackup_agent.sources.entries import entry_of, entry_of_kept, read_xattrs
+from drbackup_agent.sources.entries import entry_of, read_xattrs
 from drbackup_agent.sources.files_read import read_file
 from drbackup_agent.sources.files_walk import Excluded, Found, Walk, top_paths, unreadable
 
@@ -140,7 +140,7 @@ class FilesSource:
         stat = found.stat
         row = cache.find(found.path, stat)
         if row is not None:
-            writer.keep(entry_of_kept(stat, row))
+            writer.keep(entry_of(found.path, EntryKind.FILE, stat, row.xattrs, row))
             cache.keep(row)
         else:
             reading = read_file(found, writer, watch, self._context.limits.read_retries)

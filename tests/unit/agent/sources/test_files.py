@@ -320,7 +320,7 @@ while True:
 
 
 def test_a_file_that_never_stands_still_fails_the_run_and_is_named(data: Path, runs: SourceRuns) -> None:
-    (data / "busy").write_bytes(bytes(1 << 20))
+    (data / "busy").write_bytes(bytes(32 << 20))  # longer to read than a busy machine keeps the writer waiting
     runs.limits = Limits(read_retries=1)
     with subprocess.Popen([sys.executable, "-c", WRITER, str(data / "busy")], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
