@@ -46,10 +46,13 @@ def points() -> None:
 def list_points(context: CliContext, place: str, store: str, limit: int) -> None:
     """List recovery points, newest first."""
     system, source = split_place(context, place) if place else ("", "")
-    found = context.installation().catalog.points.list(system=system, source=source, store=store, limit=limit)
-    document = {"points": [point_document(point) for point in found]}
+    catalog = context.installation().catalog
+    found = catalog.points.list(system=system, source=source, store=store, limit=limit)
+    damaged = catalog.scrubs.damaged_points()
+    rows = [point_document(point) | {"damaged": sorted(damaged.get(point.id, ()))} for point in found]
+    document = {"points": rows}
     if found:
-        context.show(document, points_table(found, context.view()))
+        context.show(document, points_table(found, context.view(), damaged))
     else:
         context.show(document, Text(_("no recovery points yet: run drbackup backup"), style="yellow"))
 

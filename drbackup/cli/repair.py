@@ -55,7 +55,11 @@ def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) ->
     if failed and repaired.mended:
         words = _("mended: {mended}; not mended: {failed}: {names}")
         counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(failed))}
-        raise DoneInPart(words.format(**counts, names=_names(failed)), hint=_next(installation, examined, failed))
+        raise DoneInPart(
+            words.format(**counts, names=_names(failed)),
+            safe=untouched(),
+            hint=_next(installation, examined, failed),
+        )
     _complain(installation, examined, failed, stores)
 
 

@@ -71,9 +71,12 @@ def scrub_command(
 def _next(catalog: Catalog, reports: list[ScrubReport]) -> str:
     """A repair, unless every damaged object is needed by points alone that have no second copy."""
     damages = [damage for report in reports for damage in report.damages]
-    alone = {each.point for hurt in catalog.scrubs.damage().values() for each in hurt if not each.mendable}
+    wounded = [each for hurt in catalog.scrubs.damage().values() for each in hurt]
+    alone = {each.point for each in wounded if not each.mendable}
     if all(damage.points and alone.issuperset(damage.points) for damage in damages):
         return _("there is no second copy to mend from; {rest}").format(rest=remaining(catalog, alone))
+    if any(each.lost for each in wounded):
+        return _("see what the other copies can mend: drbackup vault repair")
     return _("see what the other copies can mend: drbackup vault repair; until then restore from another copy")
 
 

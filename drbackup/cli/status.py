@@ -27,5 +27,6 @@ def status(context: CliContext) -> None:
     if estate.breached:
         raise ObjectiveBreached(
             _("promise broken: {systems}").format(systems=", ".join(estate.breached)),
+            safe=_("all points but those that are damaged") if estate.lost else None,
             hint=_("do what stands under “Needs a person”, the ✗ first"),
         )

@@ -166,7 +166,7 @@ def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime)
     needs = [
         need
         for system in systems
-        for need in (*_source_needs(system, now), *_copy_needs(system, memory), *_drill_needs(system, now))
+        for need in (*_source_needs(system, memory, now), *_copy_needs(system, memory), *_drill_needs(system, now))
     ]
     needs += _store_needs(memory, now)
     return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)))
@@ -211,7 +211,7 @@ def _drilled(policy: Policy, drill: Drill | None, now: datetime) -> DrillStandin
     return DrillStanding.PROVEN if verdict is Verdict.PASSED else DrillStanding.CONDITIONAL
 
 
-def _source_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
+def _source_needs(system: SystemStatus, memory: Memory, now: datetime) -> Iterable[Need]:
     for source in system.sources:
         subject = f"{system.system}/{source.name}"
         again = f"drbackup backup {subject}"
@@ -228,8 +228,11 @@ def _source_needs(system: SystemStatus, now: datetime) -> Iterable[Need]:
         elif source.running:
             continue  # it is being seen to
         elif source.rpo.actual is None:
-            what = _("no point is whole in any copy") if source.lost else _("was never backed up")
-            yield Need(subject, what, again, True)
+            damaged = memory.damaged.get((system.system, source.name), ())
+            if not source.lost:
+                yield Need(subject, _("was never backed up"), again, True)
+            elif all(each.mendable for each in damaged):  # else the damage's own line says to back up
+                yield Need(subject, _("no point is whole in any copy"), again, True)
         elif source.rpo.state is not PromiseState.OK:
             words = _("newest whole point is {age} old, promised {promise}")
             if not source.lost:
@@ -244,9 +247,19 @@ def _copy_needs(system: SystemStatus, memory: Memory) -> Iterable[Need]:
         place = (system.system, source.name)
         subject = "/".join(place)
         damaged = memory.damaged.get(place, ())
-        for store, count in sorted(Counter(s for each in damaged if each.mendable for s in each.damaged).items()):
+        torn = [each for each in damaged if each.lost and each.mendable]
+        for store, count in sorted(Counter(s for each in damaged if not each.lost for s in each.damaged).items()):
             words = ngettext("{n} point is damaged in store {store}", "{n} points are damaged in store {store}", count)
             yield Need(subject, words.format(n=count, store=store), f"drbackup vault repair {store}", True)
+        if torn:
+            words = ngettext(
+                "{n} point is damaged in every copy ({stores}); only what is whole in one of them can be mended",
+                "{n} points are damaged in every copy ({stores}); only what is whole in one of them can be mended",
+                len(torn),
+            )
+            stores = ", ".join(sorted({store for each in torn for store in each.damaged}))
+            step = "drbackup vault repair"
+            yield Need(subject, words.format(n=len(torn), stores=stores), step, _uncovered(source, torn))
         yield from _unmendable(subject, source, [each for each in damaged if not each.mendable])
         for store, count in memory.lacking.get(place, {}).items():
             words = ngettext("{n} point is not in store {store} yet", "{n} points are not in store {store} yet", count)
@@ -262,10 +275,14 @@ def _unmendable(subject: str, source: SourceStatus, damaged: Sequence[Wounded]) 
             "{n} points are damaged in store {store}, their only copy: nothing can mend them",
             count,
         )
-        last = max(each.pinned_at for each in damaged if each.damaged[0] == store)
-        uncovered = source.newest is None or source.newest.pinned_at < last
+        uncovered = _uncovered(source, [each for each in damaged if each.damaged[0] == store])
         step = f"drbackup backup {subject}" if uncovered else f"drbackup points list {subject}"
         yield Need(subject, words.format(n=count, store=store), step, uncovered)
+
+
+def _uncovered(source: SourceStatus, lost: Sequence[Wounded]) -> bool:
+    """Whether the newest of these points is newer than all that is whole."""
+    return source.newest is None or source.newest.pinned_at < max(each.pinned_at for each in lost)
 
 
 def _store_needs(memory: Memory, now: datetime) -> Iterable[Need]:

@@ -168,7 +168,7 @@ def _verdict(estate: Estate) -> Text:
         words = ngettext("{n} point is whole in no copy", "{n} points are whole in no copy", lost)
         bad.append(words.format(n=lost))
     if bad:
-        return Text("\n" + "; ".join(bad), style="bold red")
+        return Text("\n" + _("; ").join(bad), style="bold red")
     if estate.needs:
         return Text("\n" + _("every promise holds"), style="bold green")
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")

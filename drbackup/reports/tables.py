@@ -5,7 +5,7 @@ Pure: values in, rich tables and ``--json`` documents out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -60,26 +60,34 @@ def right(table: Table, *columns: int) -> Table:
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
-def points_table(points: Iterable[Point], view: View) -> Table:
-    """One row a point, newest first as given."""
-    rows = list(points)
+Damaged = Mapping[str, frozenset[str]]  # point → stores in which its copy is known to be damaged
+_SOUND: Damaged = {}
+
+
+def points_table(points: Iterable[Point], view: View, damaged: Damaged = _SOUND) -> Table:
+    """One row a point, newest first as given. One that is damaged in all its copies says so in place of its rung."""
+    rows = [(point, damaged.get(point.id, frozenset())) for point in points]
     return widest(view.width, _points(rows, view, wide=True), _points(rows, view, wide=False))
 
 
-def _points(points: Iterable[Point], view: View, *, wide: bool) -> Table:
+def _points(rows: Iterable[tuple[Point, frozenset[str]]], view: View, *, wide: bool) -> Table:
     if wide:
         titles = (_("Point"), _("Source"), _("Instant"), _("Age"), _("Proven"), _("Size"), _("Added"), _("Copies"))
         table = right(plain_table(*titles), 5, 6)
     else:
         table = right(plain_table(_("Point"), _("Source"), _("Age"), _("Proven"), _("Size")), 4)
-    for point in points:
+    for point, hurt in rows:
         proven = Text(rung_word(point.rung), style=RUNG_STYLES[point.rung])
+        if hurt and hurt.issuperset(point.copies):
+            proven = Text(_("damaged"), style="bold red")
         if point.held:
             proven.append(" ⚓")
         name, gone = Text(point.short, style="bold"), age(point.pinned_at, view.now)
         place, whole = f"{point.system}/{point.source}", size(point.totals.bytes)
         if wide:
-            copies = ", ".join(point.copies) + (f"  ⚓ {point.held}" if point.held else "")
+            word = _("damaged")
+            stores = [f"{store} ({word})" if store in hurt else store for store in point.copies]
+            copies = ", ".join(stores) + (f"  ⚓ {point.held}" if point.held else "")
             instant = local(point.pinned_at, view.zone)
             table.add_row(name, place, instant, gone, proven, whole, size(point.totals.stored_bytes), copies)
         else:

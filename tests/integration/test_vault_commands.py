@@ -122,7 +122,24 @@ def test_no_repair_is_recommended_where_no_second_copy_could_mend(
         assert "--apply" not in answer.out + answer.err
         assert again in answer.out + answer.err
     assert (found.code, status.code, plan.code, done.code) == (1, 20, 1, 1)
+    assert "every committed recovery point is untouched" not in status.err
     assert "every promise holds" not in status.out
+
+
+def test_the_list_of_points_says_which_are_damaged_and_in_which_store(city: SmallCity, typed: Typed) -> None:
+    assert "damaged" not in typed("points", "list").out
+    with city.open() as installation:
+        older, newer = both(installation)
+    for store in ("main", "other"):
+        flip(next(objects(city, store, newer)))
+        typed("vault", "scrub", store)
+        first, second = typed("points", "list").out.splitlines()[1:]
+        assert (newer[:12] in first, older[:12] in second) == (True, True)
+        assert f"{store} (damaged)" in first
+        assert "damaged" not in second
+    assert "written" not in first
+    rows = typed("points", "list", "--json").document["points"]
+    assert [row["damaged"] for row in rows] == [["main", "other"], []]
 
 
 def test_a_store_that_is_away_is_named_before_anything_is_given_up(city: SmallCity, typed: Typed) -> None:

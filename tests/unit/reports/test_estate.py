@@ -195,8 +195,11 @@ def test_what_no_second_copy_can_mend_is_never_sent_to_repair() -> None:
 
 def test_two_copies_that_are_both_damaged_may_mend_each_other() -> None:
     torn = Wounded("cd" * 32, NOW, ("offsite", "second"), ())
-    needs = standing(Memory(newest={PLACE: a_point(timedelta(0))}, damaged={PLACE: [torn]})).needs
-    assert [need.next for need in needs[:2]] == ["drbackup vault repair offsite", "drbackup vault repair second"]
+    (backup, repair, *_) = standing(Memory(damaged={PLACE: [torn]})).needs
+    assert (backup.next, repair.next) == ("drbackup backup enterprise-base/registry", "drbackup vault repair")
+    assert "every copy (offsite, second)" in repair.what
+    (repair, *_) = standing(Memory(newest={PLACE: a_point(timedelta(0))}, damaged={PLACE: [torn]})).needs
+    assert not repair.urgent  # nothing of today hangs on it
 
 
 def test_no_screen_says_that_every_promise_holds_while_a_point_is_whole_in_no_copy() -> None:
@@ -213,7 +216,10 @@ def test_no_screen_says_that_every_promise_holds_while_a_point_is_whole_in_no_co
 def test_a_source_whose_every_point_is_lost_is_not_called_never_backed_up() -> None:
     estate = standing(Memory(damaged={PLACE: [Wounded("cd" * 32, NOW, ("offsite",), ())]}))
     assert estate.breached == ("enterprise-base",)
-    assert estate.needs[0].what == "no point is whole in any copy"
+    (need, *others) = estate.needs
+    assert "its only copy" in need.what
+    assert need.next == "drbackup backup enterprise-base/registry"
+    assert all("backed up" not in each.what for each in others)
 
 
 def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
