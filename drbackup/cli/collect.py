@@ -76,7 +76,8 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
     if notes:
         raise DoneInPart(
             _("not everything could be judged: {notes}").format(notes="; ".join(notes[:5])),
-            hint=_("look at each object named; then: drbackup vault scrub"),
+            safe=_("what could not be judged stays"),
+            hint=_("drbackup vault scrub says what is damaged and what can be done"),
         )
 
 

@@ -18,6 +18,7 @@ from drbackup.errors import ObjectCorrupt, UsageError
 from drbackup.reports.counted import objects, packs, points
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.words import _
+from drbackup.vault.layout import split_pack_name
 
 
 @click.command("scrub")
@@ -69,8 +70,11 @@ def scrub_command(
 
 
 def _next(catalog: Catalog, reports: list[ScrubReport]) -> str:
-    """A repair, unless every damaged object is needed by points alone that have no second copy."""
-    damages = [damage for report in reports for damage in report.damages]
+    """A repair, unless nothing needs what is damaged, or points alone that have no second copy."""
+    found = [damage for report in reports for damage in report.damages]
+    damages = [damage for damage in found if damage.points or split_pack_name(damage.name) is None]
+    if not damages:
+        return _("nothing is to be done: no restore needs them, and a rebuild reads the trees instead of an index")
     wounded = [each for hurt in catalog.scrubs.damage().values() for each in hurt]
     alone = {each.point for each in wounded if not each.mendable}
     if all(damage.points and alone.issuperset(damage.points) for damage in damages):

@@ -126,6 +126,16 @@ def test_no_repair_is_recommended_where_no_second_copy_could_mend(
     assert "every promise holds" not in status.out
 
 
+def test_damage_that_nothing_needs_is_named_and_sends_nobody_to_a_repair(city: SmallCity, typed: Typed) -> None:
+    flip(next(objects(city, "main", "/i/")))
+    found = typed("vault", "scrub", "main")
+    assert found.code == 1
+    assert "no point needs it" in found.out
+    assert "nothing is to be done" in found.err
+    assert "damaged" not in typed("status").out
+    assert typed("vault", "repair").out.startswith("✓")
+
+
 def test_the_list_of_points_says_which_are_damaged_and_in_which_store(city: SmallCity, typed: Typed) -> None:
     assert "damaged" not in typed("points", "list").out
     with city.open() as installation:
