@@ -45,6 +45,7 @@ class Portion(Generic[T]):
 
     places: list[Place] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    uses: list[int] = field(default_factory=list)  # extents that want each chunk
     parts: list[Part[T]] = field(default_factory=list)
     size: int = 0
     stored: int = 0  # sealed bytes of its chunks
@@ -56,7 +57,7 @@ class Layout(Generic[T]):
 
     def __init__(self) -> None:
         self._portion: Portion[T] = Portion()
-        self._known: dict[bytes, tuple[int, int]] = {}  # chunk id → (start, raw size) in the open portion
+        self._known: dict[bytes, tuple[int, int, int]] = {}  # chunk id → number, start, raw size in the open portion
 
     def add(self, owner: T, extents: Sequence[Extent]) -> Iterator[Portion[T]]:
         """The portions that are complete by now. Raises :class:`ObjectCorrupt` for an impossible extent."""
@@ -73,7 +74,7 @@ class Layout(Generic[T]):
                     part = Part(owner, part.number + 1, offset)
                 yield self.take()
                 known = None
-            start, raw = known or self._include(place, offset - extent.start)
+            number, start, raw = known or self._include(place, offset - extent.start)
             if extent.start < 0 or length < 0 or extent.start + length > raw:
                 raise ObjectCorrupt("an extent reaches outside its chunk", where=place.pack.hex())
             start += extent.start
@@ -82,6 +83,7 @@ class Layout(Generic[T]):
             else:
                 part.spans.append((start, start + length))
             offset += length
+            self._portion.uses[number] += 1
             self._portion.given += length
         part.last = True
         self._portion.parts.append(part)
@@ -107,17 +109,18 @@ class Layout(Generic[T]):
         size = self._portion.size
         return size >= ENOUGH or size + PAGE + place.raw > ROOM
 
-    def _include(self, place: Place, offset: int) -> tuple[int, int]:
+    def _include(self, place: Place, offset: int) -> tuple[int, int, int]:
         """``offset``: of the chunk's first byte in the content, negative when it begins before."""
         portion = self._portion
         require_place(place)
         start = portion.size + (offset - portion.size) % PAGE
         portion.places.append(place)
         portion.starts.append(start)
+        portion.uses.append(0)
         portion.size = start + place.raw
         portion.stored += place.size
-        self._known[place.id] = (start, place.raw)
-        return start, place.raw
+        known = self._known[place.id] = (len(portion.places) - 1, start, place.raw)
+        return known
 
 
 def require_place(place: Place, what: str = "") -> None:

@@ -4,9 +4,10 @@ The owner's thread adds contents in order. They become portions (:mod:`drbackup.
 portions are fetched in stretches (:mod:`drbackup.vault.stretches`) by one set of threads while another opens those that
 have come and, in the same thread and while the bytes are still in the processor's cache, gives every part to ``take``.
 
-Bounds: stretches together never hold more than :data:`FETCHED` bytes and one stretch; each opening thread holds one
-portion. Portions begin in order, one behind another, but end in any: the parts of one content may be taken at once by
-several threads. Whatever fails first stops everything and is raised by the owner's next call.
+Bounds: stretches together never hold more than :data:`FETCHED` bytes and one stretch, and what is kept of them for
+later no more than :data:`~drbackup.vault.stretches.SPARE`; each opening thread holds one portion. Portions begin in
+order, one behind another, but end in any: the parts of one content may be taken at once by several threads. Whatever
+fails first stops everything and is raised by the owner's next call.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from drbackup.errors import Interrupted, ObjectCorrupt
+from drbackup.vault.foresight import Foresight
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.opening import Bench
@@ -93,7 +95,8 @@ class DataPacks:
 
 class ReadAhead(Generic[T]):
     """See the module. ``take`` is called from the opening threads with a part and its portion's memory, which is used
-    again as soon as it returns. ``spent`` is told the seconds that opening and taking took, of each portion."""
+    again as soon as it returns. ``spent`` is told the seconds that opening and taking took, of each portion.
+    ``foresight``: what will be added, as far as it is known; filled, if at all, before anything is added."""
 
     def __init__(
         self,
@@ -102,6 +105,7 @@ class ReadAhead(Generic[T]):
         *,
         threads: int = 2,
         spent: Callable[[float, float], None] | None = None,
+        foresight: Foresight | None = None,
     ) -> None:
         self._packs = packs
         self._take = take
@@ -113,7 +117,7 @@ class ReadAhead(Generic[T]):
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
         self._benches = threading.local()
         self._moved = threading.Condition()  # guards all below
-        self._stretches = Stretches()
+        self._stretches = Stretches(foresight)
         self._kept = 0  # bytes of stretches that are fetched or being fetched
         self._begun = 0  # portions
         self._error: BaseException | None = None
@@ -211,8 +215,8 @@ class ReadAhead(Generic[T]):
             self._error = self._error or error
             self._begun -= 1
             self._moved.notify_all()
-            for place in portion.places:
-                if (over := self._stretches.release(place)) is not None:
+            for place, uses in zip(portion.places, portion.uses, strict=True):
+                if (over := self._stretches.release(place, uses)) is not None:
                     self._kept -= over.size
 
     def _open_and_take(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:

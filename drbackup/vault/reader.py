@@ -8,7 +8,7 @@ thread-safe: one reader a thread.
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -19,9 +19,10 @@ from blake3 import blake3
 
 from drbackup.errors import ObjectCorrupt, RestoreMismatch
 from drbackup.vault.chunks import unpack
+from drbackup.vault.foresight import Foresight
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, pack_name
-from drbackup.vault.pack import HEADER_LIMIT, PackOpener
+from drbackup.vault.pack import HEADER_LIMIT, PACK_SIZE, PackOpener
 from drbackup.vault.portions import Part, require_place
 from drbackup.vault.read_ahead import DataPacks, Fetch, ReadAhead
 from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decode_root, decode_top, path_key
@@ -31,6 +32,7 @@ WINDOW = 8 << 20
 _ALONE = 8 << 20  # bytes of a content that is read without threads
 _PIECE = 4 << 20  # bytes of a content that one thread opens at a time
 _GROUPS = 12  # of such pieces, opened or nearly so before somebody asks for them
+_FORESEEN = 512  # pages of a tree; fewer than the windows hold, so that none is fetched twice
 _WINDOWS, _CHUNKS, _OPENERS = 6, 8, 256
 K = TypeVar("K")
 V = TypeVar("V")
@@ -52,6 +54,7 @@ class PointReader:
         self._inflate = zstandard.ZstdDecompressor()
         self._threads = threads
         self._packs = DataPacks(fetch, keyring, domain)
+        self._foresight: Foresight | None = None  # of contents that will be read ahead, until it is filled
         self._window_bytes = 0
 
     @property
@@ -72,24 +75,19 @@ class PointReader:
 
         Raises :class:`RestoreMismatch` behind the last one when all were asked for and their number is not the root's.
         """
-        pages = self.pages()
-        start = count = 0
-        if prefix:
-            start = max(bisect_right([path_key(page.first) for page in pages], path_key(prefix)) - 1, 0)
-        below = prefix + b"/"
-        for page in pages[start:]:
-            if prefix and path_key(page.first) > path_key(prefix) and not page.first.startswith(below):
-                return
-            for entry in self.page(page):
-                count += 1
-                if not prefix or entry.path == prefix or entry.path.startswith(below):
-                    yield entry
+        pages = self._pages_of(prefix)
+        self._foresee(prefix, pages)
+        count = 0
+        for entry in self._entries(prefix, pages):
+            count += 1
+            yield entry
         if not prefix and count != self.root.entries:
             raise RestoreMismatch(f"the tree has {count} entries instead of {self.root.entries}")
 
     def find(self, path: bytes) -> Entry | None:
         """The entry of exactly this path."""
-        return next((entry for entry in self.entries(path) if entry.path == path), None)
+        entries = self._entries(path, self._pages_of(path))
+        return next((entry for entry in entries if entry.path == path), None)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         """The entry's bytes in order, without its holes. Every piece is authenticated before it is given out.
@@ -106,11 +104,42 @@ class PointReader:
 
     def read_ahead(self, take: Callable[[Part[T], memoryview], None]) -> ReadAhead[T]:
         """For reading many contents: each is added, and ``take`` gets its authenticated parts on other threads. The
-        digest of the whole is for ``take`` to check."""
-        return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent)
+        digest of the whole is for ``take`` to check. Asked for before :meth:`entries`, it knows of all of them at once.
+        """
+        self._foresight = Foresight()
+        return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent, foresight=self._foresight)
 
     def spent(self, opening: float, taking: float) -> None:
         """Told, by whatever thread spent them, the seconds of opening chunks and of what was done with them there."""
+
+    def _pages_of(self, prefix: bytes) -> list[PageRef]:
+        """The pages that ``prefix`` and what lies below it can be in."""
+        pages = self.pages()
+        if not prefix:
+            return pages
+        keys = [path_key(page.first) for page in pages]
+        first = max(bisect_right(keys, path_key(prefix)) - 1, 0)
+        last = bisect_left(keys, path_key(prefix) + b"\1", lo=first)  # behind the separator of what lies below
+        return pages[first:last]
+
+    def _entries(self, prefix: bytes, pages: Sequence[PageRef]) -> Iterator[Entry]:
+        below = prefix + b"/"
+        for page in pages:
+            for entry in self.page(page):
+                if not prefix or entry.path == prefix or entry.path.startswith(below):
+                    yield entry
+
+    def _foresee(self, prefix: bytes, pages: Sequence[PageRef]) -> None:
+        """Walk the pages once more, for what contents will need of which pack. Only where a pack is worth one request:
+        there a request costs more than the walk."""
+        foresight, self._foresight = self._foresight, None
+        if foresight is None or self._fetch.stretch < PACK_SIZE:
+            return
+        for page in pages[:_FORESEEN]:
+            if foresight.full:
+                return
+            for entry in self._entries(prefix, (page,)):
+                foresight.add(entry.extents)
 
     def _pieces(self, extents: Sequence[Extent]) -> Iterator[bytes]:
         if sum(extent.length for extent in extents) <= _ALONE:
@@ -119,7 +148,7 @@ class PointReader:
 
     def _opened_ahead(self, extents: Sequence[Extent]) -> Iterator[bytes]:
         opened = _Opened(extents)
-        with self.read_ahead(opened.keep) as ahead:
+        with ReadAhead(self._packs, opened.keep, threads=self._threads, spent=self.spent) as ahead:
             yield from opened.pieces(ahead)
 
     def _piece(self, extent: Extent) -> bytes:
