@@ -49,8 +49,8 @@ def list_points(context: CliContext, place: str, store: str, limit: int) -> None
     catalog = context.installation().catalog
     found = catalog.points.list(system=system, source=source, store=store, limit=limit)
     damaged = catalog.scrubs.damaged_points()
-    rows = [point_document(point) | {"damaged": sorted(damaged.get(point.id, ()))} for point in found]
-    document = {"points": rows}
+    hurt = {point.id: sorted(damaged[point.id]) for point in found if point.id in damaged}
+    document = {"points": [point_document(point) for point in found], "damaged": hurt}
     if found:
         context.show(document, points_table(found, context.view(), damaged))
     else:
