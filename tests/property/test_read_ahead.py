@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from drbackup.errors import ObjectCorrupt
 from drbackup.vault import portions, read_ahead, stretches
+from drbackup.vault.foresight import Foresight
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
@@ -106,7 +107,7 @@ class Taker:
 
 
 @contextmanager
-def small_bounds(enough: int, kept: int, gaps: int) -> Iterator[None]:
+def small_bounds(enough: int, kept: int, gaps: int, spare: int = 0) -> Iterator[None]:
     """Bounds that small contents reach too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portions, "ENOUGH", enough)
@@ -117,14 +118,24 @@ def small_bounds(enough: int, kept: int, gaps: int) -> Iterator[None]:
         patch.setattr(read_ahead, "AHEAD", 4)
         patch.setattr(read_ahead, "PLANNED", 6)
         patch.setattr(stretches, "GAPS", gaps)
+        patch.setattr(stretches, "SPARE", spare)
         yield
 
 
-def read(packs: Packs, wanted: list[Content], take: Callable[[Part[int], memoryview], None]) -> None:
-    with ReadAhead(DataPacks(packs, RING, VAULT.domain), take) as ahead:
+def read(
+    packs: Packs,
+    wanted: list[Content],
+    take: Callable[[Part[int], memoryview], None],
+    foresight: Foresight | None = None,
+) -> int:
+    """The most bytes that were kept, or set aside for it, of what nobody needed soon."""
+    most = 0
+    with ReadAhead(DataPacks(packs, RING, VAULT.domain), take, foresight=foresight) as ahead:
         for number, content in enumerate(wanted):
             ahead.add(number, packs.extents(content))
+            most = max(most, ahead._stretches.spare)
         ahead.drain()
+    return max(most, ahead._stretches.spare)
 
 
 contents = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 1000), st.integers(0, 1000)), max_size=12)
@@ -153,6 +164,60 @@ def test_contents_come_back_whole_from_any_layout(
         ahead.drain()
     for number, content in enumerate(wanted):
         assert taker.content(number) == packs.expected(content)
+
+
+def foreseen(packs: Packs, wanted: list[Content]) -> Foresight:
+    foresight = Foresight()
+    for content in wanted:
+        foresight.add(packs.extents(content))
+    return foresight
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    sizes=st.lists(st.integers(0, 20_000), min_size=1, max_size=30),
+    breaks=st.lists(st.booleans(), min_size=1, max_size=7),
+    wanted=st.lists(contents, max_size=12),
+    expected=st.lists(contents, max_size=12),
+    stretch=st.sampled_from([4096, 20_000, 1 << 20]),
+    bounds=st.tuples(st.sampled_from([1, 30_000, 1 << 20]), st.sampled_from([0, 5000, 60_000, 1 << 20])),
+)
+def test_contents_come_back_whole_however_much_of_them_was_foreseen(
+    sizes: list[int],
+    breaks: list[bool],
+    wanted: list[Content],
+    expected: list[Content],
+    stretch: int,
+    bounds: tuple[int, int],
+) -> None:
+    packs = Packs(sizes, breaks, stretch)
+    for foresight in (foreseen(packs, wanted), foreseen(packs, expected), foreseen(packs, wanted[::2] + expected)):
+        taker = Taker()
+        with small_bounds(10_000, bounds[0], 10, bounds[1]):
+            most = read(packs, wanted, taker.take, foresight)
+        assert most <= bounds[1]
+        for number, content in enumerate(wanted):
+            assert taker.content(number) == packs.expected(content)
+
+
+def interleaved(packs: int, chunks: int) -> list[Content]:
+    """Contents of the second pack's chunks all along those of the others, and each pack's first chunk once more."""
+    second = [[(chunks + number, 0, 1000)] for number in range(chunks)]
+    others = [[(number, 0, 1000)] for number in (*range(chunks), *range(2 * chunks, packs * chunks))]
+    step = len(others) // chunks
+    mixed = [
+        each for number in range(chunks) for each in (*others[number * step : (number + 1) * step], second[number])
+    ]
+    return mixed + [[(number * chunks, 0, 1000)] for number in range(packs)]
+
+
+def test_a_pack_that_is_wanted_all_along_is_fetched_once() -> None:
+    packs = Packs([9000] * 200, [False] * 19 + [True], 1 << 20)
+    wanted, taker = interleaved(10, 20), Taker()
+    with small_bounds(20_000, 400_000, 10, 400_000):
+        read(packs, wanted, taker.take, foreseen(packs, wanted))
+    assert len(packs.asked) == len(packs.stored) == 10
+    assert all(taker.content(number) == packs.expected(content) for number, content in enumerate(wanted))
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
