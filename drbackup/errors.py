@@ -93,7 +93,10 @@ class VaultMissing(DrbackupError):
     """There is no vault at the store's prefix, or no installation in the home folder."""
 
     exit_code = 10
-    hint = "run drbackup init, or check the store's address and prefix in inventory.yaml"
+    hint = (
+        "look whether the store's disk is mounted, and at its address and prefix in inventory.yaml; "
+        "a store that is new gets the vault with: drbackup keys seal"
+    )
 
 
 class WrongKey(DrbackupError):

@@ -116,8 +116,10 @@ def _plan_lines(examined: Examined) -> list[Text]:
         lines.append(Text(_("  … and {count} more: --json names them").format(count=len(examined.wounds) - _SHOWN)))
     lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in examined.away.items()]
     mendable = [wound for wound in examined.wounds if wound.donors]
+    if not examined.stores:
+        return lines
     if not examined.wounds:
-        words = _("✓ nothing to mend in {stores}").format(stores=", ".join(examined.stores) or "–")
+        words = _("✓ nothing to mend in {stores}").format(stores=", ".join(examined.stores))
         return [*lines, Text(words, style="green")]
     lost = len(examined.wounds) - len(mendable)
     if not mendable:
@@ -187,7 +189,7 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
     with counting(context, _("copying points")) as watch, stopping() as stop:
         found = catch_up(context.installation(), now=context.now, stores=stores, stop=stop, watch=watch)
     lines = [_caught_line(result) for result in found]
-    nothing = Text(_("✓ every store has every point promised to it"), style="green")
+    nothing = Text(_("✓ nothing to copy: the catalog knows every point promised to a store to be there"), style="green")
     context.show({"stores": [_caught_document(result) for result in found]}, *(lines or [nothing]))
     errors: list[DrbackupError] = [error for each in found for error in (each.away, *each.behind.values()) if error]
     if errors:

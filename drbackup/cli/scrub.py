@@ -13,8 +13,9 @@ from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age, read_rate
 from drbackup.cli.remaining import remaining, untouched
 from drbackup.controller.catalog import Catalog
+from drbackup.controller.examining import STORE_IS_ILL
 from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
-from drbackup.errors import ObjectCorrupt, UsageError
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError, VaultMissing
 from drbackup.reports.counted import objects, packs, points
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.words import _
@@ -44,7 +45,7 @@ def scrub_command(
 
     Points whose every pack is whole climb to "checksummed". What was read is remembered as it is read: a scrub that was
     interrupted goes on with --unread-for, and with --days it goes on by itself. Exit code 1 when anything is damaged or
-    missing; then: drbackup vault repair.
+    missing; then: drbackup vault repair. Exit code 3 when a store could not be read at all, and others could.
     """
     installation = context.installation()
     known = installation.policies.inventory.stores
@@ -53,12 +54,18 @@ def scrub_command(
             raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
     within = None if days is None else timedelta(days=days)
     reports: list[ScrubReport] = []
+    away: dict[str, DrbackupError] = {}
     for name in stores or known:
         with counting(context, _("reading back {store}").format(store=name)) as watch:
             wish = ScrubWish(system=system, within=within, unread_for=unread_for, rate=rate, watch=watch)
-            reports.append(scrub(installation, name, wish, now=context.now))
+            try:
+                reports.append(scrub(installation, name, wish, now=context.now))
+            except (*STORE_IS_ILL, VaultMissing) as ill:  # says nothing of the other stores
+                away[name] = ill
     lines = [line for report in reports for line in _lines(context, report)]
-    context.show({"stores": [_document(report) for report in reports]}, *lines)
+    lines += [Text(f"! {name}: {ill.message}", style="bold yellow") for name, ill in away.items()]
+    unread = {name: ill.message for name, ill in away.items()}
+    context.show({"stores": [_document(report) for report in reports], "away": unread}, *lines)
     damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]
     if damages:
         more = f" (and {len(damages) - 5} more)" if len(damages) > 5 else ""
@@ -67,6 +74,11 @@ def scrub_command(
             safe=untouched(),
             hint=_next(installation.catalog, reports),
         )
+    if away and reports:
+        words = _("not read back: {stores}").format(stores="; ".join(f"{name}: {why}" for name, why in unread.items()))
+        raise DoneInPart(words, hint=next(iter(away.values())).hint)
+    if away:
+        raise next(iter(away.values()))
 
 
 def _next(catalog: Catalog, reports: list[ScrubReport]) -> str:

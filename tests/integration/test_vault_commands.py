@@ -136,6 +136,27 @@ def test_damage_that_nothing_needs_is_named_and_sends_nobody_to_a_repair(city: S
     assert typed("vault", "repair").out.startswith("✓")
 
 
+def test_a_store_that_is_away_hides_nothing_of_the_others(city: SmallCity, typed: Typed) -> None:
+    """``main`` comes first in the inventory; it is the one that is away."""
+    flip(next(objects(city, "other", "/p/")))
+    (city.root / "store-main").rename(city.root / "unmounted")
+    found = typed("vault", "scrub")
+    assert found.code == 1  # damage is worse than a store that is away
+    assert "✗ other" in found.out
+    assert "! main: there is no vault" in found.out
+    assert typed("vault", "scrub", "main").code == 10
+    nowhere = typed("vault", "repair", "main")
+    assert "✓" not in nowhere.out
+    assert "mounted" in nowhere.err
+
+
+def test_a_scrub_of_what_could_be_read_ends_with_3(city: SmallCity, typed: Typed) -> None:
+    (city.root / "store-main").rename(city.root / "unmounted")
+    part = typed("vault", "scrub", "--json")
+    assert (part.code, [each["store"] for each in part.document["stores"]]) == (3, ["other"])
+    assert list(part.document["away"]) == ["main"]
+
+
 def test_the_list_of_points_says_which_are_damaged_and_in_which_store(city: SmallCity, typed: Typed) -> None:
     assert "damaged" not in typed("points", "list").out
     with city.open() as installation:
