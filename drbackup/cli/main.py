@@ -66,6 +66,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         failure = problem
     except Exception as problem:  # noqa: BLE001 - the last fence: whatever comes here is our bug, and is said to be
         failure = _unexpected(problem)
+    finally:
+        state.close()
     _finish(state, failure)
     if failure is not None:
         return failure.exit_code

@@ -198,8 +198,7 @@ def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: dat
             report = _begin(home, keys, stores, now, watch).into(catalog)
         if Path(f"{fresh}-wal").exists():
             raise CatalogUnusable(f"{fresh} is still open elsewhere", where=str(fresh), hint="run the rebuild again")
-        if path.exists():
-            _move_away(path, now)
+        _move_away(path, now)  # also a log without its catalog: SQLite would take it for the new one's
         fresh.rename(path)
         sync_folder(home)
     return report

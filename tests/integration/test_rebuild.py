@@ -121,6 +121,20 @@ def test_the_next_backup_sends_nothing_new_and_the_chain_goes_on(city: SmallCity
     assert rebuild(city).faults == ()  # no gap, no branch
 
 
+def test_a_log_that_a_killed_process_left_is_not_taken_for_the_new_catalogs(city: SmallCity) -> None:
+    log = city.home / "catalog.sqlite-wal"
+    with city.open() as installation:
+        run_backup(installation, SYSTEM, SOURCE)
+        left = log.read_bytes()
+    before = lose(city)
+    log.write_bytes(left)
+    rebuild(city)
+    after = rows(city)
+    for table, expected in before.items():
+        assert after[table] == expected, table
+    assert [path.read_bytes() for path in city.home.glob("*.damaged-*-wal")] == [left]
+
+
 def test_looking_writes_nothing(city: SmallCity) -> None:
     lose(city)
     before = {path: path.read_bytes() for path in city.root.rglob("*") if path.is_file()}
