@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import logging
 import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from typing import IO, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -27,6 +27,19 @@ from drbackup.stores.patience import DEFAULT_PATIENCE, Patience, TryAgain
 _PIECE = 256 * 1024
 _CHECKSUM = "x-amz-checksum-sha256"
 _QUERY = re.compile(r"\?[^\s\"')]*")
+
+
+class _Blocks:
+    """Bytes as a file: then each block that is sent has its own timeout, where one big send would have to fit into one.
+    A pack is tens of megabytes, so its blocks are views of it and no copies."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._rest = memoryview(data)
+
+    def read(self, size: int) -> memoryview:
+        """The next ``size`` bytes, fewer at the end, then none."""
+        block, self._rest = self._rest[:size], self._rest[size:]
+        return block
 
 
 class _HideQueries(logging.Filter):
@@ -61,8 +74,7 @@ def put_signed(
         raise StoreRefused(f"{_shown(url)}: signed for other bytes than these", where=_shown(url))
 
     def attempt(deadline: float) -> None:
-        # A file, not bytes: then each block has its own timeout, where one big send would have to fit into one.
-        answer = _ask("PUT", url, signed, patience, ca_file, io.BytesIO(data))
+        answer = _ask("PUT", url, signed, patience, ca_file, _Blocks(data))
         said = _read(answer, url, deadline)
         reported = answer.headers.get(_CHECKSUM, expected)
         if reported != expected:
@@ -132,7 +144,7 @@ def send_once(
     """One PUT of whatever is given, right or wrong: (status, S3 error code). For :mod:`drbackup.stores.probe`."""
 
     def attempt(deadline: float) -> tuple[int, str]:
-        answer = _ask("PUT", url, headers, patience, ca_file, io.BytesIO(data))
+        answer = _ask("PUT", url, headers, patience, ca_file, _Blocks(data))
         return answer.status, read_error(_read(answer, url, deadline))[0]
 
     return patience.run(attempt, len(data))
@@ -145,14 +157,14 @@ def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Excepti
 
 
 def _ask(
-    method: str, url: str, headers: Mapping[str, str], patience: Patience, ca_file: str, body: io.BytesIO | None = None
+    method: str, url: str, headers: Mapping[str, str], patience: Patience, ca_file: str, body: _Blocks | None = None
 ) -> urllib3.BaseHTTPResponse:
     timeout = urllib3.Timeout(connect=patience.connect, read=patience.stall)
     try:
         return _pool(ca_file).request(
             method,
             url,
-            body=body,
+            body=cast("IO[bytes] | None", body),  # of a file it only wants to read
             headers=dict(headers),
             timeout=timeout,
             retries=False,
