@@ -33,7 +33,7 @@ lint: venv
 
 test: venv system-packages lint
 	DRBACKUP_MUST_RUN=$${DRBACKUP_MUST_RUN-$$(tests/install-system-packages --have)} \
-	$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk 2 --durations=10
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=10
 
 # The same tests with coverage: slower by about a third, so not part of every run.
 coverage: venv system-packages
