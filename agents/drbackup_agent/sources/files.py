@@ -16,11 +16,11 @@ from drbackup.model.point import SourceFacts, SourceKind
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.writer import PointWriter
 from drbackup.wire.specs import FilesSpec
-from drbackup_agent.cache import FileCache
+from drbackup_agent.cache import FileCache, Row
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
 from drbackup_agent.sources.canary_file import CANARY_NAME, write_canary
 from drbackup_agent.sources.entries import entry_of, read_xattrs
-from drbackup_agent.sources.files_read import read_file
+from drbackup_agent.sources.files_read import open_ahead, read_file
 from drbackup_agent.sources.files_walk import Excluded, Found, Walk, top_paths, unreadable
 
 _KINDS = {
@@ -93,8 +93,8 @@ class FilesSource:
         if context.use_cache:
             self._cache.load()
         excluded = Excluded(self._spec.exclude)
-        for found in Walk(self._tops, excluded or None, self._spec.one_filesystem, watch):
-            self._one(found, writer, watch)
+        for neighbours in Walk(self._tops, excluded or None, self._spec.one_filesystem, watch):
+            self._together(neighbours, writer, watch)
         return SourceFacts(
             pinned_ns=self._pin.pinned_ns,
             kind=self.kind,
@@ -117,11 +117,31 @@ class FilesSource:
 
     # --- one path ------------------------------------------------------------------------------------------------
 
-    def _one(self, found: Found, writer: PointWriter, watch: Watch) -> None:
+    def _together(self, neighbours: list[Found], writer: PointWriter, watch: Watch) -> None:
+        try:
+            rows = [self._unchanged(found) for found in neighbours]
+            for found, row in zip(neighbours, rows, strict=True):
+                self._one(found, row, writer, watch)
+        finally:
+            for found in neighbours:
+                if found.opened >= 0:
+                    os.close(found.opened)
+
+    def _unchanged(self, found: Found) -> Row | None:
+        """What the last run remembers of a file that is as it was then. One that must be read is opened ahead."""
+        if not modes.S_ISREG(found.stat.st_mode):
+            return None
+        assert self._cache is not None
+        row = self._cache.find(found.path, found.stat)
+        if row is None and found.stat.st_nlink == 1:  # a further link will most likely not be read
+            open_ahead(found)
+        return row
+
+    def _one(self, found: Found, row: Row | None, writer: PointWriter, watch: Watch) -> None:
         kind = _KINDS[modes.S_IFMT(found.stat.st_mode)]
         try:
             if kind == EntryKind.FILE:
-                self._file(found, writer, watch)
+                self._file(found, row, writer, watch)
             elif kind == EntryKind.DIR:
                 writer.add(entry_of(found.path, kind, found.stat, read_xattrs(found.handle)))
             else:
@@ -131,14 +151,13 @@ class FilesSource:
         except OSError as bad:
             raise unreadable(found.path, bad) from bad
 
-    def _file(self, found: Found, writer: PointWriter, watch: Watch) -> None:
+    def _file(self, found: Found, row: Row | None, writer: PointWriter, watch: Watch) -> None:
         linked = found.stat.st_nlink > 1
         if linked and self._add_link(found, writer):
             return
         cache = self._cache
         assert cache is not None
         stat = found.stat
-        row = cache.find(found.path, stat)
         if row is not None:
             writer.keep(entry_of(found.path, EntryKind.FILE, stat, row.xattrs, row))
             cache.keep(row)

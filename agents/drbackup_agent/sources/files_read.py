@@ -6,6 +6,7 @@ differ it is read again; after the last retry the run fails and names it. Nothin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat as modes
@@ -21,6 +22,7 @@ from drbackup_agent.sources.files_walk import Found, open_quietly, unreadable
 
 SMALL = 256 << 10  # below this, files are joined into segments
 BLOCK = 2 << 20
+AHEAD = 4 << 20  # of a file that is opened ahead; what lies behind, the kernel reads ahead of its reader
 _TICK_NS = 20_000_000  # the kernel stamps files with a coarse clock: 1 to 10 ms
 _PAUSE = 0.05  # seconds before the second try; doubles
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -38,6 +40,14 @@ class Reading:
     holes: Holes = ()
 
 
+def open_ahead(found: Found) -> None:
+    """Open a file that is about to be read and let its disk begin, so that small files don't cost a disk's answer one
+    after another. One that can't be opened is left to :func:`read_file`, which says why."""
+    with contextlib.suppress(OSError):
+        found.opened = open_quietly(found.name, _FILE, found.parent)
+        os.posix_fadvise(found.opened, 0, min(found.stat.st_size, AHEAD), os.POSIX_FADV_WILLNEED)
+
+
 def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> Reading | None:
     """Read one regular file into the writer. None when it vanished or became something else.
 
@@ -49,7 +59,7 @@ def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> 
             watch.check()
             watch.retry(shown(found.path))
         try:
-            handle = open_quietly(found.name, _FILE, found.parent)
+            handle = _opened(found)
         except OSError as bad:
             if bad.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                 return None
@@ -71,6 +81,12 @@ def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> 
     raise SourceUnstable(
         f"/{shown(found.path)} changed each of the {retries + 1} times it was read", where="/" + shown(found.path)
     )
+
+
+def _opened(found: Found) -> int:
+    """A handle that is the caller's to close: the one opened ahead, the first time."""
+    handle, found.opened = found.opened, -1
+    return handle if handle >= 0 else open_quietly(found.name, _FILE, found.parent)
 
 
 def _calm(handle: int) -> tuple[os.stat_result, bool]:

@@ -17,11 +17,13 @@ import msgspec
 from drbackup.errors import SourceUnreadable
 from drbackup_agent.sources.base import Watch, shown
 
+TOGETHER = 64  # files looked at before the first of them is read
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Found(msgspec.Struct):
-    """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on."""
+    """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on. Whoever opens
+    a file ahead of its reading keeps the handle in ``opened`` and closes it."""
 
     path: bytes  # in the tree: absolute without the leading slash
     parent: int
@@ -29,6 +31,7 @@ class Found(msgspec.Struct):
     stat: os.stat_result
     ancestor: bool = False  # a folder above the source's paths: only its own facts are copied
     handle: int = -1  # a folder's own open handle
+    opened: int = -1  # a file's
 
 
 class Excluded:
@@ -76,7 +79,9 @@ def top_paths(paths: Sequence[str]) -> list[bytes]:
 
 
 class Walk:
-    """Yields every path below ``tops``, folders before what they contain. ``exclude`` never applies to the tops."""
+    """Yields every path below ``tops`` in the tree's order: a folder alone and before what it contains, other
+    neighbours up to :data:`TOGETHER` at a time, so that a disk can be asked for several at once. ``exclude`` never
+    applies to the tops."""
 
     def __init__(
         self, tops: Sequence[bytes], exclude: Callable[[bytes, bytes], bool] | None, one_filesystem: bool, watch: Watch
@@ -86,12 +91,12 @@ class Walk:
         self._one_filesystem = one_filesystem
         self._watch = watch
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[list[Found]]:
         shown_above: set[bytes] = set()
         for top in self._tops:
             yield from self._top(top, shown_above)
 
-    def _top(self, top: bytes, above: set[bytes]) -> Iterator[Found]:
+    def _top(self, top: bytes, above: set[bytes]) -> Iterator[list[Found]]:
         handles = [os.open(b"/", _DIRECTORY)]
         parts = top.split(b"/") if top else []
         try:
@@ -102,7 +107,7 @@ class Walk:
                 if path not in above:
                     above.add(path)
                     found.ancestor, found.handle = True, handles[-1]
-                    yield found
+                    yield [found]
             if not parts:
                 yield from self._inside(os.dup(handles[0]), b"", os.fstat(handles[0]).st_dev)
                 return
@@ -110,45 +115,56 @@ class Walk:
             if modes.S_ISDIR(found.stat.st_mode):
                 found.handle = _open_folder(handles[-1], parts[-1], top)
                 try:
-                    yield found
+                    yield [found]
                     inside = os.dup(found.handle)
                 finally:
                     os.close(found.handle)
                 yield from self._inside(inside, top, found.stat.st_dev)
             else:
-                yield found
+                yield [found]
         finally:
             for handle in handles:
                 os.close(handle)
 
-    def _inside(self, handle: int, path: bytes, device: int) -> Iterator[Found]:
+    def _inside(self, handle: int, path: bytes, device: int) -> Iterator[list[Found]]:
         """Everything below an open folder; takes the handle over."""
         levels = [(handle, path, iter(_names(handle, path)))]
         try:
             while levels:
                 handle, path, names = levels[-1]
-                name = next(names, None)
-                if name is None:
+                files, folder = self._neighbours(handle, path, names)
+                if folder is not None:
+                    levels.append((folder.handle, folder.path, iter(())))  # owned from here on, whatever happens
+                if files:
+                    yield files
+                if folder is not None:
+                    yield [folder]
+                    if self._one_filesystem and folder.stat.st_dev != device:
+                        self._watch.note(f"{shown(folder.path)}: another filesystem, not entered")
+                    else:
+                        levels[-1] = (folder.handle, folder.path, iter(_names(folder.handle, folder.path)))
+                elif not files:
                     os.close(levels.pop()[0])
-                    continue
-                below = path + b"/" + name if path else name
-                if self._exclude and self._exclude(below, name):
-                    continue
-                found = self._visit(handle, name, below)
-                if found is None:
-                    continue
-                if found.handle < 0:
-                    yield found
-                    continue
-                levels.append((found.handle, below, iter(())))  # owned from here on, whatever happens
-                yield found
-                if self._one_filesystem and found.stat.st_dev != device:
-                    self._watch.note(f"{shown(below)}: another filesystem, not entered")
-                else:
-                    levels[-1] = (found.handle, below, iter(_names(found.handle, below)))
         finally:
             for handle, _, _ in levels:
                 os.close(handle)
+
+    def _neighbours(self, parent: int, path: bytes, names: Iterator[bytes]) -> tuple[list[Found], Found | None]:
+        """The next files, and the folder that ended them, if one did. Neither when no names are left."""
+        files: list[Found] = []
+        for name in names:
+            below = path + b"/" + name if path else name
+            if self._exclude and self._exclude(below, name):
+                continue
+            found = self._visit(parent, name, below)
+            if found is None:
+                continue
+            if found.handle >= 0:
+                return files, found
+            files.append(found)
+            if len(files) == TOGETHER:
+                break
+        return files, None
 
     def _visit(self, parent: int, name: bytes, path: bytes) -> Found | None:
         """Look at one name; a folder is opened. None when it vanished."""

@@ -24,7 +24,7 @@ from drbackup.wire.specs import FilesSpec, Limits
 from drbackup_agent.cache import BATCH
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.canary_file import read_canary
-from drbackup_agent.sources.files_walk import top_paths
+from drbackup_agent.sources.files_walk import TOGETHER, Found, top_paths
 from drbackup_agent.sources.kinds import open_source
 from tests.doubles.source_runs import SourceRuns
 from tests.doubles.tree_facts import tree_facts
@@ -366,9 +366,11 @@ def test_a_file_that_comes_to_rest_is_read_again_and_whole(
 def test_an_inode_that_is_another_file_by_now_is_no_link_to_the_first(
     data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    later = data / "later"  # looked at after the first was read
+    later.mkdir()
     (data / "a").write_bytes(b"the first file")
-    os.link(data / "a", data / "y")
-    os.link(data / "a", data / "z")
+    os.link(data / "a", later / "y")
+    os.link(data / "a", later / "z")
     from drbackup_agent.sources import files
 
     read = files.read_file
@@ -376,16 +378,16 @@ def test_an_inode_that_is_another_file_by_now_is_no_link_to_the_first(
     def read_and_reuse(*arguments: object) -> object:
         reading = read(*arguments)  # type: ignore[arg-type]
         monkeypatch.setattr(files, "read_file", read)
-        (data / "z").write_bytes(b"another one, under the same inode number")
+        (later / "z").write_bytes(b"another one, under the same inode number")
         return reading
 
     monkeypatch.setattr(files, "read_file", read_and_reuse)
     run = runs.backup(spec(data))
     kinds = {path[-1:]: entry.kind for path, entry in run.entries.items() if entry.kind != EntryKind.DIR}
     assert kinds[b"a"] == kinds[b"y"] == EntryKind.FILE
-    y = run.entries[tree_path(data, "y")]
+    y = run.entries[tree_path(data, "later/y")]
     assert b"".join(run.reader.content(y)) == b"another one, under the same inode number"
-    assert run.entries[tree_path(data, "z")].target == tree_path(data, "y")
+    assert run.entries[tree_path(data, "later/z")].target == tree_path(data, "later/y")
 
 
 def test_files_that_vanish_are_noted_and_skipped(data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,16 +395,43 @@ def test_files_that_vanish_are_noted_and_skipped(data: Path, runs: SourceRuns, m
         (data / name).write_text(name)
     from drbackup_agent.sources import files
 
-    real = files.read_file
+    real = files.open_ahead
 
-    def read(found: object, *rest: object) -> object:
+    def opened(found: Found) -> None:
         (data / "b").unlink(missing_ok=True)
-        return real(found, *rest)  # type: ignore[arg-type]
+        real(found)
 
-    monkeypatch.setattr(files, "read_file", read)
+    monkeypatch.setattr(files, "open_ahead", opened)
     run = runs.backup(spec(data))
     assert {path[-1:] for path, entry in run.entries.items() if entry.kind == EntryKind.FILE} == {b"a", b"c"}
     assert any("vanished" in note for note in run.facts.notes)
+
+
+def test_a_run_leaves_no_handle_behind_whether_it_ends_well_or_in_the_middle_of_a_folder(
+    data: Path, runs: SourceRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from drbackup_agent.sources import files
+
+    for number in range(2 * TOGETHER + 3):
+        (data / f"{number:04}").write_text(f"{number}")
+    before = len(os.listdir("/proc/self/fd"))
+    run = runs.backup(spec(data))
+    assert sum(entry.kind == EntryKind.FILE for entry in run.entries.values()) == 2 * TOGETHER + 3
+    assert len(os.listdir("/proc/self/fd")) == before
+    real = files.read_file
+
+    def read(found: Found, *rest: object) -> object:
+        if found.name == b"%04d" % (TOGETHER + 2):
+            assert len(os.listdir("/proc/self/fd")) > before + TOGETHER // 2, "nothing is opened ahead any more"
+            raise SourceUnstable("it never stood still")
+        return real(found, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "read_file", read)
+    for number in range(2 * TOGETHER + 3):
+        (data / f"{number:04}").write_text("other bytes")
+    with pytest.raises(SourceUnstable):
+        runs.backup(spec(data))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_missing_top_path_fails_the_run(data: Path, runs: SourceRuns) -> None:
