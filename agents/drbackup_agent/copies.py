@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+import msgspec
 from blake3 import blake3
 
 from drbackup.errors import DrbackupError, ToolFailed
@@ -52,8 +53,7 @@ class Refuted(Exception):
     """A check that can't be measured as it was asked. The text names no content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """One table: rows and digest as recomputed, and as they were counted while the source was copied."""
 
     name: str

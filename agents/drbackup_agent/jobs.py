@@ -11,11 +11,11 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
+from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey
 from drbackup.model.point import SourceFacts

@@ -21,10 +21,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from drbackup.errors import HostUnsuitable
 
@@ -35,8 +36,7 @@ _PLACES = ".places"
 _END_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wipe:
+class Wipe(msgspec.Struct, frozen=True):
     """What wiping did, and whether looking again showed nothing left. ``text`` names counts, never contents."""
 
     proven: bool

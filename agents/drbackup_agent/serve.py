@@ -20,9 +20,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
@@ -63,8 +64,7 @@ class _Descriptor:
         return os.read(self._number, size)
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(msgspec.Struct, frozen=True):
     """The session's own ends, out of reach of ``print`` and of child processes."""
 
     reader: ByteReader

@@ -14,8 +14,9 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from drbackup.errors import ToolFailed, ToolMissing
 from drbackup_agent.sandbox import Sandbox
@@ -45,8 +46,7 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """Who runs the instance. ``name`` empty: this process's own account."""
 
     name: str = ""
@@ -54,8 +54,7 @@ class Account:
     gid: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class PrivatePostgres:
+class PrivatePostgres(msgspec.Struct, frozen=True):
     """A running instance. ``socket``: its socket folder; connect as :data:`SUPERUSER`, no password."""
 
     tools: Path

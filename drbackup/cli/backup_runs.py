@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +23,7 @@ from drbackup.reports.words import _
 from drbackup.wire.messages import Note, Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How one source's backup went: a point, or an error; both when a copy is lacking."""
 
     place: str
@@ -33,8 +32,7 @@ class Outcome:
     error: DrbackupError | None
 
 
-@dataclass(frozen=True, slots=True)
-class BackupWishes:
+class BackupWishes(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
     places: tuple[str, ...]

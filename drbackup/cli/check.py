@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import click
+import msgspec
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
@@ -26,8 +26,7 @@ _AT_ONCE = 8
 _UNRENEWED = timedelta(days=3)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One check. ``ok`` None: nothing is wrong, but a person should know."""
 
     area: str

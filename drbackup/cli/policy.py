@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 import zoneinfo
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 import yaml
+from msgspec.structs import asdict
 
 from drbackup.controller.policies import Inspection, PolicySet, inspect_folder, load
 from drbackup.errors import UsageError

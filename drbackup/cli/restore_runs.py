@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -25,8 +24,7 @@ from drbackup.wire.messages import Note, Progress, RestoreResult
 from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a restore would do. ``agent`` empty: a process on this machine."""
 
     point: Point
@@ -43,8 +41,7 @@ class Plan:
         return self.replace or isinstance(self.target, InPlaceTarget)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
     point: str

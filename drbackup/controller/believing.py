@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
 import msgspec
 
@@ -90,8 +89,7 @@ def _require_contents(entries: Iterable[Entry], packs: AbstractSet[bytes]) -> No
         raise ProtocolViolation("a content lies in a pack that the result does not name")
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A fetch for a tree's top, whose pack was read already; anything else goes to the store."""
 
     top: bytes

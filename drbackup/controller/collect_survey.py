@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.collect_live import LiveCount
@@ -25,8 +27,7 @@ EVERY_POINT = 1 << 31
 _SILENT = (StoreUnavailable, StoreRefused, StoreFull)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """One record that was read. ``store``: where from."""
 
     name: str
@@ -34,8 +35,7 @@ class Sight:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True):
     """Everything at one moment. ``records``: (name, store) of every record that stays; ``notes``: what a person should
     look at."""
 

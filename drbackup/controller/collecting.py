@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import msgspec
+
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.lives import Leaving
@@ -52,8 +54,7 @@ Watch = Callable[[str, int, int], None]  # what, done, in all
 _AT_ONCE = 256  # packs between two writes into the catalog
 
 
-@dataclass(frozen=True, slots=True)
-class Grounds:
+class Grounds(msgspec.Struct, frozen=True):
     """Where a collect works. ``stores``: all of the inventory; ``erasers``: of those that are collected. ``readers`` 1:
     every call happens in the caller's thread."""
 
@@ -65,8 +66,7 @@ class Grounds:
     readers: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """Something that should have gone but is locked. ``until`` None: a legal hold."""
 
     store: str
@@ -74,8 +74,7 @@ class Kept:
     until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class CollectReport:
+class CollectReport(msgspec.Struct, frozen=True):
     """What a collect did. Bytes of all stores together. ``survey``: what was read once the points were removed."""
 
     plan: CollectPlan

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from drbackup.controller.adopting import point_of
 from drbackup.controller.catalog.instants import to_ns
@@ -28,8 +28,7 @@ from drbackup.wire.messages import BackupResult
 from drbackup.wire.unreadable import UNREADABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Committer:
+class Committer(msgspec.Struct, frozen=True):
     """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks an earlier point;
     filled as the steps go."""
 
@@ -39,8 +38,8 @@ class Committer:
     session: str
     now: Callable[[], datetime]
     require_young: Callable[[], None] = lambda: None  # raises when the run is too old to commit
-    lagging: dict[str, DrbackupError] = field(default_factory=dict)
-    behind: dict[str, DrbackupError] = field(default_factory=dict)
+    lagging: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
+    behind: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
 
     def copy_packs(self, result: BackupResult) -> None:
         """Bring the packs to the other copies' stores.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.donors import Donors
@@ -25,8 +26,7 @@ from drbackup.vault.record import decode_record
 _AT_ONCE = 4  # packs in memory at the same time, about 32 MiB each
 
 
-@dataclass(frozen=True, slots=True)
-class Copier:
+class Copier(msgspec.Struct, frozen=True):
     """Copies into one store. Raises the stores' errors; what was copied before stays."""
 
     installation: Installation

@@ -8,9 +8,10 @@ on the way: a relayed pack is remembered behind the store's own answer, a signed
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.instants import to_ns
@@ -29,8 +30,7 @@ NAME_SIZE = 32
 Clock = Callable[[], datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(msgspec.Struct, frozen=True):
     """What the caller wants to hear of a session. Called from the session's threads; must be quick."""
 
     pinned: Callable[[int, str], None] = lambda _ns, _position: None
@@ -38,8 +38,7 @@ class Listeners:
     note: Callable[[Note], None] = lambda _note: None
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """Where a session's packs go: one domain of one store, known to one catalog. ``relay``: the agent's host has no
     route to the store (``route: tunnel``), so everything goes through the session. ``lock_days``: how long the store
     locks what it takes."""
@@ -125,11 +124,10 @@ class BackupDesk(_Telling):
         return pack_name(self._site.domain, kind, pack)
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
+class Shelf(msgspec.Struct, frozen=True):
     """What a reading session may fetch: (domain, kind, pack) → the store to read it from."""
 
-    packs: Mapping[tuple[str, str, bytes], Store] = field(default_factory=dict)
+    packs: Mapping[tuple[str, str, bytes], Store] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, points: Iterable[tuple[str, Iterable[bytes], Store]]) -> Shelf:

@@ -7,8 +7,9 @@ bytes come from, and one store's damage is mended by any other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from drbackup.controller.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, StoreRefused, StoreUnavailable
@@ -16,8 +17,7 @@ from drbackup.stores.base import Store, digest_in_name, require_match
 from drbackup.vault.layout import split_pack_name
 
 
-@dataclass(frozen=True, slots=True)
-class Donors:
+class Donors(msgspec.Struct, frozen=True):
     """Stores to ask for an object, in this order. A pack that one of them gives back damaged is not relied upon there
     any more; nothing else is concluded."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.restoring import choose_point
@@ -18,8 +19,7 @@ from drbackup.model.point import Point
 from drbackup.model.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """What a drill takes. ``newest``: source → point; ``missing``: source → why it has none; ``store``: where from,
     empty when no single store has them all; ``said``: the choice in both languages, for the evidence."""
 

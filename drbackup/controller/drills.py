@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict, Unpack
+
+import msgspec
 
 from drbackup.controller import drill_points
 from drbackup.controller.catalog.drills import Drill
@@ -70,8 +71,7 @@ class DrillOptions(TypedDict, total=False):
     connect: Connector
 
 
-@dataclass(frozen=True, slots=True)
-class DrillOutcome:
+class DrillOutcome(msgspec.Struct, frozen=True):
     """How a drill ended. ``evidence``: its signed object; the readable page is the reports' to write beside it."""
 
     id: str

@@ -15,9 +15,10 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from drbackup.controller.founding import read_description
 from drbackup.controller.installation import Installation
@@ -39,8 +40,7 @@ from drbackup.vault.layout import digest_in_name
 OBJECT, STATEMENT, REPORT = ".evidence", ".json", ".html"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """One object of the chain. ``id``: its SHA-256, hex. ``missing_in``: stores that do not have it yet."""
 
     id: str

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from drbackup.controller.donors import Donors
 from drbackup.controller.evidence import objects_in
 from drbackup.controller.installation import Installation
@@ -49,8 +51,7 @@ class Kind(enum.IntEnum):
     RECORD = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Wound:
+class Wound(msgspec.Struct, frozen=True):
     """One object of one store that is not whole. ``points``: ids of those that need it. ``donors``: stores that seem to
     have it whole, the likeliest first; none: it can't be mended. ``size`` in bytes, 0: not known."""
 

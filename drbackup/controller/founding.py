@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -41,8 +40,7 @@ from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, make_
 DESCRIPTION_FILE = "vault.description"
 
 
-@dataclass(frozen=True, slots=True)
-class Founding:
+class Founding(msgspec.Struct, frozen=True):
     """What ``init`` must show once: nobody can ask for the shares again."""
 
     shares: tuple[str, ...]  # SLIP-39 words, one string a custodian

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from drbackup.controller.founding import write_description
 from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY, add_seeds, read_seed
@@ -19,8 +20,7 @@ from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, open_
 _NEEDED = (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY)
 
 
-@dataclass(frozen=True, slots=True)
-class HomeKeys:
+class HomeKeys(msgspec.Struct, frozen=True):
     """What a rebuild opens with, and what the home lacks. ``seeds``: key file → seed to be written; ``faults``: stores
     and sealed objects that are not as they should be; ``notes``: stores without any vault."""
 

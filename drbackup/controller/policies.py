@@ -8,10 +8,10 @@ loads nothing, so a bad file can never unload a good running policy: the caller 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 import drbackup
@@ -32,8 +32,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySet:
+class PolicySet(msgspec.Struct, frozen=True):
     """A folder that holds: every policy by system name, and only warnings among the findings."""
 
     folder: Path
@@ -44,8 +43,7 @@ class PolicySet:
     digest: str = ""  # SHA-256 over names and bytes of all files read: changed or not
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(msgspec.Struct, frozen=True):
     """What reading a folder found; ``policy_set`` is None when any finding is an error."""
 
     findings: tuple[Finding, ...]

@@ -8,8 +8,9 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from drbackup.controller.presence import LISTED_AT_ONCE
 from drbackup.controller.rebuild_points import NOT_SOUND, ahead
@@ -73,8 +74,7 @@ class Pace:
                 self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """One object read back. ``why`` is empty when it is whole; ``missing``: there was nothing at all."""
 
     name: str

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+import msgspec
+
 from drbackup.controller.adopting import point_of
 from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, ObjectMissing, SignatureInvalid, WrongKey
 from drbackup.model.point import Point
@@ -27,8 +29,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a catalog is rebuilt from. ``evidence_key``: Ed25519 public; ``keyring``: the catalog key at least;
     ``opens_data``: the recovery key, too."""
 
@@ -38,8 +39,7 @@ class Origin:
     opens_data: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Something that is not as it should be. ``name``: an object; ``store`` empty: not one store's."""
 
     store: str

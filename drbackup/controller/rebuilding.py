@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.damage import is_damaged
 from drbackup.controller.collected import SUBJECT, collected_ids
@@ -38,8 +40,7 @@ _BESIDE = ("-wal", "-shm")  # SQLite's own files; one that is left holds what th
 _DRILLS = ("drill", "negative-drill")
 
 
-@dataclass(frozen=True, slots=True)
-class RebuildReport:
+class RebuildReport(msgspec.Struct, frozen=True):
     """What a rebuild found, whether it wrote it or only looked. ``bytes``: of all packs; ``chunks``: read this time."""
 
     points: int

@@ -14,7 +14,6 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -64,8 +63,7 @@ class RecoveryOptions(TypedDict, total=False):
     connect: Connector
 
 
-@dataclass(frozen=True, slots=True)
-class SystemOutcome:
+class SystemOutcome(msgspec.Struct, frozen=True):
     """One system. ``state``: done, failed, held-back; ``rto``: declaration to its last source, None unless done."""
 
     system: str
@@ -83,8 +81,7 @@ class SystemOutcome:
         return self.rto is not None and self.rto <= self.promised
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryOutcome:
+class RecoveryOutcome(msgspec.Struct, frozen=True):
     """How a recovery ended. Not applied: no systems, no evidence, only the preflight."""
 
     id: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -89,8 +88,7 @@ class RecoveryPlan(msgspec.Struct, frozen=True):
         return msgspec.json.decode(text, type=cls)
 
 
-@dataclass(frozen=True, slots=True)
-class PreflightLine:
+class PreflightLine(msgspec.Struct, frozen=True):
     """One thing looked at before anything is written."""
 
     what: str

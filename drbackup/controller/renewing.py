@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.collect_survey import Survey, Surveyor
 from drbackup.controller.collecting import Grounds
@@ -28,8 +30,7 @@ _LASTING = (Act.PARDON, Act.RETIRE)
 _AT_ONCE = 256  # objects between two writes into the catalog
 
 
-@dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(msgspec.Struct, frozen=True):
     """What was done in one store. ``missing``: names of objects that should be there and are not: repair, scrub."""
 
     store: str

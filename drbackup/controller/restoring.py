@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict, Unpack
+
+import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import Claim, RunKind, RunState
@@ -74,8 +75,7 @@ class RestoreOptions(TypedDict, total=False):
     store: str  # from this store only
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(msgspec.Struct, frozen=True):
     """A point's signed record as one store has it, checked and opened. ``store``: where it was read."""
 
     point: Point

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import msgspec
+
 from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.scrubs import Coverage
 from drbackup.controller.installation import Installation
@@ -37,8 +39,7 @@ _EARLIER = "was found damaged or missing before, and is not mended"
 Watch = Callable[[int, int, int], None]  # packs done, packs in all, bytes read
 
 
-@dataclass(frozen=True, slots=True)
-class ScrubWish:
+class ScrubWish(msgspec.Struct, frozen=True):
     """What to read. ``within``: a slice of a rolling scrub that reads everything within that time; None: all of it.
     ``unread_for``: leave out what was read back since then. ``rate``: bytes a second, 0: no limit."""
 
@@ -54,8 +55,7 @@ class ScrubWish:
             raise UsageError("say only one of a system, a period and an age: each chooses what is read")
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """One object that is not what its name says. ``points``: the ids of the points that need it."""
 
     name: str
@@ -63,8 +63,7 @@ class Damage:
     points: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ScrubReport:
+class ScrubReport(msgspec.Struct, frozen=True):
     """What a scrub of one store saw. ``packs`` and ``bytes``: read back now; ``proven``: ids of points whose every pack
     is known to be whole; ``coverage``: of all packs, how much was read back ``within`` lately."""
 

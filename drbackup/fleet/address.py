@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SshAddress:
+class SshAddress(msgspec.Struct, frozen=True):
     """Where and as whom. ``host_keys``: pinned lines ``ssh-ed25519 AAAA…``. ``timeout``: seconds for each of connect,
     banner, key exchange and login."""
 

@@ -22,9 +22,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from packaging.requirements import Requirement
 from shiv.bootstrap.environment import Environment  # type: ignore[import-untyped]
 from shiv.builder import create_archive  # type: ignore[import-untyped]
@@ -43,8 +43,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _BUILT_AT = "1980-01-01 00:00:00"
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """A built agent file. ``sha256``: hex; ``python``: ``3.11``; ``machine``: ``x86_64``; ``glibc``: the oldest that
     its native parts run with, ``2.28``; ``unpacked``: bytes it takes on the host beside the file itself."""
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from drbackup import __version__
 from drbackup.errors import (
@@ -33,8 +34,7 @@ from drbackup.wire.messages import Hello, PreflightJob, PreflightResult
 STEPS = ("reachable", "host key", "login", "agent", "version", "clock")
 
 
-@dataclass(frozen=True, slots=True)
-class CheckLine:
+class CheckLine(msgspec.Struct, frozen=True):
     """One check. ``ok`` None: not tried, because an earlier one failed."""
 
     name: str

@@ -7,7 +7,6 @@ note leaves an old note and a new agent: the next run refuses it and says to dep
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,8 +16,7 @@ from drbackup.fleet.greeting import Expected
 from drbackup.wire.unreadable import UNREADABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Deployed:
+class Deployed(msgspec.Struct, frozen=True):
     """What is in service on a host. ``previous``: the folder name that was before, empty if none."""
 
     version: str

@@ -5,8 +5,9 @@ Nothing is sent to the host before all of it was judged, so a wrong agent never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from drbackup.errors import AgentDied, AgentMissing, AgentVersionMismatch, ClockSkewed, ProtocolViolation
 from drbackup.fleet.channel import Channel
@@ -18,8 +19,7 @@ _FAMILY = b"DRBACKUP-AGENT/"
 _NOISE_SHOWN = 200  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """The agent that must answer. ``bundle``: hex SHA-256 of the deployed file; empty: not deployed by us."""
 
     version: str

@@ -6,7 +6,8 @@ The question is plain POSIX shell, since the host may have no Python at all. Eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.errors import HostUnsuitable
 from drbackup.fleet.bundle import Bundle
@@ -33,8 +34,7 @@ echo "account=$(id -un)"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(msgspec.Struct, frozen=True):
     """What the host said. Empty text: it could not say. ``free`` in bytes, -1 unknown."""
 
     system: str

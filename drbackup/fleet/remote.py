@@ -9,9 +9,9 @@ import contextlib
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import paramiko
 
 from drbackup.errors import HostUnreachable
@@ -22,8 +22,7 @@ from drbackup.fleet.ssh import Connection, connect
 _KEPT = 1 << 20  # bytes of each output stream
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(msgspec.Struct, frozen=True):
     """What a command did. ``status`` None: ended by a signal."""
 
     status: int | None

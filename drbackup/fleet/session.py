@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+
+import msgspec
 
 from drbackup import __version__
 from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, from_fields
@@ -66,8 +67,7 @@ _RESULT_OF: dict[type, type] = {
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Limits of one session. Seconds, but for the skew."""
 
     hello: float = 30.0  # from the start of the process to its Hello

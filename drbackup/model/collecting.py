@@ -16,8 +16,9 @@ import enum
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+import msgspec
 
 from drbackup.model.point import Point
 from drbackup.model.retention import Ruling
@@ -74,8 +75,7 @@ class Act(enum.StrEnum):
     RETIRE = "retire"
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """Why, with what a person wants to know about it. ``until_ns``: UTC ns, 0 when it has no end."""
 
     why: Why
@@ -86,19 +86,17 @@ class Reason:
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(msgspec.Struct, frozen=True):
     """Where and when points are judged. ``stores``: the inventory's; ``collected``: those collected now; ``locks``:
     (point id, store) → UTC ns until when that record can't be removed."""
 
     now_ns: int
     stores: AbstractSet[str]
     collected: AbstractSet[str]
-    locks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    locks: Mapping[tuple[str, str], int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PointFate:
+class PointFate(msgspec.Struct, frozen=True):
     """One point, whether it goes, and every reason."""
 
     point: Point
@@ -149,8 +147,7 @@ def _stays(ruling: Ruling, newest: bool, ground: Ground) -> tuple[Reason, ...]:
 # --- packs ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PackCopy:
+class PackCopy(msgspec.Struct, frozen=True):
     """One pack in one store, as the catalog knows it. ``pack``: kind letter + SHA-256; times UTC ns, 0: not yet.
 
     ``known`` False: only the store's listing has it; then ``stored_ns`` is the store's own time, 0 when it tells none.
@@ -172,8 +169,7 @@ class PackCopy:
         return chr(self.pack[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """What records that stay name. By domain: the packs, as in :attr:`PackCopy.pack`.
 
     ``live``: (domain, pack) → bytes in use of those that were counted. ``unread``: domain → the record that could not
@@ -181,25 +177,23 @@ class Needs:
     """
 
     packs: Mapping[str, AbstractSet[bytes]]
-    live: Mapping[tuple[str, bytes], int] = field(default_factory=dict)
-    unread: Mapping[str, str] = field(default_factory=dict)
+    live: Mapping[tuple[str, bytes], int] = msgspec.field(default_factory=dict)
+    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """When packs are judged. ``busy``: domain → the session that is open there."""
 
     now_ns: int
     grace: timedelta = GRACE
-    busy: Mapping[str, str] = field(default_factory=dict)
+    busy: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def grace_ns(self) -> int:
         return self.grace // _NS * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class PackFate:
+class PackFate(msgspec.Struct, frozen=True):
     """One pack in one store, and what is done with it."""
 
     copy: PackCopy
@@ -259,8 +253,7 @@ def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, Reason]:
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CollectPlan:
+class CollectPlan(msgspec.Struct, frozen=True):
     """What one collect would do. Bytes are stored bytes, of all stores together."""
 
     points: tuple[PointFate, ...]

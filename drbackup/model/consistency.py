@@ -7,8 +7,9 @@ mistake is reported once and not again by every file that mentions it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from drbackup.model.document import Document, Finding, Path, nearest
 from drbackup.model.inventory import Inventory
@@ -19,8 +20,7 @@ from drbackup.model.policy import CheckPolicy, Policy
 _DATABASES = (SourceKind.POSTGRES, SourceKind.SQLITE)
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyFile:
+class PolicyFile(msgspec.Struct, frozen=True):
     """One policy file; ``policy`` is None when the file is wrong in itself."""
 
     document: Document
@@ -38,8 +38,7 @@ class PolicyFile:
         return list(_texts(self.document.values, keys, ()))
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryFile:
+class InventoryFile(msgspec.Struct, frozen=True):
     """The inventory's file; ``inventory`` is None when it is wrong in itself."""
 
     document: Document

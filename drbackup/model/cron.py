@@ -7,8 +7,9 @@ are restricted a day matching either counts. Which instants the local times are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+import msgspec
 
 from drbackup.model.window import DAY_NAMES
 
@@ -17,8 +18,7 @@ _CRON_DAYS = ("sun", *DAY_NAMES[:6])
 _LONGEST_GAP_DAYS = 8 * 366 + 1  # 29 February can be eight years away (2096 → 2104)
 
 
-@dataclass(frozen=True, slots=True)
-class Cron:
+class Cron(msgspec.Struct, frozen=True):
     """One cron line. ``weekdays`` count from Monday 0, as Python does, not from Sunday as cron does."""
 
     text: str

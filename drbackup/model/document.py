@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 import yaml
 
 Path = tuple[str | int, ...]
@@ -40,8 +41,7 @@ _HINTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing wrong, or doubtful, in one file. ``line`` and ``column`` count from 1; ``text`` is the source line."""
 
     file: str
@@ -68,8 +68,7 @@ class Finding:
         return [*shown, f"    hint: {self.hint}"] if self.hint else shown
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """One parsed file. ``values`` is None when the text could not be read; then ``findings`` says why."""
 
     file: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from drbackup.model.quantities import format_duration
 
@@ -29,8 +30,7 @@ class PromiseState(enum.StrEnum):
 _ORDER = tuple(PromiseState)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """One promise judged. ``actual`` is None when there is nothing to judge by."""
 
     state: PromiseState

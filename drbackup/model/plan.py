@@ -7,8 +7,9 @@ starts without that dependency, and the plan names the pair as a later reconnect
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from drbackup.errors import PolicyError
 from drbackup.model.policy import Policy
@@ -18,8 +19,7 @@ Graph = Mapping[str, Collection[str]]
 """System → the systems it needs first, hard edges only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """A chain of systems that must come back one after the other, first to last, with the time promised for each."""
 
     systems: tuple[str, ...] = ()
@@ -37,8 +37,7 @@ class Path:
         return " → ".join(f"{system} {format_duration(rto)}" for system, rto in parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One system's return."""
 
     system: str
@@ -48,8 +47,7 @@ class Step:
     waits_for: Path  # the slowest chain of dependencies before it, itself not included
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Steps in an order that never puts a system before what it needs; members of one wave may run in parallel."""
 
     steps: tuple[Step, ...]

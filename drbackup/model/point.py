@@ -7,8 +7,9 @@ the catalog remembers a :class:`Point`, the reports show its :class:`Rung`.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from datetime import datetime
+
+import msgspec
 
 
 class Rung(enum.IntEnum):
@@ -34,8 +35,7 @@ class SourceKind(enum.StrEnum):
     COMMAND = "command"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
+class SourceFacts(msgspec.Struct, frozen=True):
     """What the agent says about the instant it copied. Times: UTC nanoseconds since the epoch, the agent's clock."""
 
     pinned_ns: int
@@ -48,8 +48,7 @@ class SourceFacts:
     notes: tuple[str, ...] = ()  # things a person should know: skipped sockets, retried files
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """Sizes of one recovery point. Bytes."""
 
     entries: int = 0
@@ -60,8 +59,7 @@ class Totals:
     stored_bytes: int = 0  # bytes this run added to the store
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(msgspec.Struct, frozen=True):
     """One committed copy of one source, as the catalog and the lists know it."""
 
     id: str  # SHA-256 of the record object, 64 hex characters
@@ -77,7 +75,7 @@ class Point:
     rung_at: datetime | None = None
     group: str = ""
     held: str = ""  # reason of a hold; empty: none
-    copies: tuple[str, ...] = field(default=())
+    copies: tuple[str, ...] = ()
 
     @property
     def short(self) -> str:

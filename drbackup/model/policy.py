@@ -9,10 +9,10 @@ may be left out of the file and come from elsewhere when the folder is loaded: `
 from __future__ import annotations
 
 import zoneinfo
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -45,8 +45,7 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(msgspec.Struct, frozen=True):
     """What a policy may leave to the level table and the inventory. ``objectives``: level → (rpo, rto)."""
 
     objectives: dict[int, tuple[timedelta, timedelta]]

@@ -13,8 +13,9 @@ from __future__ import annotations
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import KeepPolicy
@@ -22,8 +23,7 @@ from drbackup.model.policy import KeepPolicy
 _Periods = tuple[tuple[str, int, Callable[[datetime], tuple[int, ...]]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """One point, whether it stays, and every reason for that in plain words."""
 
     point: Point
@@ -31,8 +31,7 @@ class Ruling:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True):
     """The decision for a set of points, newest first in both lists."""
 
     keep: tuple[Ruling, ...]

@@ -7,14 +7,14 @@ read, so a slice that was killed, skipped or done twice puts nothing out of orde
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 SLICE = timedelta(days=1)  # from one slice to the next
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True):
     """One pack's copy in one store. ``pack``: kind letter + SHA-256; ``size`` in bytes; ``read_at`` None: never."""
 
     number: int

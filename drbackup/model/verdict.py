@@ -16,9 +16,10 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+
+import msgspec
 
 
 class Verdict(enum.StrEnum):
@@ -72,8 +73,7 @@ CONDITIONS = frozenset({Rule.NO_CHECK, Rule.CANARY_MISSING, Rule.CANARY_IN_FUTUR
 """Findings that leave the copy's goodness standing. Every other rule fails the drill."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """One broken rule. ``subject``: a source, a check's number or nothing; ``seen``/``promised``: figures as text."""
 
     rule: Rule
@@ -86,8 +86,7 @@ class Reason:
         return self.rule in CONDITIONS
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(msgspec.Struct, frozen=True):
     """What a check's policy line expects. ``match``: expected and seen figures must be equal, with no difference."""
 
     equals: str | None = None
@@ -107,8 +106,7 @@ class Expectation:
         return f"≥ {self.min}" if self.min is not None else f"≤ {self.max}"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One check as asked."""
 
     number: int  # from 0, as in the policy; people are shown one more
@@ -119,8 +117,7 @@ class Check:
     other: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """One check as measured on the restored copy."""
 
     number: int
@@ -131,8 +128,7 @@ class Seen:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedCheck:
+class JudgedCheck(msgspec.Struct, frozen=True):
     """A check with its answer. ``seen`` None: no answer came."""
 
     check: Check
@@ -141,8 +137,7 @@ class JudgedCheck:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True):
     """One point of the drill. Instants on the controller's clock (skew already taken out).
 
     ``newest``: this point stands for the RPO; an older point drawn by lot is only checked for being whole.
@@ -156,8 +151,7 @@ class Restored:
     newest: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Measurements:
+class Measurements(msgspec.Struct, frozen=True):
     """All that a drill that ran has to say for itself."""
 
     declared_at: datetime
@@ -168,8 +162,7 @@ class Measurements:
     wiped: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """The verdict and all its reasons. ``rpo``: the oldest canary's age at declaration, None where one is missing."""
 
     verdict: Verdict
@@ -177,7 +170,7 @@ class Judgement:
     checks: tuple[JudgedCheck, ...] = ()
     rto: timedelta | None = None
     rpo: timedelta | None = None
-    proven: frozenset[str] = field(default=frozenset())  # sources restored whole with every check on them passed
+    proven: frozenset[str] = frozenset()  # sources restored whole with every check on them passed
 
 
 def not_run(why: str) -> Judgement:

@@ -8,10 +8,10 @@ policy's local time; which instant that is, is decided in :mod:`drbackup.model.s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -21,8 +21,7 @@ _DATES = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?")
 _WINDOW_HELP = "write it like 22:00-06:00 or mon-fri 20:00-23:30"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """A span of minutes that opens on some weekdays. ``close`` > ``open`` always: past midnight it exceeds 1440."""
 
     open: int  # minutes after local midnight, 0..1439
@@ -38,8 +37,7 @@ class Window:
         return span if self.days == _EVERY_DAY else f"{','.join(DAY_NAMES[d] for d in sorted(self.days))} {span}"
 
 
-@dataclass(frozen=True, slots=True)
-class DateSpan:
+class DateSpan(msgspec.Struct, frozen=True):
     """Whole local days, both ends included."""
 
     first: date

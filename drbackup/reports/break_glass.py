@@ -8,12 +8,12 @@ addresses and public keys, no secret.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import jinja2
+import msgspec
 
 from drbackup.controller.installation import Installation
 from drbackup.model.inventory import StoreEntry
@@ -40,8 +40,7 @@ _POSTGRES = (
 _SETTINGS = "settings.sql"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSheet:
+class SourceSheet(msgspec.Struct, frozen=True):
     """One source: what it is, its newest point when the sheet was printed, and the commands behind the reader."""
 
     name: str

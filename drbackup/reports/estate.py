@@ -10,8 +10,9 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
@@ -46,23 +47,21 @@ class DrillStanding(enum.StrEnum):
     NONE = "none"  # the policy asks for no drill
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """What the catalog remembers, as far as a status needs it. ``drills``: the newest ended one of each system.
     ``newest``: each source's newest point of which a copy is not known to be damaged; ``damaged``: its points with a
     damaged copy; ``lacking``: store → points promised to it that are not there and that another store could give;
     ``scrubs``: store → the last time the daemon read a share of it back."""
 
-    newest: Mapping[Place, Point] = field(default_factory=dict)
-    runs: Mapping[Place, Run] = field(default_factory=dict)
-    drills: Mapping[str, Drill] = field(default_factory=dict)
-    damaged: Mapping[Place, Sequence[Wounded]] = field(default_factory=dict)
-    lacking: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
-    scrubs: Mapping[str, Run] = field(default_factory=dict)
+    newest: Mapping[Place, Point] = msgspec.field(default_factory=dict)
+    runs: Mapping[Place, Run] = msgspec.field(default_factory=dict)
+    drills: Mapping[str, Drill] = msgspec.field(default_factory=dict)
+    damaged: Mapping[Place, Sequence[Wounded]] = msgspec.field(default_factory=dict)
+    lacking: Mapping[Place, Mapping[str, int]] = msgspec.field(default_factory=dict)
+    scrubs: Mapping[str, Run] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """One thing a person should do. ``urgent``: an objective is broken or a proof failed."""
 
     subject: str
@@ -71,8 +70,7 @@ class Need:
     urgent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
+class SourceStatus(msgspec.Struct, frozen=True):
     """One source: its newest point that protects, its promise judged by that now, and its last run. ``lost``: how many
     of its points are whole in no copy."""
 
@@ -89,8 +87,7 @@ class SourceStatus:
         return self.run is not None and self.run.active
 
 
-@dataclass(frozen=True, slots=True)
-class SystemStatus:
+class SystemStatus(msgspec.Struct, frozen=True):
     """One system with its sources."""
 
     system: str
@@ -108,8 +105,7 @@ class SystemStatus:
         return self.rto.state is PromiseState.BREACHED or any(not source.rpo.kept for source in self.sources)
 
 
-@dataclass(frozen=True, slots=True)
-class Estate:
+class Estate(msgspec.Struct, frozen=True):
     """The city at ``now``."""
 
     title: str

@@ -8,8 +8,9 @@ source without any point is a gap, whatever else went well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+
+import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
@@ -21,8 +22,7 @@ from drbackup.reports.estate import NEGATIVE
 _ALL = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Month:
+class Month(msgspec.Struct, frozen=True):
     """One calendar month in the inventory's zone; ``end`` is exclusive, or now if the month is not over."""
 
     name: str  # 2026-11
@@ -31,8 +31,7 @@ class Month:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
+class Cover(msgspec.Struct, frozen=True):
     """How long one source's promise held. ``since``: from when it is counted, the month's begin at the earliest; None:
     the source has no point yet. ``share``: of the time from then on; None: it was first protected after the month."""
 
@@ -45,8 +44,7 @@ class Cover:
         return self.since is None
 
 
-@dataclass(frozen=True, slots=True)
-class SystemMonth:
+class SystemMonth(msgspec.Struct, frozen=True):
     """One system's month."""
 
     policy: Policy
@@ -83,8 +81,7 @@ class SystemMonth:
         return max((drill.rto_seconds for drill in self.drills if drill.rto_seconds is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """What happened to one system in a month, and its points shortly before it (the first instant's cover).
 
     ``first``: when each source was protected for the first time, in this month or long before.

@@ -6,11 +6,11 @@ Pure. Systems stand in the given order; gaps belong first (:func:`~drbackup.repo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import jinja2
+import msgspec
 
 from drbackup.reports.figures import iso, local, size, span
 from drbackup.reports.month import Month, SystemMonth
@@ -27,8 +27,7 @@ _TEMPLATES = jinja2.Environment(
 _TONES = {"passed": "good", "conditional": "warn"}  # of a drill's verdict; all others are bad
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """What both forms show: whose month it is, and where its clocks stand."""
 
     title: str
@@ -37,8 +36,7 @@ class Page:
     zone: tzinfo
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(msgspec.Struct, frozen=True):
     """One cell: its text, a second line in small, how it stands (good, warn, bad or nothing), figures to the right."""
 
     text: str

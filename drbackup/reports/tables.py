@@ -6,10 +6,10 @@ Pure: values in, rich tables and ``--json`` documents out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +28,7 @@ WIDE = 110  # columns from which a list tells more than the least
 _LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, block device, socket
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """From where a list is looked at. ``width``: columns of the screen."""
 
     now: datetime
@@ -131,8 +130,7 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class CopyFacts:
+class CopyFacts(msgspec.Struct, frozen=True):
     """One copy of a point. ``read_at``: since when all of it has been read back whole; None: not all of it was."""
 
     store: str
@@ -234,8 +232,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 # --- what changed -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One difference between two points. ``how``: added, removed, content or attributes. Sizes in bytes."""
 
     path: bytes

@@ -6,14 +6,14 @@ pairs here and not gettext strings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from drbackup.model.verdict import Rule, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """One thing said twice."""
 
     zh: str

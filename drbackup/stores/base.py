@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from drbackup.errors import ObjectCorrupt, UsageError
 
@@ -63,8 +64,7 @@ def past_the_end(name: str, size: int, offset: int, length: int | None) -> Objec
     return ObjectCorrupt(f"{name} has {size} bytes, but {wanted} after byte {offset} was asked for", where=name)
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(msgspec.Struct, frozen=True):
     """One stored object. ``size`` in bytes."""
 
     name: str
@@ -72,8 +72,7 @@ class Stat:
     stored_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SignedPut:
+class SignedPut(msgspec.Struct, frozen=True):
     """A single upload that somebody without a credential may do: exactly these headers, exactly these bytes."""
 
     url: str

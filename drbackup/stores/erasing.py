@@ -5,10 +5,11 @@ No name is erased that the caller did not judge; a lock always wins over any cal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import msgspec
 
 from drbackup.errors import PolicyError, StoreRefused
 
@@ -21,8 +22,7 @@ CREDENTIAL_HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(msgspec.Struct, frozen=True):
     """What became of one name. ``gone``: nothing is left of it, or nothing was there. Else it stays, whole, because
     a lock holds until ``locked_until``; None: a legal hold, or a lock that tells no end."""
 

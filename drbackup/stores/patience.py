@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from drbackup.errors import DrbackupError
 
@@ -21,8 +22,7 @@ class TryAgain(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """Limits of one operation on a store. Seconds; ``slowest`` in bytes per second.
 
     ``total`` bounds the operation with all its retries, plus the time its bytes take at ``slowest``. ``connect`` bounds

@@ -12,8 +12,9 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing
 from drbackup.stores.base import Store
@@ -23,8 +24,7 @@ RACERS = 8
 BIG = 32 * 1024 * 1024  # bytes: a full pack
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeLine:
+class ProbeLine(msgspec.Struct, frozen=True):
     """One promise. ``weight``: ``needed`` by every vault; ``lock`` only for immutability against a stolen credential;
     ``signed`` only for agents that upload by themselves; ``useful`` helps an operator."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Kept = Literal["yes", "no", "unknown"]
 Weight = Literal["needed", "lock", "signed", "useful"]
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(msgspec.Struct, frozen=True):
     """One promise and how to try it. ``attempt`` returns (kept, detail)."""
 
     promise: str

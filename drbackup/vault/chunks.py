@@ -30,8 +30,8 @@ BATCH_BYTES = 4 << 20
 BATCH_CHUNKS = 256
 UPLOADS = 2  # packs being uploaded at once; with the open one they bound the memory
 # Level 3's search with the short table a quarter as large, which then stays in a core's first cache, and no matches of
-# four bytes: a tenth to a sixth faster, and 0.8 % (text) to 1.6 % (database pages) larger. Text needs no second table: a
-# sixth faster again for 0.7 % (SQL) to 2 % (code and logs), where pages would lose 3 %. Neither is part of the format.
+# four bytes: a tenth to a sixth faster, and 0.8 % (text) to 1.6 % (database pages) larger. Text needs no second table:
+# a sixth faster again for 0.7 % (SQL) to 2 % (code and logs), where pages would lose 3 %. Not part of the format.
 _PAGES = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_DFAST, window_log=20, hash_log=17, chain_log=14, search_log=1, min_match=5
 )

@@ -9,8 +9,8 @@ upload and no data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 from pyfastcdc import FastCDC
 
 from drbackup.vault.suite import MAX_CHUNK
@@ -22,8 +22,7 @@ STEP = 12_000
 _JOINED_MOST = MAX_CHUNK - (4 << 20)  # with the largest chunk behind it, still no larger than a reader takes
 
 
-@dataclass(frozen=True, slots=True)
-class CutSizes:
+class CutSizes(msgspec.Struct, frozen=True):
     """Smallest, usual and largest chunk, in bytes."""
 
     least: int = 256 << 10

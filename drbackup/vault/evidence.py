@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -44,21 +43,19 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """The newest object of a chain; ``sequence`` 0 and no digest: nothing was written yet."""
 
     sequence: int = 0
     digest: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReport:
+class ChainReport(msgspec.Struct, frozen=True):
     """What checking a chain found. ``faults``: one line each, empty when everything fits."""
 
     objects: int
     head: Link
-    faults: tuple[str, ...] = field(default=())
+    faults: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:

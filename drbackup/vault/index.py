@@ -7,7 +7,6 @@ session stored. It is a help, never the truth: what it says is held against the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -25,8 +24,7 @@ from drbackup.wire.unreadable import UNREADABLE
 _TOLD = msgspec.msgpack.Decoder(tuple[str, Digest, Annotated[tuple[Place, ...], msgspec.Meta(max_length=PLACES)]])
 
 
-@dataclass(frozen=True, slots=True)
-class PackTable:
+class PackTable(msgspec.Struct, frozen=True):
     """The chunks of one pack. ``pack``: SHA-256, 32 bytes; ``session`` empty: not known."""
 
     session: str

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -62,8 +61,7 @@ class TableRow(msgspec.Struct, frozen=True, array_like=True):
 _TABLE = msgspec.msgpack.Decoder(Annotated[list[TableRow], msgspec.Meta(max_length=PLACES)])
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKey:
+class SessionKey(msgspec.Struct, frozen=True):
     """One session's data key for one kind of pack, and its sealed forms for the headers."""
 
     kind: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -51,8 +50,7 @@ class Sealed(msgspec.Struct, frozen=True):
     totals: Totals
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """Everything a record is made of, before it is sealed and signed."""
 
     system: str

@@ -93,8 +93,7 @@ def _ends_segment(digest: bytes, size: int) -> bool:
     return int.from_bytes(digest[:4], "big") * SEGMENT_STEP < size << 32
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """A finished point. ``root`` is an encoded :class:`~drbackup.vault.tree.Root`; ``packs`` are kind letter + SHA-256
     (33 bytes each) of every pack the point needs, sorted; the rest counts entries, rows and bytes."""
 

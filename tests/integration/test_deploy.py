@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drbackup import __version__
@@ -41,7 +41,7 @@ def small_bundle(tmp_path: Path, real_bundle: Bundle) -> Callable[[str], Bundle]
         digest = hashlib.sha256(data).hexdigest()
         path = tmp_path / f"made-{digest[:8]}"
         path.write_bytes(data)
-        return dataclasses.replace(real_bundle, path=path, sha256=digest, version="1.0", unpacked=1000)
+        return msgspec.structs.replace(real_bundle, path=path, sha256=digest, version="1.0", unpacked=1000)
 
     return make
 
@@ -139,7 +139,7 @@ def test_an_unsuitable_host_is_said_so_before_anything_is_changed(
     tmp_path: Path, small_bundle: Callable[[str], Bundle]
 ) -> None:
     folder = tmp_path / "a"
-    bundle = dataclasses.replace(small_bundle("echo one"), python="3.99", machine="riscv64", unpacked=1 << 60)
+    bundle = msgspec.structs.replace(small_bundle("echo one"), python="3.99", machine="riscv64", unpacked=1 << 60)
     with pytest.raises(HostUnsuitable) as caught:
         deploy(LocalShell("db1"), bundle, str(folder))
     for word in ("riscv64", "3.99", "MiB free"):

@@ -8,12 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from drbackup.controller.drills import DrillOutcome, close_abandoned, run_drill
 from drbackup.controller.evidence import find, list_folder, verify_folder, verify_stores

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
@@ -91,7 +92,7 @@ def test_a_silent_store_is_unavailable_after_the_stall_timeout(store: S3Store, p
 def test_a_dripping_store_is_unavailable_at_the_deadline(store: S3Store, proxy: FaultyProxy) -> None:
     store.put("v1/drip", BODY)
     proxy.faults.append(Fault(times=10**6, method="GET", slow=0.00001))
-    strict = replace(store.config, patience=replace(HASTY, total=0.3, slowest=10**9))
+    strict = replace(store.config, patience=msgspec.structs.replace(HASTY, total=0.3, slowest=10**9))
     with pytest.raises(StoreUnavailable, match="slowly"):
         S3Store("strict", strict).get("v1/drip")
     with pytest.raises(StoreUnavailable, match="slowly"):

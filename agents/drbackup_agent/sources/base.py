@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from drbackup.errors import Interrupted
 from drbackup.model.point import SourceFacts
 from drbackup.vault.writer import PointWriter
@@ -20,16 +22,14 @@ from drbackup.wire.specs import Limits
 MAX_NOTES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True):
     """The source's consistent instant. ``pinned_ns``: UTC nanoseconds, this host's clock, never later than the data."""
 
     pinned_ns: int
     position: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Substance:
+class Substance(msgspec.Struct, frozen=True):
     """What a copy really holds, without our own canary and wrapping. ``what`` names the items for a message."""
 
     items: int
@@ -37,8 +37,7 @@ class Substance:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class SourceContext:
+class SourceContext(msgspec.Struct, frozen=True):
     """What a source needs to know of its host and its run.
 
     ``state_folder`` is the agent's own; ``label`` names the source in it (domain, system, source); ``mark`` changes
@@ -49,7 +48,7 @@ class SourceContext:
     state_folder: Path
     label: tuple[str, str, str]
     mark: bytes = b""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
     use_cache: bool = True
     retired: frozenset[bytes] = frozenset()
     clock_ns: Callable[[], int] = time.time_ns

@@ -12,7 +12,8 @@ import os
 import stat as modes
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.errors import SourceUnstable
 from drbackup.vault.writer import Content, PointWriter
@@ -30,8 +31,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Holes = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What was read, and the file's facts that belong to it."""
 
     stat: os.stat_result

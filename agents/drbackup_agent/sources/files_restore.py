@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
 from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError
@@ -28,8 +28,7 @@ _READ = 4 << 20
 _PLACES = 1 << 17  # files remembered in case a hard link to them comes
 
 
-@dataclass(frozen=True, slots=True)
-class FolderRequest:
+class FolderRequest(msgspec.Struct, frozen=True):
     """What to write where. ``paths``: tree paths, empty for all; ``strip``: leading tree path to leave out.
 
     ``journal`` is a file beside the target; ``fixed``: folders that keep their facts when they exist; ``covers``: the

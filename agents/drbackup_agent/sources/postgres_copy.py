@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from drbackup.errors import Interrupted
 from drbackup.vault.writer import Content, PointWriter
@@ -18,8 +19,7 @@ from drbackup_agent.sources.postgres_tables import RowCounter, Table
 from drbackup_agent.sources.postgres_tools import PsqlSession
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(msgspec.Struct, frozen=True):
     """One table's stream in the vault."""
 
     content: Content

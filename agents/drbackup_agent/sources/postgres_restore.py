@@ -12,7 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.errors import DrbackupError, PointMissing, RestoreMismatch, TargetOccupied, ToolFailed
 from drbackup.vault.reader import PointReader
@@ -38,8 +39,7 @@ UNION ALL SELECT oid FROM pg_catalog.pg_namespace
 UNION ALL SELECT oid FROM pg_catalog.pg_largeobject_metadata) AS things"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     reader: PointReader
     spec: PostgresSpec
     replace: bool

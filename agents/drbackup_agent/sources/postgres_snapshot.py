@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from drbackup.errors import SourceUnstable, ToolFailed
 from drbackup_agent.sources.postgres_tables import Table, list_tables
@@ -27,8 +28,7 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.
 AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode"""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A held snapshot. It lasts as long as its session; ``taken_ns``: UTC, this host's clock, not later than it."""
 
     session: PsqlSession

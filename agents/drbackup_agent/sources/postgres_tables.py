@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 from blake3 import blake3
 
 from drbackup.errors import RestoreMismatch
@@ -51,8 +51,7 @@ ORDER BY 2, 3
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table to copy. ``condition``: the rows of an extension's table that are the user's; ``size`` in bytes."""
 
     oid: int
@@ -145,8 +144,7 @@ class RowCounter:
         yield _END
 
 
-@dataclass(frozen=True, slots=True)
-class TableCount:
+class TableCount(msgspec.Struct, frozen=True):
     """A restored table against the tree. ``path`` is the tree's; digests are BLAKE3 of the table's stream."""
 
     name: str

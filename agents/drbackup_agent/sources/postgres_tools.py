@@ -10,10 +10,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import msgspec
+from msgspec.structs import replace
 
 from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld
 from drbackup.wire.specs import PostgresSpec
@@ -35,8 +37,7 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresTools:
+class PostgresTools(msgspec.Struct, frozen=True):
     """One folder of client programs. ``restricts``: its psql can forbid meta-commands inside a script."""
 
     folder: Path
@@ -90,8 +91,7 @@ class PostgresTools:
         return self.major >= 18 or self.minor >= _RESTRICT_SINCE.get(self.major, 1 << 30)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """Where a database is. Empty fields take the client library's defaults."""
 
     database: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from drbackup.errors import PointMissing, UsageError
@@ -32,8 +32,7 @@ from drbackup_agent.sources.restore_target import Target, require_possible
 from drbackup_agent.sources.sqlite import place_restored, require_replaceable
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreRequest:
+class RestoreRequest(msgspec.Struct, frozen=True):
     """One restore. ``point``: the record's id, hex; ``paths``: tree paths, empty for all."""
 
     reader: PointReader
@@ -41,7 +40,7 @@ class RestoreRequest:
     state_folder: Path
     paths: tuple[bytes, ...] = ()
     replace: bool = False
-    limits: Limits = Limits()  # noqa: RUF009 — frozen
+    limits: Limits = Limits()
 
 
 def restore_point(target: RestoreTarget, request: RestoreRequest, watch: Watch) -> RestoreResult:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from drbackup.cli.demo_city import registers, scans
 from drbackup.cli.demo_city.registers import Scan, Table
 from drbackup.cli.demo_city.servers import PostgresServer, Server, SqliteServer, make_template
@@ -22,8 +24,7 @@ _T = TypeVar("_T")
 _SOCKET_LIMIT = 90  # a Unix socket's path has 107 bytes, and ".s.PGSQL.5432.lock" belongs to it
 
 
-@dataclass(frozen=True, slots=True)
-class Department:
+class Department(msgspec.Struct, frozen=True):
     """One department's system. ``agent``: its server's name in the inventory."""
 
     system: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+import msgspec
 
 Value = str | int
 Row = tuple[Value, ...]
@@ -39,8 +40,7 @@ _STATES = ("存续", "存续", "存续", "存续", "迁出", "注销")
 _CODE_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table: its columns (name, SQL type), the first being the key, and its rows in key order."""
 
     name: str
@@ -52,8 +52,7 @@ class Table:
         return tuple(name for name, _type in self.columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """One scanned document of the enterprise base: where it lies, and the seed of its bytes."""
 
     path: str

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from drbackup.cli.demo_city import settings
 from drbackup.cli.demo_city.city import City, Fingerprint, differences
 from drbackup.reports.words import _
@@ -28,8 +30,7 @@ class StepFailed(Exception):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One step that was taken. ``saw``: its result in a few words."""
 
     title: str

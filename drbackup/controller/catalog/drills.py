@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,8 +15,7 @@ from drbackup.errors import UsageError
 _SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Drill:
+class Drill(msgspec.Struct, frozen=True):
     """One drill. ``verdict`` empty: under way. ``points``: record ids. ``findings``: one line each."""
 
     id: str

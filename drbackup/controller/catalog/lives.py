@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
@@ -23,8 +23,7 @@ from drbackup.model.point import Point
 _BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(msgspec.Struct, frozen=True):
     """A point whose removal began. ``name``: its record's; ``stores``: those that may still have the record."""
 
     id: str

@@ -6,9 +6,9 @@ A chunk counts as present in a store only while its pack does. Losing these tabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, Insert, and_, delete, func, insert, select
 
 from drbackup.controller.catalog.connection import Database
@@ -19,8 +19,7 @@ from drbackup.wire.messages import Place
 _BATCH = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(msgspec.Struct, frozen=True):
     """One stored pack. ``name``: 32 bytes; ``size`` in bytes."""
 
     domain: str

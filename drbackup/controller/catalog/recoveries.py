@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import RowMapping, delete, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
@@ -13,8 +13,7 @@ from drbackup.controller.catalog.tables import recoveries, recovery_steps
 from drbackup.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryStep:
+class RecoveryStep(msgspec.Struct, frozen=True):
     """One step of a recovery. ``state``: the recovery module's words (waiting, running, done, failed …)."""
 
     step: str
@@ -25,8 +24,7 @@ class RecoveryStep:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(msgspec.Struct, frozen=True):
     """One recovery. ``plan``: the plan as JSON text."""
 
     id: str

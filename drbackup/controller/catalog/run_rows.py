@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
@@ -46,8 +46,7 @@ SETTLED = "settled"  # a step, no state: the store was asked whether a failed co
 ACTIVE = frozenset(RunState) - FINAL - {RunState.DUE}
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """One run as the lists show it. Bytes; UTC instants."""
 
     id: str
@@ -80,8 +79,7 @@ class Run:
         return self.state in ACTIVE
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One step that a run reached."""
 
     step: str
@@ -89,8 +87,7 @@ class Step:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseWish:
+class LeaseWish(msgspec.Struct, frozen=True):
     """Who wants a run, and until when its lease shall hold if nothing is heard of the holder."""
 
     holder: str
@@ -98,8 +95,7 @@ class LeaseWish:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(msgspec.Struct, frozen=True):
     """How far a run is. Bytes."""
 
     phase: str
@@ -108,8 +104,7 @@ class Counters:
     entries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """The right to work on one run."""
 
     run: str

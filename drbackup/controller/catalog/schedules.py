@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
@@ -13,8 +13,7 @@ from drbackup.controller.catalog.runs import RunKind, RunState, insert_run, miss
 from drbackup.controller.catalog.tables import schedules
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """The memory of one source's schedule (or one system's drills: ``source`` empty).
 
     ``fingerprint`` is of the policy's schedule: when it changes, the next instant is computed anew.
@@ -28,8 +27,7 @@ class Schedule:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(msgspec.Struct, frozen=True):
     """One instant that nothing ran at, and why."""
 
     due: datetime

@@ -6,10 +6,11 @@ Losing these rows costs reading, never data: what the catalog does not know coun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case, func, or_, select, update
 
 from drbackup.controller.catalog.connection import Database
@@ -21,8 +22,7 @@ from drbackup.model.rolling import Copy
 _BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(msgspec.Struct, frozen=True):
     """How much of one store was read back lately. Bytes; ``oldest`` is the last reading of the copy that was longest
     not read (its storing, if it never was), None for an empty store; ``oldest_name`` is that pack's SHA-256, hex."""
 
@@ -35,8 +35,7 @@ class Coverage:
     oldest_read: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wounded:
+class Wounded(msgspec.Struct, frozen=True):
     """A point with a damaged copy. ``damaged``: the stores where it is known to be; ``others``: those whose copy is not
     known to be. Sorted."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import insert, select, update
 
 from drbackup.controller.catalog.connection import Database
@@ -13,8 +13,7 @@ from drbackup.controller.catalog.run_rows import ACTIVE
 from drbackup.controller.catalog.tables import runs, sessions
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One session. ``outcome``: ``ok`` or an error's code; empty while open."""
 
     id: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drbackup.errors import HostUnsuitable
@@ -53,7 +53,7 @@ def test_a_fit_host_has_no_problems(bundle: Bundle) -> None:
     ],
 )
 def test_each_problem_is_named(bundle: Bundle, changed: dict[str, object], words: str) -> None:
-    facts = dataclasses.replace(GOOD, **changed)  # type: ignore[arg-type]
+    facts = msgspec.structs.replace(GOOD, **changed)  # type: ignore[arg-type]
     with pytest.raises(HostUnsuitable, match=words) as caught:
         require_suitable(facts, bundle, "/opt/drbackup-agent", "db1")
     assert caught.value.host == "db1"
@@ -61,7 +61,7 @@ def test_each_problem_is_named(bundle: Bundle, changed: dict[str, object], words
 
 
 def test_all_problems_are_named_at_once(bundle: Bundle) -> None:
-    assert len(problems(dataclasses.replace(GOOD, machine="s390x", writable=False, free=0), bundle, "/opt/a")) == 3
+    assert len(problems(msgspec.structs.replace(GOOD, machine="s390x", writable=False, free=0), bundle, "/opt/a")) == 3
 
 
 def test_this_host_answers_the_question(bundle: Bundle, tmp_path: Path) -> None:

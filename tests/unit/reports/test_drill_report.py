@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace as change
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace as change
 
 from drbackup.controller.evidence import Evidence
 from drbackup.controller.statement import CheckOutcome, DrillStatement, Finding, PhaseSpan, PointUsed, decode, encode
