@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,6 +193,34 @@ def test_what_a_yaml_writer_writes_is_read_back(values: dict[str, Any]) -> None:
     document = parse_document(text, "x.yaml")
     assert document.findings == ()
     assert document.values == values
+
+
+_POLICIES = sorted(Path(__file__).parents[3].glob("policies/**/*.yaml"))
+_SIGNS = st.sampled_from(
+    ["a", "b: ", "- ", "\n", "  ", "{", "}", "[", "]", ", ", "'", '"', "#", "&x ", "*x", "|", "<<: ", "!t ", "会", "? "]
+)
+
+
+def _without_libyaml(text: str) -> Document:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "__with_libyaml__", False)
+        return parse_document(text, "x.yaml")
+
+
+@pytest.mark.parametrize("path", _POLICIES, ids=lambda path: path.stem)
+def test_a_host_without_libyaml_reads_the_same_values_at_the_same_places(path: Path) -> None:
+    text = path.read_text()
+    assert parse_document(text, "x.yaml") == _without_libyaml(text)
+
+
+@given(st.lists(_SIGNS, max_size=14).map("".join))
+def test_what_both_loaders_take_means_the_same(text: str) -> None:
+    """libyaml takes a few texts more; none of them may mean something else, and every refusal has the same words."""
+    fast, slow = parse_document(text, "x.yaml"), _without_libyaml(text)
+    if not any(finding.message.startswith("not YAML") for finding in slow.findings):
+        assert fast == slow
+    elif fast.findings:
+        assert fast.findings[0].severity == "error"
 
 
 @given(st.text())
