@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,9 +46,11 @@ def collector(
 ) -> Collector:
     """A collector of these stores (of all, when empty); with ``acting`` False for :meth:`Collector.look` alone.
 
+    Raises :class:`~drbackup.errors.PolicyError` while any policy is broken: nobody knows then how long what is kept.
     Raises :class:`~drbackup.errors.StoreRefused` for a store without a collecting credential, and what a store that is
     not ours raises: nothing is ever removed where our vault is not.
     """
+    installation.policies.require_whole()
     entries = installation.inventory.stores
     chosen = list(stores) or list(entries)
     for name in chosen:
@@ -61,7 +64,7 @@ def collector(
     )
     return Collector(
         grounds,
-        judge=lambda points, moment: judge_by_policies(installation.policies.policies, points, moment),
+        judge=functools.partial(judge_by_policies, installation.policies.policies),
         state=lambda leaving, moment: state_collected(installation, leaving, moment, chosen),
         now=now,
         grace=grace,

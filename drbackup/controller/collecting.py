@@ -15,6 +15,7 @@ gone and still known. Nothing is erased before a statement or a condemnation tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -49,7 +50,7 @@ from drbackup.stores.erasing import Erased, Eraser
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import pack_name
 
-Judge = Callable[[Sequence[Point], datetime], Iterable[Ruling]]
+Judge = Callable[[Sequence[Point], AbstractSet[str], datetime], Iterable[Ruling]]  # all points, ids of lost ones, now
 Watch = Callable[[str, int, int], None]  # what, done, in all
 _AT_ONCE = 256  # packs between two writes into the catalog
 
@@ -145,7 +146,7 @@ class Collector:
     def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointFate, ...]:
         erasers, stores = self.grounds.erasers, self.grounds.stores
         ground = Ground(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lives.locks())
-        return decide_points(self.judge(points, now), ground)
+        return decide_points(self.judge(points, self.grounds.catalog.scrubs.lost(), now), ground)
 
     def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackFate, ...]]:
         # Who was busy before the stores were read may have committed meanwhile, behind the reader's back.
@@ -267,13 +268,16 @@ class Collector:
         return outcome
 
 
-def judge_by_policies(policies: Mapping[str, Policy], points: Sequence[Point], now: datetime) -> Iterator[Ruling]:
-    """What each system's own policy says of its points. A system without a policy keeps everything."""
+def judge_by_policies(
+    policies: Mapping[str, Policy], points: Sequence[Point], lost: AbstractSet[str], now: datetime
+) -> Iterator[Ruling]:
+    """What each system's own policy says of its points. A system without a policy keeps everything. ``lost``: ids of
+    points that are damaged in every copy."""
     for system in sorted({point.system for point in points}):
         some = [point for point in points if point.system == system]
         policy = policies.get(system)
         if policy is None:
             yield from (Ruling(point, True, ("its system has no policy",)) for point in some)
         else:
-            retention = decide_retention(some, policy.keep, now, policy.schedule.time_zone)
+            retention = decide_retention(some, policy.keep, now, policy.schedule.time_zone, lost=lost)
             yield from sorted((*retention.keep, *retention.drop), key=lambda ruling: ruling.point.pinned_at)

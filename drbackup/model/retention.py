@@ -6,6 +6,11 @@ app-checked points stay whatever their age; a point from the future stays, becau
 of a consistency group stays as long as any member does.
 
 Periods without a point are not counted: a source that was not copied for a month keeps its older points.
+
+A *lost* point, one that is known to be damaged in every copy, covers nothing: each place goes to a whole point, as if
+the lost one were not there. The lost one itself stays as long as it would if it were whole, because much of it may still
+restore, its copies may mend each other, and a disk may come back. So knowing of damage keeps more and never less:
+nobody can make a point go by having another, or that one, called damaged.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,15 +44,30 @@ class Retention(msgspec.Struct, frozen=True):
     drop: tuple[Ruling, ...]
 
 
-def decide_retention(points: Iterable[Point], keep: KeepPolicy, now: datetime, time_zone: str = "UTC") -> Retention:
-    """Judge all points of one system. Days, weeks, months and years are ``time_zone``'s; ``now`` is aware."""
+def decide_retention(
+    points: Iterable[Point],
+    keep: KeepPolicy,
+    now: datetime,
+    time_zone: str = "UTC",
+    *,
+    lost: AbstractSet[str] = frozenset(),
+) -> Retention:
+    """Judge all points of one system. Days, weeks, months and years are ``time_zone``'s; ``now`` is aware. ``lost``:
+    ids of points that are damaged in every copy; others than ``points`` may be among them."""
     by_source: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for point in points:
         by_source[point.system, point.source].append(point)
     reasons: dict[str, list[str]] = {}
+    zone = zoneinfo.ZoneInfo(time_zone)
     for members in by_source.values():
         members.sort(key=_age, reverse=True)
-        reasons.update(_reasons(members, keep, now, zoneinfo.ZoneInfo(time_zone)))
+        as_if_whole = _rules(members, keep, zone)
+        by_rule = as_if_whole
+        if not lost.isdisjoint(as_if_whole):
+            by_rule = _rules([point for point in members if point.id not in lost], keep, zone)
+        for point in members:
+            some = by_rule[point.id] if point.id not in lost else _of_a_lost_one(as_if_whole[point.id])
+            reasons[point.id] = [*_of_itself(point, now), *some]
     ordered = sorted((point for members in by_source.values() for point in members), key=_age, reverse=True)
     _keep_groups_whole(ordered, reasons)
     rulings = [
@@ -66,15 +87,22 @@ def _age(point: Point) -> tuple[datetime, datetime, str]:
     return point.pinned_at, point.committed_at, point.id
 
 
-def _reasons(
-    newest_first: Sequence[Point], keep: KeepPolicy, now: datetime, zone: zoneinfo.ZoneInfo
-) -> dict[str, list[str]]:
+def _of_itself(point: Point, now: datetime) -> list[str]:
+    """Why it stays whatever else there is."""
+    reasons = [f"held: {point.held}"] if point.held else []
+    if point.pinned_at > now:
+        reasons.append("lies in the future: a clock was wrong")
+    return reasons
+
+
+def _of_a_lost_one(rules: Sequence[str]) -> list[str]:
+    """It takes nobody's place, so its places must not read like those that count."""
+    return [f"damaged in every copy, stays as if it were whole: {', '.join(rules)}"] if rules else []
+
+
+def _rules(newest_first: Sequence[Point], keep: KeepPolicy, zone: zoneinfo.ZoneInfo) -> dict[str, list[str]]:
+    """Point → the places it takes among these points of one source."""
     reasons: dict[str, list[str]] = {point.id: [] for point in newest_first}
-    for point in newest_first:
-        if point.held:
-            reasons[point.id].append(f"held: {point.held}")
-        if point.pinned_at > now:
-            reasons[point.id].append("lies in the future: a clock was wrong")
     for rung in Rung:
         best = next((point for point in newest_first if point.rung >= rung), None)
         if best is not None:

@@ -71,6 +71,20 @@ def test_a_plan_shows_everything_and_changes_nothing(two: TwoPoints) -> None:
         assert {point.id for point in installation.catalog.points.list()} == {old.id, new.id}
 
 
+def test_a_whole_point_does_not_go_while_one_that_is_damaged_everywhere_stands_for_its_day(two: TwoPoints) -> None:
+    with two.city.open() as installation:
+        old, new = two.old, two.new
+        assert [fate.point.id for fate in plan(installation, LATER).going] == [old.id]
+        for store in ("main", "other"):
+            installation.catalog.scrubs.judge(store, {new.id: -1}, now=LATER)
+        assert installation.catalog.scrubs.lost() == {new.id}
+        shown = plan(installation, LATER)
+        assert not shown.going
+        said = {fate.point.id: fate.reasons[0].detail for fate in shown.points}
+        assert said[new.id].startswith("damaged in every copy")
+        assert "damaged" not in said[old.id]
+
+
 def test_a_point_that_no_rule_keeps_goes_first_its_packs_a_grace_later(two: TwoPoints) -> None:
     with two.city.open() as installation:
         old, new = two.old, two.new

@@ -6,6 +6,7 @@ others as the agent's cache would, and asks the desk directly.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -193,7 +194,7 @@ class LongCity:
         )  # fmt: skip
         collector = Collector(
             grounds,
-            judge=lambda points, moment: judge_by_policies(installation.policies.policies, points, moment),
+            judge=functools.partial(judge_by_policies, installation.policies.policies),
             state=lambda leaving, moment: state_collected(installation, leaving, moment, [STORE]),
             now=lambda: self.now,
         )

@@ -103,3 +103,23 @@ def test_keeping_more_never_drops_what_was_kept(points: list[Point], keep: KeepP
     more = keep.model_copy(update={rule: getattr(keep, rule) + 1})
     kept = {ruling.point.id for ruling in decide_retention(points, keep, NOW).keep}
     assert kept <= {ruling.point.id for ruling in decide_retention(points, more, NOW).keep}
+
+
+@given(point_lists(), keeps, st.sets(st.integers(0, 39)))
+def test_knowing_of_damage_never_makes_a_point_go(points: list[Point], keep: KeepPolicy, hurt: set[int]) -> None:
+    lost = {f"{number:064x}" for number in hurt}
+    kept = {ruling.point.id for ruling in decide_retention(points, keep, NOW).keep}
+    assert kept <= {ruling.point.id for ruling in decide_retention(points, keep, NOW, lost=lost).keep}
+
+
+@given(point_lists(), keeps, st.sets(st.integers(0, 39)))
+def test_whole_points_stay_as_if_the_lost_ones_were_not_there(
+    points: list[Point], keep: KeepPolicy, hurt: set[int]
+) -> None:
+    lost = {f"{number:064x}" for number in hurt}
+    whole = [point for point in points if point.id not in lost]
+    alone = {ruling.point.id for ruling in decide_retention(whole, keep, NOW).keep}
+    together = decide_retention(points, keep, NOW, lost=lost)
+    assert alone <= {ruling.point.id for ruling in together.keep}
+    again = decide_retention([ruling.point for ruling in together.keep], keep, NOW, lost=lost)
+    assert not again.drop

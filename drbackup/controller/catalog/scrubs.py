@@ -144,6 +144,10 @@ class Scrubs:
                     here[point] = replace(seen, others=(*seen.others, store))
         return {place: tuple(wounded.values()) for place, wounded in found.items()}
 
+    def lost(self) -> frozenset[str]:
+        """The points that are known to be damaged in every copy: nothing is covered by them."""
+        return frozenset(each.point for hurt in self.damage().values() for each in hurt if each.lost)
+
     def damaged_points(self) -> dict[str, frozenset[str]]:
         """Point → the stores in which its copy is known to be damaged."""
         found: dict[str, set[str]] = {}

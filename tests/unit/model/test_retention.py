@@ -87,3 +87,30 @@ def test_a_group_stays_whole_when_one_member_stays() -> None:
     decided = decide_retention(points, KeepPolicy(hourly=1), NOW)
     assert not decided.drop
     assert "belongs to kept group g" in [reason for ruling in decided.keep for reason in ruling.reasons]
+
+
+def test_a_point_damaged_in_every_copy_never_takes_a_whole_ones_place() -> None:
+    whole, lost = point(3.1), point(3.0)  # of one day; the newer one is the lost one
+    keep = KeepPolicy(daily=3, at_least_drilled=0)
+    points = [point(1), point(2), whole, lost]
+    assert whole.id in {ruling.point.id for ruling in decide_retention(points, keep, NOW).drop}
+    decided = decide_retention(points, keep, NOW, lost={lost.id})
+    reasons = {ruling.point.id: ruling.reasons for ruling in decided.keep}
+    assert reasons[whole.id] == ("daily 3 of 3",)
+    assert reasons[lost.id] == ("damaged in every copy, stays as if it were whole: daily 3 of 3",)
+
+
+def test_a_day_of_lost_points_alone_does_not_use_up_a_day() -> None:
+    points = [point(day) for day in range(4)]
+    decided = decide_retention(points, KeepPolicy(daily=2, at_least_drilled=0), NOW, lost={points[0].id})
+    reasons = {ruling.point.id: ruling.reasons[0] for ruling in decided.keep}
+    assert list(reasons) == [points[0].id, points[1].id, points[2].id]
+    assert reasons[points[1].id] == "newest written"
+    assert "damaged in every copy" in reasons[points[0].id]
+
+
+def test_a_lost_point_that_no_rule_covers_goes_like_any_other_and_a_held_one_stays() -> None:
+    points = [point(0), point(50), point(60, held="court")]
+    decided = decide_retention(points, KeepPolicy(hourly=1), NOW, lost={"r-50", "r-60"})
+    assert [ruling.reasons for ruling in decided.drop] == [("no keep rule covers it",)]
+    assert decided.keep[-1].reasons == ("held: court",)
