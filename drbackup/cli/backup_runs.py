@@ -10,6 +10,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext
 from drbackup.cli.failures import document_of, joined
 from drbackup.cli.places import chosen_sources
@@ -48,6 +49,8 @@ def back_up(context: CliContext, wishes: BackupWishes, connect: Connector) -> No
     outcomes = _run_all(context, names, wishes, connect)
     context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes, wide=context.view().wide))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if wishes.everything:
+        failures += left_out(context.installation().policies)
     if failures:
         good = [outcome.place for outcome in outcomes if outcome.error is None]
         raise joined(failures, good, partly=any(outcome.point for outcome in outcomes))

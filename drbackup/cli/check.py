@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import click
 import msgspec
 from rich.text import Text
 
+from drbackup.cli.broken import warning_of
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.evidence import verify_folder
 from drbackup.controller.installation import Installation
@@ -69,7 +71,11 @@ def check(context: CliContext, no_agents: bool) -> None:
 def _policies(installation: Installation) -> Iterator[Line]:
     found = installation.policies
     yield Line(_("policies"), str(found.folder), True, counted.systems(len(found.policies)))
+    for broken in found.broken:
+        yield Line(_("policies"), Path(broken.file).name, False, warning_of(broken))
     for finding in found.findings:
+        if finding.severity == "error":
+            continue
         yield Line(_("policies"), str(finding), None)
 
 

@@ -41,7 +41,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
     when the grace is over. An s3 store needs collect_credentials_file in inventory.yaml. With --apply the locks of what
     stays are renewed, too. Exit code 3 when something could not be judged or is missing.
     """
-    installation = context.installation()
+    installation = context.whole_installation()
     known = installation.inventory.stores
     for name in stores:
         if name not in known:

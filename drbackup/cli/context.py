@@ -21,9 +21,11 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from drbackup.reports.fitting import unbroken
+from drbackup.reports.words import _
 
 if TYPE_CHECKING:
     from drbackup.controller.installation import Installation
+    from drbackup.controller.policies import PolicySet
     from drbackup.reports.tables import View
 
 JsonObject = dict[str, Any]
@@ -56,14 +58,39 @@ class CliContext:
     log_level: str = "warning"
     log_format: str = "console"
     document: JsonObject | None = None
+    _warned_of: set[str] = field(default_factory=set)
 
     def now(self) -> datetime:
         """The present instant, UTC. The only clock of the command line."""
         return datetime.now(UTC)
 
     def installation(self) -> Installation:
-        """The opened installation. Raises :class:`~drbackup.errors.VaultMissing` when there is none in ``home``."""
+        """The opened installation, with what can be read of its policies: each broken file is said on stderr, once.
+        For commands that read or bring data back, or that ask for each system's policy by name.
+
+        Raises :class:`~drbackup.errors.VaultMissing` when there is none in ``home``.
+        """
+        opened = self._installation
+        self.warn_of_broken(opened.policies)
+        return opened
+
+    def whole_installation(self) -> Installation:
+        """The same for commands that must know every policy. Raises :class:`~drbackup.errors.PolicyError`."""
+        self._installation.policies.require_whole()
         return self._installation
+
+    def warn_of_broken(self, policies: PolicySet) -> None:
+        """One line on stderr for each broken file that was not named yet."""
+        if not policies.broken:
+            return
+        from drbackup.cli.broken import warning_of
+
+        for broken in policies.broken:
+            if broken.file in self._warned_of:
+                continue
+            self._warned_of.add(broken.file)
+            line = Text(_("warning: "), style="bold yellow").append(warning_of(broken), style="yellow")
+            self.err.print(line, soft_wrap=True)
 
     @cached_property
     def _installation(self) -> Installation:
@@ -72,7 +99,7 @@ class CliContext:
 
         keep_freed_memory()
         collect_rarely()
-        return Installation.open(self.home, self.policies_folder)
+        return Installation.open(self.home, self.policies_folder, broken_policies=True)
 
     def close(self) -> None:
         """Close what was opened: the catalog leaves no log beside it that a later one could be taken for."""

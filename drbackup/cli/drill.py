@@ -11,7 +11,9 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.failures import joined
 from drbackup.cli.places import did_you_mean, split_place
 from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.catalog.drills import Drill
@@ -85,6 +87,8 @@ def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs
         words = _("{n} of {drills} failed: {systems}")
         names = ", ".join(outcome.system for outcome in failed)
         raise DrillFailed(words.format(n=len(failed), drills=counted.drills(len(outcomes)), systems=names))
+    if everything and (missing := left_out(context.installation().policies)):
+        raise joined(missing, [outcome.system for outcome in outcomes], partly=False)
 
 
 def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) -> list[str]:
@@ -92,6 +96,7 @@ def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) 
     if bool(systems) == everything:
         raise UsageError("name systems, or say --all")
     for system in systems:
+        context.installation().policies.require_known(system)
         if system not in policies:
             raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
     return list(systems) or [name for name, policy in policies.items() if policy.drill is not None]

@@ -18,11 +18,15 @@ from drbackup.vault.reader import PointReader
 def split_place(context: CliContext, place: str) -> tuple[str, str]:
     """``SYSTEM/SOURCE`` or ``SYSTEM`` as (system, source or empty). Raises :class:`UsageError` for unknown names.
 
-    A system that no policy names any more is accepted when it has points: its history stays reachable.
+    A system that no policy names any more is accepted when it has points: its history stays reachable. So is one whose
+    policy is broken, with points or without.
     """
     system, _slash, source = place.partition("/")
-    policies = context.installation().policies.policies
+    known = context.installation().policies
+    policies = known.policies
     if system not in policies:
+        if system in known.broken_systems:
+            return system, source
         if context.installation().catalog.points.list(system=system, source=source, limit=1):
             return system, source
         raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
@@ -44,7 +48,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bool) -> list[tuple[Policy, str]]:
     """The (policy, source name) pairs an operator means, in the policies' order, each once.
 
-    Raises :class:`UsageError` when neither a place nor ``everything`` was said, or both.
+    With ``everything``, of the policies that hold. Raises :class:`UsageError` when neither a place nor
+    ``everything`` was said, or both, and :class:`~drbackup.errors.PolicyError` for a system whose policy is broken.
     """
     policies = context.installation().policies.policies
     wanted = list(places)
@@ -55,6 +60,7 @@ def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bo
     found: dict[tuple[str, str], tuple[Policy, str]] = {}
     for place in wanted:
         system, name = split_place(context, place)
+        context.installation().policies.require_known(system)
         if system not in policies:
             raise UsageError(f"no policy names {system!r} any more", hint=did_you_mean(system, policies))
         for source in policies[system].sources:
@@ -73,6 +79,8 @@ def find_point(context: CliContext, word: str, at: str = "") -> Point:
     if "/" not in word:
         if at:
             raise UsageError("--at goes with SYSTEM/SOURCE: a point's id says already which one it is")
+        if word in context.installation().policies.broken_systems:
+            raise UsageError(f"{word} is a system, not a point", hint=f"name a source: {word}/SOURCE, or a point's id")
         if word in context.installation().policies.policies:
             names = [f"{word}/{source.name}" for source in context.installation().policies.policies[word].sources]
             raise UsageError(f"{word} is a system, not a point", hint=f"name a source: {' or '.join(names)}")

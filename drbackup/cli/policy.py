@@ -137,7 +137,7 @@ def _system_document(loaded: PolicySet, found: Policy, now: datetime) -> dict[st
     step = next(step for step in recovery_plan(loaded.policies).steps if step.system == found.system)
     document: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
     document["derived"] = {
-        "level_table": loaded.levels.edition,
+        "level_table": loaded.levels.edition if loaded.levels else None,
         "next_dues": [due.astimezone(zone).isoformat() for due in coming],
         "kept_for": format_duration(found.keep.horizon),
         "recovery": _recovery_document(step),

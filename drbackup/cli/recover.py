@@ -14,12 +14,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import did_you_mean, moment
 from drbackup.cli.progress import Bars, stopping
+from drbackup.controller.policies import PolicySet
 from drbackup.controller.recovery import DONE, FAILED, RUNNING, RecoveryOutcome, SystemOutcome, run_recovery
-from drbackup.controller.recovery_plan import PreflightLine, RecoveryPlan, plan_recovery
+from drbackup.controller.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
 from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
 from drbackup.reports.figures import size, span
 from drbackup.reports.fitting import foldable
@@ -52,14 +54,20 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **wishes: object) 
         raise UsageError("name systems, or say --all")
     installation = context.installation()
     for system in systems:
+        installation.policies.require_known(system)
         if system not in installation.policies.policies:
             raise UsageError(f"no system {system!r}", hint=did_you_mean(system, installation.policies.policies))
     plan = plan_recovery(installation, systems, when=moment(context, str(wishes["at"])))
     if not context.json:
         context.err.print(_plan_table(plan))
+    missing = [] if systems else _left_out(installation.policies)
     outcome = _carry_out(context, plan, wishes)
-    context.show(_document(plan, outcome), *_lines(outcome, wide=context.view().wide))
+    lines = [*_lines(outcome, wide=context.view().wide), *(Text(f"  ✗ {words}", style="red") for words in missing)]
+    context.show(_document(plan, outcome) | {"left_out": missing}, *lines)
     failure = _failure(outcome)
+    if failure is None and missing:
+        hint = _("restore their points with: drbackup restore SYSTEM/SOURCE --to FOLDER")
+        failure = DoneInPart("; ".join(missing), hint=hint)
     if failure is not None:
         raise failure
 
@@ -90,6 +98,13 @@ def _carry_out(context: CliContext, plan: RecoveryPlan, wishes: dict[str, object
             on_step=step,
             stop=stop,
         )
+
+
+def _left_out(known: PolicySet) -> list[str]:
+    """What ``--all`` does not reach, and why, one line a system."""
+    words = _("{system} was left out, it needs {other} first, whose policy is broken")
+    needing = [words.format(system=system, other=other) for system, other in beyond_plan(known).items()]
+    return [*(each.message for each in left_out(known)), *needing]
 
 
 def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:

@@ -27,7 +27,7 @@ def report() -> None:
 @pass_cli
 def month(context: CliContext, month: str | None, form: str, target: Path | None) -> None:
     """Report one month (default: the present one), system by system: backups, time within the RPO, drills, RTO."""
-    installation, zone, now = context.installation(), context.zone(), context.now()
+    installation, zone, now = context.whole_installation(), context.zone(), context.now()
     try:
         span = month_at(month or now.astimezone(zone).strftime("%Y-%m"), zone, now)
     except ValueError as bad:
@@ -62,7 +62,7 @@ def sheets(context: CliContext, folder: Path) -> None:
     Print them and keep them with the custodians' shares; print anew when a policy or a store changes. They hold
     addresses and public keys, no secret.
     """
-    paths = write_sheets(context.installation(), folder, now=context.now())
+    paths = write_sheets(context.whole_installation(), folder, now=context.now())
     words = ngettext("{n} sheet written to {folder}", "{n} sheets written to {folder}", len(paths))
     lines = [Text(words.format(n=len(paths), folder=folder)), *(Text(f"  {path.name}") for path in paths)]
     lines.append(Text(_("next: print them and keep them with the custodians' shares")))

@@ -14,7 +14,7 @@ from drbackup.cli.places import find_point
 from drbackup.cli.progress import Bars, stopping
 from drbackup.controller.restoring import Connector, restore_point
 from drbackup.controller.specs import source_spec
-from drbackup.errors import UsageError
+from drbackup.errors import PolicyError, UsageError
 from drbackup.model.point import Point
 from drbackup.reports import counted
 from drbackup.reports.figures import age, local, size
@@ -101,7 +101,11 @@ def _plan(context: CliContext, point: Point, wishes: Wishes) -> Plan:
 
 def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[InPlaceTarget, str, str]:
     """(target, the source's own agent, words) by the policy in force now."""
-    policy = context.installation().policy(point.system)
+    try:
+        policy = context.installation().policy(point.system)
+    except (PolicyError, UsageError) as unknown:
+        unknown.hint = f"only the policy knows where {point.system} lives; without it: --to FOLDER brings the data back"
+        raise
     source = policy.source(point.source)
     if source is None:
         raise UsageError(f"no policy names {point.system}/{point.source} any more", hint="restore it with --to FOLDER")

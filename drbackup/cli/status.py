@@ -16,17 +16,20 @@ from drbackup.reports.words import _
 def status(context: CliContext) -> None:
     """Show every system: newest points and how far they are proven, RPO now against the promise, last drill.
 
-    What needs a person stands at the bottom. Exit code 20 when a promised RPO or RTO does not hold.
+    What needs a person stands at the bottom. Exit code 20 when a promised RPO or RTO does not hold, or is not known
+    because a policy is broken.
     """
     installation = context.installation()
-    policies = list(installation.policies.policies.values())
+    known = installation.policies
+    policies = list(known.policies.values())
     memory = recall(installation.catalog, policies)
-    estate = judge(installation.policies.inventory.title, policies, memory, context.now())
+    estate = judge(known.inventory.title, policies, memory, context.now(), known.broken)
     height = context.console.height if context.console.is_terminal else 0
     context.show(document(estate), render(estate, context.zone(), context.console.width, height))
-    if estate.breached:
+    said = [(_("promise broken: {systems}"), estate.breached), (_("promise not known: {systems}"), estate.unknown)]
+    if estate.breached or estate.unknown:
         raise ObjectiveBreached(
-            _("promise broken: {systems}").format(systems=", ".join(estate.breached)),
+            _("; ").join(words.format(systems=", ".join(names)) for words, names in said if names),
             safe=_("all points but those that are damaged") if estate.lost else None,
             hint=_("do what stands under “Needs a person”, the ✗ first"),
         )

@@ -15,7 +15,7 @@ from drbackup.cli.progress import counting
 from drbackup.cli.repair import catch_up_command, repair_command
 from drbackup.cli.scrub import scrub_command
 from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
-from drbackup.controller.policies import load
+from drbackup.controller.policies import load_readable
 from drbackup.controller.rebuilding import RebuildReport, has_catalog, look, rebuild
 from drbackup.errors import DoneInPart, SignatureInvalid, UsageError
 from drbackup.reports import counted
@@ -57,7 +57,9 @@ def rebuild_command(
     whole is never replaced; a damaged one is kept beside the new one. Exit code 3 when something in the stores is
     damaged: it is named, and the rest is rebuilt.
     """
-    entries = load(context.policies_folder).inventory.stores
+    policies = load_readable(context.policies_folder)
+    context.warn_of_broken(policies)
+    entries = policies.inventory.stores
     for name in stores:
         if name not in entries:
             raise UsageError(f"no store {name!r}", hint=did_you_mean(name, entries))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, read_seed
-from drbackup.controller.policies import PolicySet, load
+from drbackup.controller.policies import PolicySet, load, load_readable
 from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
@@ -47,8 +47,11 @@ class Installation:
         self._vaults: dict[str, VaultDescription] = {}
 
     @classmethod
-    def open(cls, home: Path, policies_folder: Path, *, new_catalog: bool = False) -> Self:
-        """Open what :func:`drbackup.controller.founding.found` made.
+    def open(
+        cls, home: Path, policies_folder: Path, *, new_catalog: bool = False, broken_policies: bool = False
+    ) -> Self:
+        """Open what :func:`drbackup.controller.founding.found` made. ``broken_policies``: open it even if some
+        policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
 
         Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
         :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
@@ -61,7 +64,7 @@ class Installation:
                 where=str(home),
                 hint="name its folder with --home or DRBACKUP_HOME; to found a new one: drbackup init",
             )
-        policies = load(policies_folder)
+        policies = (load_readable if broken_policies else load)(policies_folder)
         path = home / CATALOG_FILE
         if not new_catalog and not path.exists():
             # An empty one made in silence would start every chain of records anew and show a city without backups.
@@ -98,7 +101,9 @@ class Installation:
         return self.policies.inventory
 
     def policy(self, system: str) -> Policy:
-        """Raises :class:`UsageError` for a system without a policy."""
+        """Raises :class:`UsageError` for a system without a policy, :class:`~drbackup.errors.PolicyError` for one whose
+        policy is broken."""
+        self.policies.require_known(system)
         found = self.policies.policies.get(system)
         if found is None:
             raise UsageError(f"no policy for system {system}", hint=nearest(system, self.policies.policies))

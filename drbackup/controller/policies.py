@@ -1,15 +1,18 @@
 """The policy folder: reads every file, reports everything that is wrong at once.
 
 Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml`` (drbackup's own
-where absent). Hidden files and other endings are passed over. Reading never writes. A folder with an error in any file
-loads nothing, so a bad file can never unload a good running policy: the caller keeps the :class:`PolicySet` it has.
+where absent). Hidden files and other endings are passed over. Reading never writes. Whoever writes or plans by policy
+uses :func:`load`: a folder with an error in any file loads nothing, so a bad file can never unload a good running
+policy. Whoever reads or brings data back uses :func:`load_readable`: a file with an error is named in
+:attr:`PolicySet.broken`, nothing of it is used, and the others hold.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -32,38 +35,85 @@ _MOST_BYTES = 4 * 1024 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
+class BrokenFile(msgspec.Struct, frozen=True):
+    """A file nothing of which is used. ``system``: whose policy it is, by its words or else by its name; empty for what
+    is no policy. ``errors``: at least one; of another file when only that one is to blame."""
+
+    file: str
+    system: str
+    errors: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        """``file:line:column: what``, and how much more."""
+        first, more = self.errors[0], len(self.errors) - 1
+        said = f"{first.file}:{first.line}:{first.column}: {first.message}"
+        return f"{said} (and {more} more)" if more else said
+
+
 class PolicySet(msgspec.Struct, frozen=True):
-    """A folder that holds: every policy by system name, and only warnings among the findings."""
+    """What a folder says: every policy that holds, by system name. ``broken`` is empty unless the caller asked for what
+    can be read (:func:`load_readable`)."""
 
     folder: Path
     policies: dict[str, Policy]
     inventory: Inventory
-    levels: LevelTable
+    levels: LevelTable | None  # None: broken
     findings: tuple[Finding, ...] = ()
     digest: str = ""  # SHA-256 over names and bytes of all files read: changed or not
+    broken: tuple[BrokenFile, ...] = ()
+
+    @property
+    def broken_systems(self) -> frozenset[str]:
+        """The systems whose policies are broken."""
+        return frozenset(each.system for each in self.broken if each.system)
+
+    def require_whole(self) -> Self:
+        """Itself. Raises :class:`PolicyError` with every error while any file is broken."""
+        if self.broken:
+            raise _refusal(self.folder, tuple(found for found in self.findings if found.severity == "error"))
+        return self
+
+    def require_known(self, system: str) -> None:
+        """Raises :class:`PolicyError` when the system's policy is broken."""
+        found = [each for each in self.broken if each.system == system]
+        if found:
+            raise _refusal(self.folder, tuple(dict.fromkeys(error for each in found for error in each.errors)))
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What reading a folder found; ``policy_set`` is None when any finding is an error."""
+    """What reading a folder found. ``readable`` is None when not even the inventory holds."""
 
     findings: tuple[Finding, ...]
-    policy_set: PolicySet | None
+    readable: PolicySet | None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
+    @property
+    def policy_set(self) -> PolicySet | None:
+        """None when any finding is an error."""
+        return None if self.readable is None or self.readable.broken else self.readable
+
 
 def load(folder: Path) -> PolicySet:
     """The folder's policies. Raises :class:`PolicyError` whose message holds every finding."""
+    return load_readable(folder).require_whole()
+
+
+def load_readable(folder: Path) -> PolicySet:
+    """What holds of the folder's policies, the rest in ``broken``. Raises :class:`PolicyError` when the inventory is
+    broken: without it nobody knows where anything lies."""
     inspection = inspect_folder(folder)
-    if inspection.policy_set is None:
-        lines = [line for finding in inspection.errors for line in finding.lines()]
-        count = len(inspection.errors)
-        raise PolicyError(
-            "\n".join([f"{count} error{'s' * (count != 1)} in {folder}", *lines]), where=str(inspection.errors[0])
-        )
-    return inspection.policy_set
+    if inspection.readable is None:
+        raise _refusal(folder, inspection.errors)
+    return inspection.readable
+
+
+def _refusal(folder: Path, errors: tuple[Finding, ...]) -> PolicyError:
+    lines = [line for finding in errors for line in finding.lines()]
+    count = len(errors)
+    return PolicyError("\n".join([f"{count} error{'s' * (count != 1)} in {folder}", *lines]), where=str(errors[0]))
 
 
 def inspect_folder(folder: Path) -> Inspection:
@@ -84,11 +134,26 @@ def inspect_folder(folder: Path) -> Inspection:
     reading.findings += check_references(files, inventory)
     reading.findings += check_promises(files, inventory, levels)
     findings = tuple(sorted(set(reading.findings), key=lambda finding: finding.order))
-    policies = {file.policy.system: file.policy for file in files if file.policy is not None}
-    if levels is None or inventory.inventory is None or any(found.severity == "error" for found in findings):
+    errors: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity == "error":
+            errors.setdefault(finding.file, []).append(finding)
+    if inventory.inventory is None or inventory.document.file in errors:
         return Inspection(findings, None)
-    loaded = PolicySet(folder, policies, inventory.inventory, levels, findings, reading.digest.hexdigest())
-    return Inspection(findings, loaded)
+    broken = tuple(_broken(files, errors))
+    unknown = {each.system for each in broken}  # of two files for one system nobody knows which is meant
+    held = {each.policy.system: each.policy for each in files if each.policy and each.policy.system not in unknown}
+    digest = reading.digest.hexdigest()
+    return Inspection(findings, PolicySet(folder, held, inventory.inventory, levels, findings, digest, broken))
+
+
+def _broken(files: Sequence[PolicyFile], errors: Mapping[str, list[Finding]]) -> Iterator[BrokenFile]:
+    """By file; ``errors``: by file, of all files but the inventory."""
+    systems = {file.document.file: file.system for file in files}
+    elsewhere = [error for name, found in errors.items() if name not in systems for error in found]
+    leaning = {file.document.file for file in files if file.policy is None and file.document.file not in errors}
+    for name in sorted({*errors, *leaning}):
+        yield BrokenFile(name, systems.get(name, ""), tuple(errors.get(name, elsewhere)))
 
 
 class _Reading:

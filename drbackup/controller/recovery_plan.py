@@ -14,6 +14,7 @@ import msgspec
 
 from drbackup.controller.desk import Listeners, ReadingDesk, Shelf
 from drbackup.controller.installation import Installation
+from drbackup.controller.policies import PolicySet
 from drbackup.controller.restoring import (
     Connector,
     Located,
@@ -27,7 +28,7 @@ from drbackup.controller.restoring import (
 from drbackup.controller.specs import source_spec
 from drbackup.errors import DrbackupError, PointMissing, VaultMissing, WrongKey
 from drbackup.fleet.session import run_session
-from drbackup.model.plan import recovery_plan
+from drbackup.model.plan import hard_dependencies, recovery_plan
 from drbackup.model.point import Point
 from drbackup.vault.keys import DRILL, Keyring, SealKey
 from drbackup.vault.record import unseal
@@ -99,11 +100,16 @@ class PreflightLine(msgspec.Struct, frozen=True):
 def plan_recovery(installation: Installation, systems: Collection[str] = (), *, when: str = "latest") -> RecoveryPlan:
     """The plan for these systems and what they need first; for all when none is named. ``when``: as for a restore.
 
-    Raises :class:`~drbackup.errors.PolicyError` for an unknown system or a circle. A source without a point stands in
-    the plan as missing: the others must not wait for it.
+    Raises :class:`~drbackup.errors.PolicyError` for an unknown system, a circle, and a named system that needs one
+    whose policy is broken; of all systems, such ones are left out (:func:`beyond_plan`). A source without a point
+    stands in the plan as missing: the others must not wait for it.
     """
     policies = installation.policies.policies
-    order = recovery_plan(policies, systems)
+    beyond = beyond_plan(installation.policies)
+    for system in (*systems, *(() if systems or len(beyond) < len(policies) else beyond)):
+        if system in beyond:
+            installation.policies.require_known(beyond[system])
+    order = recovery_plan(policies, systems or [name for name in policies if name not in beyond])
     steps = []
     for each in order.steps:
         policy = policies[each.system]
@@ -130,6 +136,21 @@ def plan_recovery(installation: Installation, systems: Collection[str] = (), *, 
             )
         )
     return RecoveryPlan(tuple(steps), when)
+
+
+def beyond_plan(known: PolicySet) -> dict[str, str]:
+    """System → the broken one that must be back before it: in which order, and where to, its policy alone says."""
+    broken = known.broken_systems
+    beyond: dict[str, str] = {}
+    for _ in known.policies:  # as long as the longest chain may be
+        for name, policy in known.policies.items():
+            needs = hard_dependencies(policy)
+            found = next(
+                (need if need in broken else beyond[need] for need in needs if need in broken | beyond.keys()), ""
+            )
+            if found and name not in beyond:
+                beyond[name] = found
+    return beyond
 
 
 def target_of(

@@ -28,10 +28,10 @@ class PolicyFile(msgspec.Struct, frozen=True):
 
     @property
     def system(self) -> str:
-        """The name the file claims, whatever else is wrong with it; empty if even that is missing."""
+        """The name the file claims, whatever else is wrong with it; its own name if even that is missing."""
         values = self.document.values
         name = values.get("system") if isinstance(values, dict) else None
-        return name if isinstance(name, str) else ""
+        return name if isinstance(name, str) else self.document.file.rpartition("/")[2].rpartition(".")[0]
 
     def names(self, *keys: str) -> list[tuple[Path, str]]:
         """Every text below ``keys`` with its place, lists walked through, whatever else the file gets wrong."""

@@ -18,6 +18,7 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import ACTIVE, FINAL, Run, RunKind, RunState
 from drbackup.controller.catalog.scrubs import Wounded
+from drbackup.controller.policies import BrokenFile
 from drbackup.model.objectives import Judgement, PromiseState, judge_rpo, judge_rto
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
@@ -112,6 +113,7 @@ class Estate(msgspec.Struct, frozen=True):
     now: datetime
     systems: tuple[SystemStatus, ...]
     needs: tuple[Need, ...]
+    unknown: tuple[str, ...] = ()  # names of broken policies or their files: what they promise nobody knows
 
     @property
     def breached(self) -> tuple[str, ...]:
@@ -156,7 +158,9 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
     return Memory(newest, runs, drills, damaged, lacking, scrubs)
 
 
-def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime) -> Estate:
+def judge(
+    title: str, policies: Iterable[Policy], memory: Memory, now: datetime, broken: Sequence[BrokenFile] = ()
+) -> Estate:
     """The city's standing. Systems in the policies' order; needs with the urgent ones first."""
     systems = tuple(_system(policy, memory, now) for policy in policies)
     needs = [
@@ -165,7 +169,16 @@ def judge(title: str, policies: Iterable[Policy], memory: Memory, now: datetime)
         for need in (*_source_needs(system, memory, now), *_copy_needs(system, memory), *_drill_needs(system, now))
     ]
     needs += _store_needs(memory, now)
-    return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)))
+    needs[:0] = _policy_needs(broken)
+    unknown = tuple(each.system or each.file for each in broken)
+    return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)), unknown)
+
+
+def _policy_needs(broken: Sequence[BrokenFile]) -> Iterable[Need]:
+    """First of all: of such a system nothing else here can be said."""
+    for each in broken:
+        what = _("its policy is broken, nobody knows what it promises: {what}").format(what=each)
+        yield Need(each.system or each.file, what, "drbackup policy check", True)
 
 
 def _system(policy: Policy, memory: Memory, now: datetime) -> SystemStatus:

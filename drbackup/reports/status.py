@@ -164,6 +164,9 @@ def _verdict(estate: Estate) -> Text:
         bad.append(
             ngettext("{n} system breaks its promise", "{n} systems break their promise", broken).format(n=broken)
         )
+    if unknown := len(estate.unknown):
+        words = ngettext("{n} policy is broken", "{n} policies are broken", unknown)
+        bad.append(words.format(n=unknown))
     if lost := estate.lost:
         words = ngettext("{n} point is whole in no copy", "{n} points are whole in no copy", lost)
         bad.append(words.format(n=lost))
@@ -211,6 +214,7 @@ def document(estate: Estate) -> dict[str, Any]:
         "title": estate.title,
         "now": iso(estate.now),
         "breached": list(estate.breached),
+        "broken_policies": list(estate.unknown),
         "systems": [_system_document(system) for system in estate.systems],
         "needs": [
             {"subject": need.subject, "what": need.what, "next": need.next, "urgent": need.urgent}
