@@ -8,8 +8,8 @@ of a consistency group stays as long as any member does.
 Periods without a point are not counted: a source that was not copied for a month keeps its older points.
 
 A *lost* point, one that is known to be damaged in every copy, covers nothing: each place goes to a whole point, as if
-the lost one were not there. The lost one itself stays as long as it would if it were whole, because much of it may still
-restore, its copies may mend each other, and a disk may come back. So knowing of damage keeps more and never less:
+the lost one were not there. The lost one itself stays as long as it would if it were whole, because much of it may
+still restore, its copies may mend each other, and a disk may come back. So knowing of damage keeps more and never less:
 nobody can make a point go by having another, or that one, called damaged.
 """
 

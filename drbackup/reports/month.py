@@ -2,12 +2,14 @@
 
 Owns the figures; :mod:`drbackup.reports.month_page` shows them. :func:`month_of` is pure; :func:`recall_month` reads
 the catalog. A month that is not over is counted up to now. The time before a source's first point is not counted, but a
-source without any point is a gap, whatever else went well.
+source without any point is a gap, whatever else went well. A point that is damaged in every copy covers nothing: nobody
+could have restored it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta, tzinfo
 
 import msgspec
@@ -45,7 +47,7 @@ class Cover(msgspec.Struct, frozen=True):
 
 
 class SystemMonth(msgspec.Struct, frozen=True):
-    """One system's month."""
+    """One system's month. ``damaged``: how many of its points do not count, because no copy of them is whole."""
 
     policy: Policy
     committed: int
@@ -54,6 +56,7 @@ class SystemMonth(msgspec.Struct, frozen=True):
     covers: tuple[Cover, ...]  # one a source, in the policy's order
     stored_bytes: int
     drills: tuple[Drill, ...]  # newest first
+    damaged: int = 0
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -84,13 +87,15 @@ class SystemMonth(msgspec.Struct, frozen=True):
 class History(msgspec.Struct, frozen=True):
     """What happened to one system in a month, and its points shortly before it (the first instant's cover).
 
-    ``first``: when each source was protected for the first time, in this month or long before.
+    ``first``: when each source was protected for the first time, in this month or long before. ``lost``: ids
+    of points that are damaged in every copy; others than ``points`` may be among them.
     """
 
     runs: Sequence[Run]
     points: Sequence[Point]
     drills: Sequence[Drill]
     first: Mapping[str, datetime]
+    lost: AbstractSet[str] = frozenset()
 
 
 def month_at(name: str, zone: tzinfo, now: datetime) -> Month:
@@ -112,6 +117,7 @@ def recall_month(catalog: Catalog, policy: Policy, month: Month) -> History:
         [point for point in points if month.begin - policy.objectives.rpo <= point.committed_at < month.end],
         [drill for drill in drills if month.begin <= drill.started_at < month.end and _counts(drill)],
         _first(runs, points),
+        catalog.scrubs.lost(),
     )
 
 
@@ -142,6 +148,7 @@ def month_of(policy: Policy, history: History, month: Month) -> SystemMonth:
         tuple(_cover(source.name, policy.objectives.rpo, history, month) for source in policy.sources),
         sum(point.totals.stored_bytes for point in inside),
         tuple(history.drills),
+        sum(point.id in history.lost for point in history.points),
     )
 
 
@@ -159,7 +166,7 @@ def _cover(source: str, rpo: timedelta, history: History, month: Month) -> Cover
     length = month.end - since
     if length <= timedelta(0):
         return Cover(source, since, None)
-    points = [point for point in history.points if point.source == source]
+    points = [point for point in history.points if point.source == source and point.id not in history.lost]
     return Cover(source, since, _covered(points, rpo, since, month.end) / length)
 
 

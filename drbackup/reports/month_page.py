@@ -72,9 +72,13 @@ def _in_rpo(each: SystemMonth, page: Page) -> Cell:
         return Cell(_("GAP"), _("no point yet: {sources}").format(sources=", ".join(each.gaps)), "bad")
     if worst.share is None:
         return Cell("-", _("first protected {when}").format(when=_when(worst.since, page)))
-    whole = worst.since <= page.month.begin
-    since = "" if whole else _("since {when}").format(when=_when(worst.since, page))
-    return Cell(f"{_floored(worst.share):.1%}", since, "good" if worst.share >= 1 else "warn")
+    more = [] if worst.since <= page.month.begin else [_("since {when}").format(when=_when(worst.since, page))]
+    if each.damaged:
+        words = ngettext("{n} point damaged in every copy", "{n} points damaged in every copy", each.damaged)
+        more.append(words.format(n=each.damaged))
+    # Damaged copies of a time that others cover break no promise, but a page without a colour would hide them.
+    tone = "warn" if worst.share < 1 or each.damaged else "good"
+    return Cell(f"{_floored(worst.share):.1%}", "; ".join(more), tone)
 
 
 def _floored(share: float) -> float:
@@ -105,6 +109,10 @@ def _notes(page: Page) -> list[str]:
     if not page.month.whole:
         notes.append(_("The month is not over; counted up to {when}.").format(when=local(page.month.end, page.zone)))
     notes.append(_("Time within the RPO counts from a system's first point on; a source without a point is a gap."))
+    if any(each.damaged for each in page.systems):
+        notes.append(
+            _("A point that is damaged in every copy does not count: nothing can be restored from it in full.")
+        )
     notes.append(_("A system without a drill in the month counts as not proven."))
     return notes
 
@@ -173,6 +181,7 @@ def _system(each: SystemMonth) -> dict[str, Any]:
         "failed": each.failed,
         "missed": each.missed,
         "gaps": list(each.gaps),
+        "damaged_points": each.damaged,
         "in_rpo": None if share is None else round(share, 6),
         "in_rpo_since": None if since is None else iso(since),
         "rpo_seconds": each.policy.objectives.rpo.total_seconds(),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
+from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
 from drbackup.model.point import Point, Totals
 from drbackup.model.policy import Policy
@@ -117,3 +120,30 @@ def test_the_page_speaks_the_readers_language_and_needs_nothing_from_anywhere() 
     assert "缺口" in text
     assert "--ink" in text  # the drill report's own style
     assert "http" not in text
+
+
+def test_a_point_damaged_in_every_copy_covers_nothing_and_is_named() -> None:
+    lost = replace(point(SPAN.begin), id="cd" * 32)
+    points = [lost, point(NOW - timedelta(hours=5))]
+    policy = a_policy(objectives={"rpo": "5h", "rto": "8h"})
+    history = pages.History([], points, [], {"registry": LONG_AGO}, frozenset({lost.id}))
+    report = pages.month_of(policy, history, SPAN)
+    assert report.in_rpo == pytest.approx(0.5)  # both: all of the time
+    assert report.damaged == 1
+    page = shown(report)
+    assert month_page.document(page)["systems"][0]["damaged_points"] == 1
+    text = month_page.markdown(page)
+    assert "50.0% (1 point damaged in every copy)" in text
+    assert "does not count" in text
+    assert "short of its promises" in text
+
+
+def test_the_month_asks_the_catalog_which_points_are_lost(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path / "catalog.sqlite") as catalog:
+        committed = replace(point(SPAN.begin), copies=("offsite",))
+        catalog.points.add(committed, session="s")
+        policy = a_policy()
+        assert pages.month_of(policy, pages.recall_month(catalog, policy, SPAN), SPAN).damaged == 0
+        catalog.scrubs.judge("offsite", {committed.id: -1}, now=NOW)
+        report = pages.month_of(policy, pages.recall_month(catalog, policy, SPAN), SPAN)
+        assert (report.damaged, report.in_rpo) == (1, 0)
