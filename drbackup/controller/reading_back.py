@@ -75,7 +75,8 @@ class Pace:
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One object read back. ``why`` is empty when it is whole; ``missing``: there was nothing at all."""
+    """One object read back. ``size``: bytes read for it, damaged or not. ``why`` is empty when it is whole;
+    ``missing``: there was nothing at all."""
 
     name: str
     size: int
@@ -94,7 +95,10 @@ def read_back(store: Store, names: Iterable[str], pace: Pace, readers: int) -> I
         except ObjectMissing as gone:
             return Seen(name, 0, gone.message, missing=True)
         except ObjectCorrupt as bad:
-            return Seen(name, 0, bad.message)
+            stat = store.stat(name)  # it was read, too, and is paid for
+            size = stat.size if stat is not None else 0
+            pace.spent(size)
+            return Seen(name, size, bad.message)
         pace.spent(size)
         return Seen(name, size)
 

@@ -72,6 +72,15 @@ def test_everything_is_read_and_every_point_climbs(city: SmallCity, clock: Clock
         assert {point.rung for point in installation.catalog.points.list()} == {Rung.CHECKSUMMED}
 
 
+def test_what_was_read_and_found_damaged_counts_as_read(city: SmallCity, clock: Clock) -> None:
+    with city.open() as installation:
+        whole = scrub(installation, "main", now=clock)
+        flip(next(objects(city, "main", "/p/")))
+        report = scrub(installation, "main", now=clock)
+        assert len(report.damages) == 1
+        assert (report.packs, report.bytes) == (whole.packs, whole.bytes)
+
+
 def test_a_copy_that_was_not_read_is_not_called_read(city: SmallCity, clock: Clock) -> None:
     with city.open() as installation:
         scrub(installation, "main", now=clock)
