@@ -2,7 +2,7 @@
 
 A pack is locked when it is stored, but points made years later still rely on it: without this its lock would end long
 before theirs. The daemon does it once a day, ``drbackup vault collect --apply`` every time. Only what a point or the
-vault itself needs is renewed, so that nothing else is kept for longer than it was meant to.
+vault itself needs, and all evidence, is renewed, so that nothing else is kept for longer than it was meant to.
 
 A crash loses nothing: what was locked but not yet written down is asked for again, and found locked.
 """
@@ -23,6 +23,7 @@ from drbackup.controller.rebuild_points import ahead
 from drbackup.errors import Interrupted, ObjectMissing
 from drbackup.model.collecting import RENEW_EVERY, Act, PackCopy, Rules, Why, decide_packs, lock_is_short
 from drbackup.stores.locking import Locker, open_locker
+from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, pack_name
 
 STAMP_FILE = "locks-renewed"
@@ -65,7 +66,9 @@ class Renewer:
 
     def _store(self, name: str, locker: Locker, survey: Survey) -> Renewal:
         self._missing = []
-        own = [VAULT_NAME, *sorted(stat.name for stat in self.grounds.stores[name].list(SEALED_KEYS_PREFIX))]
+        store = self.grounds.stores[name]
+        # No rule lets evidence expire: each piece is a link of one chain, which is broken when any is gone.
+        own = [VAULT_NAME, *sorted(stat.name for stat in store.list(SEALED_KEYS_PREFIX)), *sorted(list_evidence(store))]
         for _ in self._lock(locker, own):
             pass
         packs = sum(self._packs(locker, some) for some in _batches(self._short_packs(locker, survey)))

@@ -13,6 +13,7 @@ import pytest
 from drbackup.cli.main import run
 from drbackup.controller.collecting import CollectReport
 from drbackup.controller.daemon import Daemon
+from drbackup.controller.evidence import write_evidence
 from drbackup.controller.installation import Installation
 from drbackup.controller.renewing import STAMP_FILE, Renewal, note_renewal, renew_locks, renewal_is_due
 from drbackup.controller.runner import run_backup
@@ -21,6 +22,7 @@ from drbackup.model.collecting import GRACE, lease_ns
 from drbackup.model.point import Point
 from drbackup.stores.erasing_s3 import S3Eraser
 from drbackup.stores.s3 import S3Store
+from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import VAULT_NAME
 from tests.doubles.collected_city import clock, collect, objects, packs_of, plan, write
 from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
@@ -136,7 +138,9 @@ def test_the_locks_of_what_points_need_are_renewed_and_of_nothing_else(tmp_path:
         store = cloud(installation)
         unneeded = f"v1/d/{AGENT}/p/{hashlib.sha256(garbage).hexdigest()}"
         store.put(unneeded, garbage)
-        needed = packs_of(installation, point, "cloud") | {point.name, VAULT_NAME}
+        write_evidence(installation, b"{}", subject="drill", when=now)
+        (told,) = list_evidence(store)
+        needed = packs_of(installation, point, "cloud") | {point.name, VAULT_NAME, told}
         first = {name: versions(store, name) for name in (*needed, unneeded)}
 
         early = renew_locks(installation, now + 9 * DAY)
@@ -144,7 +148,7 @@ def test_the_locks_of_what_points_need_are_renewed_and_of_nothing_else(tmp_path:
         later = now + 11 * DAY
         (done,) = renew_locks(installation, later)
         assert (done.records, done.missing) == (1, ())
-        assert done.packs >= len(needed) - 2
+        assert done.packs >= len(needed) - 3
         for name in needed:
             (until,) = versions(store, name)
             assert abs(until - (later + LOCK_DAYS * DAY)) < timedelta(seconds=2)
