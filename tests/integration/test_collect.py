@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 import msgspec
@@ -159,8 +160,8 @@ def test_a_system_that_changes_between_judging_and_removing_is_left_alone(two: T
         work = collector(installation, (), clock(LATER))
         judge = work.judge
 
-        def judged(every: Sequence[Point], now: datetime) -> list[Ruling]:
-            rulings = list(judge(every, now))
+        def judged(every: Sequence[Point], lost: AbstractSet[str], now: datetime) -> list[Ruling]:
+            rulings = list(judge(every, lost, now))
             if change == "held":
                 installation.catalog.points.hold(old.id, "court order 7")
             elif change == "proven":
