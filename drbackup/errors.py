@@ -66,7 +66,7 @@ class PolicyError(DrbackupError):
 
     exit_code = 2
     hint = "mend the lines named above, then run: drbackup policy check"
-    safe = "the policies that were loaded before stay in force"
+    safe = "nothing was changed; a daemon that runs keeps the policies it has"
 
 
 # --- 3 / 130: ended early ---------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ def test_a_wrong_folder_raises_one_error_that_holds_every_finding(folder: Policy
     assert caught.value.message.startswith("3 errors in ")
     assert "base.yaml:4:8: error: 'four' must be a whole number" in caught.value.message
     assert "hint: did you mean 'schedule'?" in caught.value.message
-    assert caught.value.safe == "the policies that were loaded before stay in force"
+    assert caught.value.safe == "nothing was changed; a daemon that runs keeps the policies it has"
 
 
 def test_a_missing_folder_inventory_or_policy_is_said_plainly(folder: PolicyFolder, tmp_path: Path) -> None:
