@@ -41,11 +41,11 @@ coverage: venv system-packages
 	$(BIN)/coverage report --skip-covered --sort=cover
 
 bench: venv
-	$(BIN)/python -m tests.bench.run $(BENCH)
+	$(BIN)/python -m tools.bench.run $(BENCH)
 
 # Rewrites every generated page; CI fails if one is stale.
 docs: venv
-	$(BIN)/python -m tests.generated_docs --write
+	$(BIN)/python -m tools.docs.generate --write
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* dist

@@ -382,3 +382,7 @@ def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
     message = fields.get("message", code)
     rest = {name: fields[name] for name in ("host", "where", "safe", "hint") if fields.get(name)}
     return kind(message, host=rest.get("host"), where=rest.get("where"), safe=rest.get("safe"), hint=rest.get("hint"))
+
+
+# What reading a stored object raises when the object itself is not as it was written.
+NOT_SOUND = (ObjectCorrupt, ObjectMissing, SignatureInvalid, FormatUnsupported, WrongKey)

@@ -1,10 +1,10 @@
-"""Only a list: fixtures live beside the service they start, in ``tests/services``."""
+"""Only a list: fixtures live beside the service they start, in ``tests/support/services``."""
 
 pytest_plugins = [
-    "tests.services.capability",
-    "tests.services.seaweedfs",
-    "tests.services.faulty_proxy",
-    "tests.services.sshd",
-    "tests.services.postgres",
-    "tests.services.agent_bundle",
+    "tests.support.services.capability",
+    "tests.support.services.seaweedfs",
+    "tests.support.services.faulty_proxy",
+    "tests.support.services.sshd",
+    "tests.support.services.postgres",
+    "tests.support.services.agent_bundle",
 ]

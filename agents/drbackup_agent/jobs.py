@@ -1,4 +1,4 @@
-"""The jobs an agent does for a controller: back up, restore, look. Drills are :mod:`drbackup_agent.drill`.
+"""The jobs an agent does for a controller: back up, restore, look. Drills are :mod:`drbackup_agent.drill.run`.
 
 A backup's order is the promise: pin, let the controller write the instant down, copy, finish the vault's part, judge
 whether the copy can be true, and only then believe it ourselves (the cache).
@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey
 from drbackup.model.point import SourceFacts
 from drbackup.vault.keys import DRILL, Keyring, SealKey
-from drbackup.vault.reader import PointReader
-from drbackup.vault.writer import PointWriter, Written
+from drbackup.vault.read.reader import PointReader
+from drbackup.vault.write.writer import PointWriter, Written
 from drbackup.wire.messages import (
     BackupJob,
     BackupResult,
@@ -37,13 +37,13 @@ from drbackup.wire.messages import (
     Result,
 )
 from drbackup.wire.specs import Limits, Plausibility
-from drbackup_agent.depot import WireDepot
-from drbackup_agent.fetching import WireFetch
-from drbackup_agent.link import Link
+from drbackup_agent.session.download import WireFetch
+from drbackup_agent.session.link import Link
+from drbackup_agent.session.throttle import TokenBucket
+from drbackup_agent.session.upload import WireDepot
 from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch
 from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.restore import RestoreRequest, restore_point
-from drbackup_agent.throttle import TokenBucket
 
 _TICK_SECONDS = 0.5
 _ROOM = 256 << 20  # bytes of the state folder that a run may need for its cache and a small database's copy
@@ -59,9 +59,10 @@ def run_job(job: Job, link: Link, state_folder: Path, welcome_skew_ns: int) -> R
         case PreflightJob():
             return run_preflight(job, state_folder)
         case DrillJob():
-            from drbackup_agent.drill import run_drill
+            from drbackup_agent.drill.run import run_drill
 
-            return run_drill(job, link, state_folder, open_keyring(job.key.value, state_folder))
+            fetch = WireFetch(link, _bucket(job.limits, link))
+            return run_drill(job, link, fetch, state_folder, open_keyring(job.key.value, state_folder))
 
 
 # --- backup ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import msgspec
 
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
-from drbackup.vault.heap import collect_rarely, end_uncollected, keep_freed_memory
+from drbackup.system.memory import collect_rarely, end_uncollected, keep_freed_memory
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
@@ -40,9 +40,9 @@ from drbackup.wire.messages import (
     Start,
     Welcome,
 )
-from drbackup_agent.forced import ALLOWED, chosen_verb
-from drbackup_agent.identity import described, hello, state_folder
-from drbackup_agent.link import Link
+from drbackup_agent.session.forced import ALLOWED, chosen_verb
+from drbackup_agent.session.identity import described, hello, state_folder
+from drbackup_agent.session.link import Link
 
 RunJob = Callable[[Job, Link, Path, int], Result]
 """(job, link, state folder, skew in nanoseconds) → result; raises :class:`DrbackupError`."""

@@ -22,7 +22,7 @@ from drbackup.fleet.deployed import Deployed, expected, remember
 from drbackup.fleet.remote import LocalShell, Shell, ssh_shell
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 
 @click.group()

@@ -10,17 +10,17 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext
 from drbackup.cli.failures import document_of, joined
 from drbackup.cli.places import chosen_sources
+from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
-from drbackup.controller.runner import BackupOptions, Connector, run_backup
+from drbackup.controller.backup.run import BackupOptions, Connector, run_backup
 from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size, span
+from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table, point_document, right
-from drbackup.reports.words import _
 from drbackup.wire.messages import Note, Progress
 
 

@@ -11,17 +11,17 @@ import click
 import msgspec
 from rich.text import Text
 
-from drbackup.cli.broken import warning_of
 from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.policy_warnings import warning_of
+from drbackup.controller.collect.renew_locks import last_renewal
 from drbackup.controller.evidence import verify_folder
-from drbackup.controller.installation import Installation
-from drbackup.controller.keyfiles import ALL_KEYS, DRILL_KEY
-from drbackup.controller.renewing import last_renewal
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.home.keyfiles import ALL_KEYS, DRILL_KEY
 from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
-from drbackup.reports import counted
+from drbackup.reports import plurals
 from drbackup.reports.figures import age, span
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
@@ -58,7 +58,7 @@ def check(context: CliContext, no_agents: bool) -> None:
         "checks": [{"area": line.area, "name": line.name, "ok": line.ok, "detail": line.detail} for line in lines],
     }
     verdict = Text(
-        _("{checks}, {failed} failed").format(checks=counted.checks(len(lines)), failed=len(failed)), style="bold"
+        _("{checks}, {failed} failed").format(checks=plurals.checks(len(lines)), failed=len(failed)), style="bold"
     )
     context.show(document, *_shown(lines), verdict)
     if failed:
@@ -70,7 +70,7 @@ def check(context: CliContext, no_agents: bool) -> None:
 
 def _policies(installation: Installation) -> Iterator[Line]:
     found = installation.policies
-    yield Line(_("policies"), str(found.folder), True, counted.systems(len(found.policies)))
+    yield Line(_("policies"), str(found.folder), True, plurals.systems(len(found.policies)))
     for broken in found.broken:
         yield Line(_("policies"), Path(broken.file).name, False, warning_of(broken))
     for finding in found.findings:
@@ -135,7 +135,7 @@ def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
 
 def _evidence(installation: Installation) -> Iterator[Line]:
     report = verify_folder(installation.evidence_folder, installation.signer.public)
-    detail = _("{pieces} in one chain").format(pieces=counted.pieces(report.objects))
+    detail = _("{pieces} in one chain").format(pieces=plurals.pieces(report.objects))
     yield Line(_("evidence"), str(installation.evidence_folder), report.good, "; ".join(report.faults[:3]) or detail)
 
 
@@ -147,7 +147,7 @@ def _agents(installation: Installation) -> Iterator[Line]:
     for name, answer in zip(names, answers, strict=True):
         bad = [line for line in answer if line.ok is False]
         if not bad:
-            yield Line(_("agents"), name, True, counted.checks(len(answer)))
+            yield Line(_("agents"), name, True, plurals.checks(len(answer)))
         for line in bad:
             yield Line(_("agents"), name, False, f"{line.name}: {line.detail}")
 

@@ -12,15 +12,15 @@ from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age
-from drbackup.controller.collect_home import adopt_lost, collecting_alone, collector
-from drbackup.controller.collecting import CollectReport
-from drbackup.controller.renewing import Renewal, Renewer, lockers_of, note_renewal
+from drbackup.controller.collect.collect import CollectReport
+from drbackup.controller.collect.renew_locks import Renewal, Renewer, lockers_of, note_renewal
+from drbackup.controller.collect.setup import adopt_lost, collecting_alone, collector
 from drbackup.errors import DoneInPart, UsageError
-from drbackup.model.collecting import GRACE, CollectPlan
-from drbackup.reports import counted
-from drbackup.reports.collecting import going_lines, packs_table, plan_document, points_table
+from drbackup.model.collect import GRACE, CollectPlan
+from drbackup.reports import plurals
+from drbackup.reports.collect import going_lines, packs_table, plan_document, points_table
 from drbackup.reports.figures import iso, local, size
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 
 @click.command("collect")
@@ -98,7 +98,7 @@ def _promise(plan: CollectPlan) -> list[Text]:
 
 def _outcome(context: CliContext, report: CollectReport, renewed: tuple[Renewal, ...]) -> list[Text]:
     words = _("{points} removed; {packs} erased, {size}; {later} become free later")
-    figures = {"points": counted.points(len(report.removed)), "packs": counted.packs(report.erased)}
+    figures = {"points": plurals.points(len(report.removed)), "packs": plurals.packs(report.erased)}
     sizes = {"size": size(report.erased_bytes), "later": size(report.plan.freed_later)}
     lines = [Text(words.format(**figures, **sizes), style="bold green")]
     for kept in report.kept:
@@ -107,7 +107,7 @@ def _outcome(context: CliContext, report: CollectReport, renewed: tuple[Renewal,
         lines.append(Text("  " + words.format(store=kept.store, name=kept.name, until=until)))
     for each in renewed:
         words = _("{store}: locks renewed of {packs} and {records}")
-        figures = {"packs": counted.packs(each.packs), "records": counted.records(each.records)}
+        figures = {"packs": plurals.packs(each.packs), "records": plurals.records(each.records)}
         lines.append(Text(words.format(store=each.store, **figures)))
     return lines
 

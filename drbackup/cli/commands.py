@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from drbackup.cli.context import CliContext
-from drbackup.controller.logs import configure_libraries
+from drbackup.system.logs import configure_libraries
 
 # word → (module, attribute, one line of help); the order is the order of the help page
 COMMANDS: dict[str, tuple[str, str, str]] = {

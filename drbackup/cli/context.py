@@ -20,12 +20,12 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from drbackup.reports.fitting import unbroken
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
+from drbackup.reports.layout import unbroken
 
 if TYPE_CHECKING:
-    from drbackup.controller.installation import Installation
-    from drbackup.controller.policies import PolicySet
+    from drbackup.controller.home.installation import Installation
+    from drbackup.controller.home.policies import PolicySet
     from drbackup.reports.tables import View
 
 JsonObject = dict[str, Any]
@@ -83,7 +83,7 @@ class CliContext:
         """One line on stderr for each broken file that was not named yet."""
         if not policies.broken:
             return
-        from drbackup.cli.broken import warning_of
+        from drbackup.cli.policy_warnings import warning_of
 
         for broken in policies.broken:
             if broken.file in self._warned_of:
@@ -94,8 +94,8 @@ class CliContext:
 
     @cached_property
     def _installation(self) -> Installation:
-        from drbackup.controller.installation import Installation
-        from drbackup.vault.heap import collect_rarely, keep_freed_memory
+        from drbackup.controller.home.installation import Installation
+        from drbackup.system.memory import collect_rarely, keep_freed_memory
 
         keep_freed_memory()
         collect_rarely()

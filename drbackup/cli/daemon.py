@@ -1,12 +1,15 @@
-"""``drbackup daemon``: the controller in the foreground, the same as ``drbackupd``."""
+"""``drbackup daemon``: the controller in the foreground. This process becomes ``drbackupd``, so it stops likewise."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 import click
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.controller.daemon import TICK_SECONDS, serve
-from drbackup.controller.logs import configure
+
+_PROGRAM = "drbackup.daemon.daemon"  # started by name: the command and the service are neighbours that share nothing
 
 
 @click.command()
@@ -14,7 +17,7 @@ from drbackup.controller.logs import configure
 @click.option(
     "--tick",
     type=click.FloatRange(0.1, 60),
-    default=TICK_SECONDS,
+    default=5.0,
     show_default=True,
     help="Seconds between two looks at what is due.",
 )
@@ -22,7 +25,7 @@ from drbackup.controller.logs import configure
 @pass_cli
 def daemon(context: CliContext, workers: int, tick: float, once: bool) -> None:
     """Run due backups and drills of all policies until told to stop. SIGHUP reads the policies again."""
-    configure(context.log_level, context.log_format)
-    code = serve(context.home, context.policies_folder, workers=workers, once=once, tick=tick)
-    context.show({"failed": bool(code)})
-    click.get_current_context().exit(code)
+    words = ["--home", str(context.home), "--policies", str(context.policies_folder), "--workers", str(workers)]
+    words += ["--tick", str(tick), "--log-level", context.log_level, "--log-format", context.log_format]
+    words += [flag for flag, given in (("--once", once), ("--json", context.json)) if given]
+    os.execv(sys.executable, [sys.executable, "-m", _PROGRAM, *words])

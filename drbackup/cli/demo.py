@@ -26,9 +26,9 @@ from drbackup.cli.demo_city.city import City
 from drbackup.cli.demo_city.servers import postgres_tools
 from drbackup.cli.demo_city.story import Stage, Story
 from drbackup.errors import TargetOccupied, ToolMissing
-from drbackup.reports.fitting import foldable
+from drbackup.reports.gettext import _
+from drbackup.reports.layout import foldable
 from drbackup.reports.tables import plain_table, right
-from drbackup.reports.words import _
 
 
 @click.command()

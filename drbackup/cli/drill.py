@@ -11,20 +11,22 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.failures import joined
 from drbackup.cli.places import did_you_mean, split_place
+from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.catalog.drills import Drill
-from drbackup.controller.drills import DrillOutcome, run_drill
+from drbackup.controller.drills.run import DrillOutcome, run_drill
+from drbackup.controller.drills.statement import CheckOutcome, decode
 from drbackup.controller.evidence import find
-from drbackup.controller.statement import CheckOutcome, decode
 from drbackup.errors import DrillFailed, UsageError
 from drbackup.model.verdict import JudgedCheck, Reason, Rule
-from drbackup.reports import counted
-from drbackup.reports.drill_report import write_report
+from drbackup.reports import plurals
+from drbackup.reports.bilingual import RULES
+from drbackup.reports.drill import write_report
 from drbackup.reports.figures import span
+from drbackup.reports.gettext import _, language, ngettext
 from drbackup.reports.tables import (
     VERDICT_STYLES,
     drill_document,
@@ -34,8 +36,6 @@ from drbackup.reports.tables import (
     plain_table,
     verdict_word,
 )
-from drbackup.reports.wording import RULES
-from drbackup.reports.words import _, language, ngettext
 from drbackup.wire.messages import Note, Progress
 
 
@@ -86,7 +86,7 @@ def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs
     if failed:
         words = _("{n} of {drills} failed: {systems}")
         names = ", ".join(outcome.system for outcome in failed)
-        raise DrillFailed(words.format(n=len(failed), drills=counted.drills(len(outcomes)), systems=names))
+        raise DrillFailed(words.format(n=len(failed), drills=plurals.drills(len(outcomes)), systems=names))
     if everything and (missing := left_out(context.installation().policies)):
         raise joined(missing, [outcome.system for outcome in outcomes], partly=False)
 

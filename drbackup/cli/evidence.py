@@ -11,10 +11,10 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.evidence import list_folder, verify_folder, verify_stores
 from drbackup.errors import SignatureInvalid, UsageError
-from drbackup.reports import counted
+from drbackup.reports import plurals
 from drbackup.reports.figures import iso, local
+from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table
-from drbackup.reports.words import _
 from drbackup.vault.evidence import ChainReport
 
 
@@ -90,7 +90,7 @@ def _public(text: str) -> bytes:
 def _line(name: str, report: ChainReport) -> Text:
     line = Text("✓ " if report.good else "✗ ", style="bold green" if report.good else "bold red")
     words = _("{name}: {pieces}, head {head}")
-    figures = {"pieces": counted.pieces(report.objects), "head": report.head.digest.hex()[:16] or "-"}
+    figures = {"pieces": plurals.pieces(report.objects), "head": report.head.digest.hex()[:16] or "-"}
     line.append(words.format(name=name, **figures), style="bold")
     for fault in report.faults:
         line.append(f"\n    {fault}", style="red")

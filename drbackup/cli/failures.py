@@ -9,7 +9,7 @@ from rich.text import Text
 
 from drbackup.cli.context import JsonObject
 from drbackup.errors import DoneInPart, DrbackupError
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 
 def explain(failure: DrbackupError) -> list[Text]:

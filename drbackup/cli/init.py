@@ -15,12 +15,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.controller.founding import Founding, found
-from drbackup.controller.installation import is_founded
+from drbackup.controller.home.initialise import Founding, found
+from drbackup.controller.home.installation import is_founded
 from drbackup.errors import TargetOccupied, UsageError
-from drbackup.reports import counted
+from drbackup.reports import plurals
 from drbackup.reports.figures import iso
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 
 def _k_of_n(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def _lines(context: CliContext, founding: Founding, files: list[Path]) -> list[R
         lines.append(Text(_("no vault yet in {store}: {why}").format(store=store, why=why), style="yellow"))
     people = {"threshold": founding.threshold, "count": len(founding.shares)}
     if files:
-        lines.append(Text(_("{shares} in {folder}").format(shares=counted.shares(len(files)), folder=files[0].parent)))
+        lines.append(Text(_("{shares} in {folder}").format(shares=plurals.shares(len(files)), folder=files[0].parent)))
     else:
         for number, share in enumerate(founding.shares, 1):
             title = _("share {number} of {count}").format(number=number, **people)

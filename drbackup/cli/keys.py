@@ -10,10 +10,10 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.controller.founding import extend
+from drbackup.controller.home.initialise import extend
 from drbackup.errors import TargetOccupied, UsageError, WrongKey
+from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table
-from drbackup.reports.words import _
 from drbackup.vault.custody import join_shares
 from drbackup.vault.keys import RECOVERY, SealKey, key_id
 

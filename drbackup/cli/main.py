@@ -19,11 +19,11 @@ from drbackup import __version__
 from drbackup.cli.commands import CommandList, shared_options
 from drbackup.cli.context import CliContext, print_document
 from drbackup.cli.failures import document_of, explain
-from drbackup.controller.logs import configure_libraries
 from drbackup.errors import DrbackupError, Interrupted, UsageError
-from drbackup.reports.fitting import unbroken
-from drbackup.reports.words import speak_by_environment
-from drbackup.vault.heap import collect_rarely, end_uncollected
+from drbackup.reports.gettext import speak_by_environment
+from drbackup.reports.layout import unbroken
+from drbackup.system.logs import configure_libraries
+from drbackup.system.memory import collect_rarely, end_uncollected
 
 cli = CommandList(
     "drbackup",

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from drbackup.cli.context import CliContext
-from drbackup.controller.restoring import choose_point, locate
+from drbackup.controller.restore.restore import choose_point, locate
 from drbackup.errors import DrbackupError, UsageError, VaultMissing
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
-from drbackup.vault.direct import StoreFetch
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
+from drbackup.vault.store_access import StoreFetch
 
 
 def split_place(context: CliContext, place: str) -> tuple[str, str]:

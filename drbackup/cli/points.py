@@ -13,6 +13,7 @@ from drbackup.cli.places import find_point, open_reader, split_place
 from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
+from drbackup.reports.gettext import _
 from drbackup.reports.tables import (
     CopyFacts,
     changes,
@@ -26,7 +27,6 @@ from drbackup.reports.tables import (
     point_facts,
     points_table,
 )
-from drbackup.reports.words import _
 from drbackup.vault.tree import Entry
 
 

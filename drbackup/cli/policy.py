@@ -16,7 +16,7 @@ import click
 import yaml
 from msgspec.structs import asdict
 
-from drbackup.controller.policies import Inspection, PolicySet, inspect_folder, load
+from drbackup.controller.home.policies import Inspection, PolicySet, inspect_folder, load
 from drbackup.errors import UsageError
 from drbackup.model.document import nearest
 from drbackup.model.plan import Step, recovery_plan

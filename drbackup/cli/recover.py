@@ -14,19 +14,19 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from drbackup.cli.broken import left_out
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import did_you_mean, moment
+from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, stopping
-from drbackup.controller.policies import PolicySet
-from drbackup.controller.recovery import DONE, FAILED, RUNNING, RecoveryOutcome, SystemOutcome, run_recovery
-from drbackup.controller.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
+from drbackup.controller.home.policies import PolicySet
+from drbackup.controller.restore.recovery import DONE, FAILED, RUNNING, RecoveryOutcome, SystemOutcome, run_recovery
+from drbackup.controller.restore.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
 from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
 from drbackup.reports.figures import size, span
-from drbackup.reports.fitting import foldable
+from drbackup.reports.gettext import _
+from drbackup.reports.layout import foldable
 from drbackup.reports.tables import plain_table, right
-from drbackup.reports.words import _
 from drbackup.wire.messages import Progress
 
 

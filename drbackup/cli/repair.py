@@ -6,18 +6,18 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.next_steps import remaining, untouched
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting, stopping
-from drbackup.cli.remaining import remaining, untouched
-from drbackup.controller.catching_up import CaughtUp, catch_up
-from drbackup.controller.examining import Examined, Wound, examine
-from drbackup.controller.installation import Installation
-from drbackup.controller.repairing import Repaired, repair
+from drbackup.controller.copies.catch_up import CaughtUp, catch_up
+from drbackup.controller.copies.diagnose import Examined, Wound, examine
+from drbackup.controller.copies.repair import Repaired, repair
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
-from drbackup.reports.counted import objects
-from drbackup.reports.counted import points as count_points
 from drbackup.reports.figures import size
-from drbackup.reports.words import _, ngettext
+from drbackup.reports.gettext import _, ngettext
+from drbackup.reports.plurals import objects
+from drbackup.reports.plurals import points as count_points
 
 _SHOWN = 20  # objects named on a screen; --json names all
 

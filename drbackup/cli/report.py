@@ -11,8 +11,8 @@ from drbackup.cli.context import CliContext, pass_cli
 from drbackup.errors import UsageError
 from drbackup.reports import month_page
 from drbackup.reports.break_glass import write_sheets
+from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.month import gaps_first, month_at, month_of, recall_month
-from drbackup.reports.words import _, ngettext
 
 
 @click.group()

@@ -12,14 +12,14 @@ from drbackup.cli.context import CliContext
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import find_point
 from drbackup.cli.progress import Bars, stopping
-from drbackup.controller.restoring import Connector, restore_point
-from drbackup.controller.specs import source_spec
+from drbackup.controller.restore.restore import Connector, restore_point
+from drbackup.controller.runs.specs import source_spec
 from drbackup.errors import PolicyError, UsageError
 from drbackup.model.point import Point
-from drbackup.reports import counted
+from drbackup.reports import plurals
 from drbackup.reports.figures import age, local, size
+from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.tables import facts_table
-from drbackup.reports.words import _, ngettext
 from drbackup.wire.messages import Note, Progress, RestoreResult
 from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
 
@@ -68,7 +68,7 @@ def bring_back(context: CliContext, wishes: Wishes, connect: Connector) -> None:
         context.err.print(facts)
     result = _restore(context, plan, connect)
     words = _("{entries}, {files}, {size} restored to {where}; every byte matched its digest")
-    figures = {"entries": counted.entries(result.entries), "files": counted.files(result.files)}
+    figures = {"entries": plurals.entries(result.entries), "files": plurals.files(result.files)}
     text = words.format(where=plan.where, size=size(result.content_bytes), **figures)
     lines = [Text("✓ " + text, style="bold green")]
     if result.skipped:

@@ -8,17 +8,17 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.next_steps import remaining, untouched
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age, read_rate
-from drbackup.cli.remaining import remaining, untouched
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.examining import STORE_IS_ILL
-from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
+from drbackup.controller.copies.diagnose import STORE_IS_ILL
+from drbackup.controller.copies.scrub import ScrubReport, ScrubWish, scrub
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError, VaultMissing
-from drbackup.reports.counted import objects, packs, points
 from drbackup.reports.figures import age, iso, size, span
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
+from drbackup.reports.plurals import objects, packs, points
 from drbackup.vault.layout import split_pack_name
 
 

@@ -6,9 +6,9 @@ import click
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.errors import ObjectiveBreached
-from drbackup.reports.estate import judge, recall
+from drbackup.reports.gettext import _
+from drbackup.reports.overview import judge, recall
 from drbackup.reports.status import document, render
-from drbackup.reports.words import _
 
 
 @click.command()

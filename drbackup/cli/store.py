@@ -12,7 +12,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.places import did_you_mean
 from drbackup.errors import DrbackupError, StoreRefused, UsageError
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 from drbackup.stores.probe import ProbeLine, needed_kept, probe
 
 _STYLES = {"yes": "green", "no": "red", "unknown": "yellow"}

@@ -14,13 +14,13 @@ from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting
 from drbackup.cli.repair import catch_up_command, repair_command
 from drbackup.cli.scrub import scrub_command
-from drbackup.controller.home_keys import HomeKeys, keys_for_rebuild
-from drbackup.controller.policies import load_readable
-from drbackup.controller.rebuilding import RebuildReport, has_catalog, look, rebuild
+from drbackup.controller.home.policies import load_readable
+from drbackup.controller.rebuild.keys import HomeKeys, keys_for_rebuild
+from drbackup.controller.rebuild.rebuild import RebuildReport, has_catalog, look, rebuild
 from drbackup.errors import DoneInPart, SignatureInvalid, UsageError
-from drbackup.reports import counted
+from drbackup.reports import plurals
 from drbackup.reports.figures import size
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 from drbackup.stores.registry import open_store
 
 
@@ -103,8 +103,8 @@ def _outcome(applied: bool, done: str) -> Text:
 
 def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list[Text]:
     words = _("{points}; read {packs} of {size} with {chunks}; told by evidence: {drills}")
-    read = {"packs": counted.packs(report.packs), "size": size(report.bytes), "chunks": counted.chunks(report.chunks)}
-    text = words.format(points=counted.points(report.points), drills=counted.drills(report.drills), **read)
+    read = {"packs": plurals.packs(report.packs), "size": size(report.bytes), "chunks": plurals.chunks(report.chunks)}
+    text = words.format(points=plurals.points(report.points), drills=plurals.drills(report.drills), **read)
     lines = [*_lines_of_keys(keys), Text(text, style="bold")]
     lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
     lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from drbackup.controller.founding import read_description
-from drbackup.controller.installation import Installation
+from drbackup.controller.home.initialise import read_description
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
 from drbackup.stores.base import Store
 from drbackup.vault.evidence import (
@@ -57,7 +57,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def report_path(self) -> Path:
-        """Where the readable page lies once :mod:`drbackup.reports.drill_report` has written it."""
+        """Where the readable page lies once :mod:`drbackup.reports.drill` has written it."""
         return self.object_path.with_suffix(REPORT)
 
 

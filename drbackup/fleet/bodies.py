@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import threading
 
-from drbackup.vault.heap import huge_buffer
+from drbackup.system.memory import huge_buffer
 from drbackup.vault.pack import BUFFER_SIZE
 
 _KEPT = 4  # blocks that wait to be used again

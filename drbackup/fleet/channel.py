@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from drbackup.fleet.masking import masked
+from drbackup.system.masking import masked
 from drbackup.wire.framing import ByteReader, ByteWriter
 
 STDERR_TAIL = 8192  # bytes of the agent's stderr that are kept

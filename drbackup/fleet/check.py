@@ -26,7 +26,7 @@ from drbackup.fleet.channel import Channel
 from drbackup.fleet.connect import open_channel, session_timeouts
 from drbackup.fleet.deployed import expected as deployed_here
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version
-from drbackup.fleet.quiet_desk import QuietDesk
+from drbackup.fleet.no_requests import QuietDesk
 from drbackup.fleet.session import Session
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.wire.messages import Hello, PreflightJob, PreflightResult

@@ -14,9 +14,9 @@ from typing import Any
 from drbackup.errors import AgentMissing
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.deployed import Deployed
-from drbackup.fleet.masking import masked
 from drbackup.fleet.preflight import look, require_suitable
 from drbackup.fleet.remote import Shell
+from drbackup.system.masking import masked
 
 _INSTALL_SECONDS = 600.0
 _ANSWER = "drbackup-installer "

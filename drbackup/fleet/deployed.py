@@ -13,7 +13,7 @@ import msgspec
 
 from drbackup.errors import CatalogUnusable
 from drbackup.fleet.greeting import Expected
-from drbackup.wire.unreadable import UNREADABLE
+from drbackup.wire.decode_errors import UNREADABLE
 
 
 class Deployed(msgspec.Struct, frozen=True):

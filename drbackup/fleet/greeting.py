@@ -11,7 +11,7 @@ import msgspec
 
 from drbackup.errors import AgentDied, AgentMissing, AgentVersionMismatch, ClockSkewed, ProtocolViolation
 from drbackup.fleet.channel import Channel
-from drbackup.fleet.masking import masked
+from drbackup.system.masking import masked
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import PROTOCOL, Hello
 

@@ -16,8 +16,8 @@ import paramiko
 
 from drbackup.errors import HostUnreachable
 from drbackup.fleet.address import SshAddress
-from drbackup.fleet.masking import masked
 from drbackup.fleet.ssh import Connection, connect
+from drbackup.system.masking import masked
 
 _KEPT = 1 << 20  # bytes of each output stream
 

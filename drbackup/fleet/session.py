@@ -23,8 +23,8 @@ from drbackup.fleet.answers import Answerer, Desk
 from drbackup.fleet.bodies import Bodies
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version, read_hello, why_it_ended
-from drbackup.fleet.masking import masked
 from drbackup.fleet.meter import MeteredReader, MeteredWriter, Movement
+from drbackup.system.masking import masked
 from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,

@@ -24,7 +24,7 @@ from paramiko.pkey import UnknownKeyType
 from drbackup.errors import AgentMissing, AuthenticationRefused, HostKeyChanged, HostKeyUnknown, HostUnreachable
 from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import StderrTail
-from drbackup.fleet.masking import masked
+from drbackup.system.masking import masked
 
 # Measured over loopback (docs/adr/0003). OpenSSH and cryptography both run AES-GCM on
 # the processor's AES instructions, and it needs no separate MAC pass in Python.

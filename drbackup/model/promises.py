@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from drbackup.errors import PolicyError
-from drbackup.model.collecting import LEASE, LOCK_LEAST
+from drbackup.model.collect import LEASE, LOCK_LEAST
 from drbackup.model.consistency import InventoryFile, PolicyFile
 from drbackup.model.document import Document, Finding
 from drbackup.model.levels import LevelTable

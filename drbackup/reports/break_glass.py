@@ -1,8 +1,8 @@
 """A sheet for the day when nothing of drbackup is left: where a system's copies lie and how to open them by hand.
 
 One page a system, to be printed and kept with the custodians' shares. It needs the bucket, enough shares, and the
-stranger's reader (at most 300 lines, ``tests/reader/stranger.py``); no drbackup, no catalog, no backup centre. It holds
-addresses and public keys, no secret.
+stranger's reader (at most 300 lines, ``drbackup/reader/stranger.py``); no drbackup, no catalog, no backup centre. It
+holds addresses and public keys, no secret.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import jinja2
 import msgspec
 
-from drbackup.controller.installation import Installation
+from drbackup.controller.home.installation import Installation
 from drbackup.model.inventory import StoreEntry
 from drbackup.model.plan import Step, recovery_plan
 from drbackup.model.policy import Policy, SourcePolicy
-from drbackup.reports.wording import Words, length
+from drbackup.reports.bilingual import Words, length
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("drbackup.reports"),

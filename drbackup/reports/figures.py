@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

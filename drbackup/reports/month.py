@@ -19,7 +19,7 @@ from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
-from drbackup.reports.estate import NEGATIVE
+from drbackup.reports.overview import NEGATIVE
 
 _ALL = 1_000_000
 

@@ -13,9 +13,9 @@ import jinja2
 import msgspec
 
 from drbackup.reports.figures import iso, local, size, span
+from drbackup.reports.gettext import _, language, ngettext
 from drbackup.reports.month import Month, SystemMonth
 from drbackup.reports.tables import verdict_word
-from drbackup.reports.words import _, language, ngettext
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("drbackup.reports"),

@@ -1,6 +1,6 @@
 """The status screen: one row a source, everything that needs a person at the bottom.
 
-Pure rendering of an :class:`~drbackup.reports.estate.Estate`: a rich table for people, a document for ``--json``.
+Pure rendering of an :class:`~drbackup.reports.overview.Estate`: a rich table for people, a document for ``--json``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from rich.text import Text
 
 from drbackup.model.objectives import PromiseState
 from drbackup.model.point import Point, Rung
-from drbackup.reports.estate import DrillStanding, Estate, Need, SourceStatus, SystemStatus
 from drbackup.reports.figures import age, iso, local, span
-from drbackup.reports.fitting import widest
-from drbackup.reports.words import _, ngettext
+from drbackup.reports.gettext import _, ngettext
+from drbackup.reports.layout import widest
+from drbackup.reports.overview import DrillStanding, Estate, Need, SourceStatus, SystemStatus
 
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
 _PAPER = 1_000_000  # lines

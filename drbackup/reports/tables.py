@@ -15,12 +15,12 @@ from rich.text import Text
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.model.point import Point
-from drbackup.reports import counted
-from drbackup.reports.estate import NEGATIVE
+from drbackup.reports import plurals
 from drbackup.reports.figures import age, iso, local, size, span
-from drbackup.reports.fitting import foldable, widest
+from drbackup.reports.gettext import _
+from drbackup.reports.layout import foldable, widest
+from drbackup.reports.overview import NEGATIVE
 from drbackup.reports.status import RUNG_STYLES, rung_word
-from drbackup.reports.words import _
 from drbackup.vault.tree import Entry, EntryKind
 
 VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
@@ -167,7 +167,7 @@ def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[t
         (_("Proven"), rung_word(point.rung) + (f", {age(point.rung_at, view.now)}" if point.rung_at else "")),
         (_("Copies"), ", ".join(each.words(view.now) for each in copies) or "-"),
         (_("Held"), point.held or "-"),
-        (_("Entries"), f"{counted.entries(totals.entries)}, {counted.files(totals.files)}"),
+        (_("Entries"), f"{plurals.entries(totals.entries)}, {plurals.files(totals.files)}"),
         (_("Rows"), str(totals.rows) if totals.rows > 0 else "-"),
         (_("Size"), size(totals.bytes)),
         (_("New"), f"{size(totals.new_bytes)} → {size(totals.stored_bytes)}"),

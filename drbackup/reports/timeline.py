@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from drbackup.controller.statement import PhaseSpan
-from drbackup.reports.wording import PHASES, Words, length
+from drbackup.controller.drills.statement import PhaseSpan
+from drbackup.reports.bilingual import PHASES, Words, length
 
 COLOURS = {
     "locate": "#8ea3b8",

@@ -56,8 +56,8 @@ def needed_kept(lines: tuple[ProbeLine, ...]) -> bool:
 def _trials(store: Store, place: str, when: datetime) -> Iterator[Trial]:
     yield from _general(store, place)
     # Imported here because they bring boto3, which a folder's probe does without.
-    from drbackup.stores.probe_s3 import s3_trials
-    from drbackup.stores.s3 import S3Store
+    from drbackup.stores.s3.probe import s3_trials
+    from drbackup.stores.s3.store import S3Store
 
     if isinstance(store, S3Store):
         yield from s3_trials(store, place, when)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from drbackup.errors import FormatUnsupported, ObjectCorrupt
 from drbackup.vault.keys import Keyring, SigningKey, key_id, seal_to, verify
 from drbackup.vault.suite import KEY_SIZE, SUITE
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
-from drbackup.wire.unreadable import UNREADABLE
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):

@@ -23,8 +23,8 @@ from drbackup.stores.base import Store
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SigningKey
 from drbackup.vault.layout import PREFIX, digest_in_name, evidence_name
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
-from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKEVD1"
 EVIDENCE_PREFIX = PREFIX + "e/"

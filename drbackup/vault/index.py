@@ -13,13 +13,12 @@ import msgspec
 import zstandard
 
 from drbackup.errors import ObjectCorrupt
-from drbackup.vault.chunks import unpack
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import INDEX
-from drbackup.vault.pack import HEADER_LIMIT, PackOpener
+from drbackup.vault.pack import HEADER_LIMIT, PackOpener, unpack
 from drbackup.vault.suite import MAX_CHUNK
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import PLACES, Digest, Place
-from drbackup.wire.unreadable import UNREADABLE
 
 _TOLD = msgspec.msgpack.Decoder(tuple[str, Digest, Annotated[tuple[Place, ...], msgspec.Meta(max_length=PLACES)]])
 

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
-from drbackup.errors import UsageError
+from drbackup.errors import ProtocolViolation, UsageError
 from drbackup.stores import base
 
 PREFIX = "v1/"
@@ -20,6 +21,7 @@ DATA, TREE, INDEX = "p", "t", "i"
 PACK_KINDS = (DATA, TREE, INDEX)
 RECIPIENT_ROLES = {DATA: ("recovery", "drill"), TREE: ("recovery", "drill", "catalog")}
 RECIPIENT_ROLES[INDEX] = RECIPIENT_ROLES[TREE]
+_PACK_SIZE = 33  # kind letter + SHA-256
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,126}")
 
 
@@ -81,3 +83,15 @@ def sealed_keys_name(when: datetime, digest: str) -> str:
 def digest_in_name(name: str) -> str:
     """The 64 hex characters at the end of a hashed name; empty for others. As the stores read it, in hex."""
     return (base.digest_in_name(name) or b"").hex()
+
+
+def object_name(domain: str, pack: bytes) -> str:
+    """Name of a pack given as kind letter + SHA-256."""
+    return pack_name(domain, chr(pack[0]), pack[1:])
+
+
+def require_packs(packs: Sequence[bytes]) -> None:
+    """Raises :class:`ProtocolViolation` unless each is a kind letter and 32 bytes."""
+    for pack in packs:
+        if len(pack) != _PACK_SIZE or chr(pack[0]) not in PACK_KINDS:
+            raise ProtocolViolation(f"not the name of a pack: {pack[:40].hex()}")

@@ -17,6 +17,7 @@ import struct
 from typing import Annotated
 
 import msgspec
+import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import constant_time
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,9 +26,9 @@ from drbackup.errors import FormatUnsupported, ObjectCorrupt
 from drbackup.vault.keys import Keyring, key_id, seal_to
 from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
 from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import PLACES, Digest, Place
 from drbackup.wire.specs import DomainKeys
-from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKPAC1"
 PACK_SIZE = 34 << 20  # a pack is closed once it has this many bytes: fewer requests against memory for three of them
@@ -254,3 +255,15 @@ def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
             f"{what}: format {header.format}, suite {header.suite}, kind {header.kind!r}", where=what
         )
     return header, end
+
+
+def unpack(stored: bytes, raw: int, inflate: zstandard.ZstdDecompressor) -> bytes:
+    """A chunk's plain bytes from what was sealed. ``raw`` bounds the memory. Raises ``zstandard.ZstdError``."""
+    if len(stored) == raw:
+        return stored
+    # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.
+    claimed = zstandard.get_frame_parameters(stored).content_size
+    if claimed not in (raw, zstandard.CONTENTSIZE_UNKNOWN):
+        raise zstandard.ZstdError(f"the frame claims {claimed} bytes instead of {raw}")
+    plain: bytes = inflate.decompress(stored, max_output_size=raw)
+    return plain

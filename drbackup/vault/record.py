@@ -19,8 +19,8 @@ from drbackup.stores.base import Stat, Store
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.keys import Keyring, SigningKey
 from drbackup.vault.layout import digest_in_name, record_name, record_prefix
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
-from drbackup.wire.unreadable import UNREADABLE
 
 MAGIC = b"DRBKREC1"
 

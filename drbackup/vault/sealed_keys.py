@@ -18,12 +18,12 @@ import msgspec
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
 from drbackup.stores.base import Store
+from drbackup.vault.description import VaultDescription
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
-from drbackup.vault.founding import VaultDescription
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, digest_in_name, sealed_keys_name
 from drbackup.vault.suite import KEY_SIZE
-from drbackup.wire.unreadable import UNREADABLE
+from drbackup.wire.decode_errors import UNREADABLE
 
 MAGIC = b"DRBKKEY1"
 

@@ -15,8 +15,8 @@ from typing import Annotated
 import msgspec
 
 from drbackup.errors import ObjectCorrupt
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Place
-from drbackup.wire.unreadable import UNREADABLE
 
 PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
 PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make one, and an enemy could fill our memory

@@ -14,8 +14,8 @@ from typing import Protocol
 import msgspec
 
 from drbackup.errors import AgentDied, ProtocolViolation
+from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Message
-from drbackup.wire.unreadable import UNREADABLE
 
 GREETING = b"DRBACKUP-AGENT/1\n"
 MAX_HEADER = 64 << 20  # the widest message is a BackupResult: 33 bytes a pack, so two million packs

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from drbackup.vault.layout import digest_in_name
 from tests.adversary.views import Damaged
 from tests.adversary.whole_vault import STORE, WholeVault
-from tests.doubles.memory_store import MemoryStore
+from tests.support.doubles.memory_store import MemoryStore
 
 EVERYTHING = bool(os.environ.get("DRBACKUP_EXHAUSTIVE"))  # every bit of every object: some hours
 _ENDS, _BETWEEN = 18, 12  # positions flipped at both ends of an object, and in between

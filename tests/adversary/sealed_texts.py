@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.reader.stranger import Key, derive, unpack
+from drbackup.reader.stranger import Key, derive, unpack
 
 TABLE, FOOTER = 2**32 - 2, 2**32 - 1
 

@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.installation import Installation
-from drbackup.controller.scrubbing import scrub
+from drbackup.controller.copies.scrub import scrub
+from drbackup.controller.home.installation import Installation
 from drbackup.model.inventory import StoreEntry
 from tests.adversary import damages
 from tests.adversary.damages import kind_of

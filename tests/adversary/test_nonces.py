@@ -15,17 +15,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from drbackup.controller.runner import run_backup
+from drbackup.controller.backup.run import run_backup
 from drbackup.errors import DrbackupError, StoreUnavailable
+from drbackup.reader.stranger import Key, unpack
 from drbackup.vault import pack as packing
 from drbackup.vault.keys import ROLES
 from drbackup.vault.tree import Entry, EntryKind, path_key
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.messages import Place
 from tests.adversary.sealed_texts import SealedText, SeenPack, open_part, require_unique, take_apart, texts_of
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.doubles.small_vault import SmallVault
-from tests.reader.stranger import Key, unpack
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.cities.small_vault import SmallVault
 
 DRILL = Key(bytes([ROLES.index("drill") + 1]) * 32)
 TREE = {b"f%02d" % number: random.Random(number).randbytes(3000 + 700 * number) for number in range(30)}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller import rebuilding
-from drbackup.controller.home_keys import keys_for_rebuild
-from drbackup.controller.runner import run_backup
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.rebuild import rebuild as rebuilding
+from drbackup.controller.rebuild.keys import keys_for_rebuild
 from drbackup.errors import ObjectCorrupt, PacksMissing, RestoreMismatch
-from drbackup.stores.directory import DirectoryStore
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from drbackup.stores.folder.store import DirectoryStore
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 
 TRUE = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
 
@@ -31,7 +31,7 @@ def raise_epoch(city: SmallCity) -> None:
 def test_a_poisoned_name_is_found_by_a_restore_and_left_behind_by_a_new_epoch(
     tmp_path: Path, poison: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    city = SmallCity(tmp_path, module="tests.doubles.poisoning_agent").build()
+    city = SmallCity(tmp_path, module="tests.support.doubles.poisoning_agent").build()
     monkeypatch.setenv("POISON", poison)
     with city.open() as installation:
         run_backup(installation, SYSTEM, SOURCE)
@@ -52,7 +52,7 @@ def test_a_poisoned_name_is_found_by_a_restore_and_left_behind_by_a_new_epoch(
 def test_contents_that_an_enemy_stored_as_a_tree_keep_no_later_run_from_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    city = SmallCity(tmp_path, module="tests.doubles.poisoning_agent").build()
+    city = SmallCity(tmp_path, module="tests.support.doubles.poisoning_agent").build()
     monkeypatch.setenv("POISON", "kinds")
     with city.open() as installation:
         with pytest.raises(PacksMissing):
@@ -64,7 +64,7 @@ def test_contents_that_an_enemy_stored_as_a_tree_keep_no_later_run_from_its_end(
 
 def test_an_epoch_is_left_behind_after_a_rebuild_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the enemy stored is in the store for good, and a rebuilt catalog knows it again."""
-    city = SmallCity(tmp_path, module="tests.doubles.poisoning_agent").build()
+    city = SmallCity(tmp_path, module="tests.support.doubles.poisoning_agent").build()
     monkeypatch.setenv("POISON", "content")
     with city.open() as installation:
         run_backup(installation, SYSTEM, SOURCE)

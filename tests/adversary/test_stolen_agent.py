@@ -18,22 +18,22 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import pytest
 import urllib3
 
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.desk import BackupDesk, Listeners, Site
-from drbackup.controller.installation import Installation
-from drbackup.controller.runner import run_backup
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, Site
 from drbackup.errors import ProtocolViolation, WrongKey
 from drbackup.fleet.answers import Answerer
-from drbackup.stores.s3 import S3Store
+from drbackup.reader.stranger import derive as independently_derive
+from drbackup.reader.stranger import unpack
+from drbackup.stores.s3.store import S3Store
 from drbackup.vault.keys import Keyring, SealKey
 from drbackup.vault.pack import PackOpener
 from drbackup.vault.suite import derive
 from drbackup.wire.messages import Fetch, Locate, PutHttp, Start, Stored, Upload, Uploaded
 from tests.adversary.wire_record import WireRecord
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.reader.stranger import derive as independently_derive
-from tests.reader.stranger import unpack
-from tests.services.seaweedfs import S3Server
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 TRUE = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}

@@ -15,17 +15,17 @@ from typing import Any, cast
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.evidence import verify_stores
-from drbackup.controller.installation import Installation
-from drbackup.controller.rebuilding import Rebuilding, RebuildReport
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.rebuild.rebuild import Rebuilding, RebuildReport
 from drbackup.errors import DrbackupError
 from drbackup.stores.base import Store
-from drbackup.vault.founding import read_vault
+from drbackup.vault.description import read_vault
 from drbackup.vault.keys import RECOVERY
 from drbackup.vault.layout import VAULT_NAME, digest_in_name, pack_name
 from drbackup.vault.sealed_keys import list_sealed_keys, open_sealed_keys
 from drbackup.vault.tree import EntryKind
 from tests.adversary.whole_vault import NOON, STORE, WholePoint, WholeVault
-from tests.doubles.memory_store import MemoryStore
+from tests.support.doubles.memory_store import MemoryStore
 
 NOWHERE = Path("/nonexistent/evidence")
 

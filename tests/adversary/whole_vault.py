@@ -12,23 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from drbackup.controller.rebuild_points import Origin
-from drbackup.controller.statement import encode
+from drbackup.controller.drills.statement import encode
+from drbackup.controller.rebuild.points import Origin
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.stores.base import Store
-from drbackup.vault.direct import StoreFetch
+from drbackup.vault.description import VaultDescription, found_vault
 from drbackup.vault.evidence import Link, make_evidence
-from drbackup.vault.founding import VaultDescription, found_vault
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, Keyring, SealKey, SigningKey, domain_keys
 from drbackup.vault.layout import digest_in_name
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.record import Commit, Sealed, make_record, read_record, unseal, write_record
 from drbackup.vault.sealed_keys import InstallationKeys, make_sealed_keys
+from drbackup.vault.store_access import StoreFetch
 from drbackup.vault.tree import Entry, EntryKind, path_key
-from drbackup.vault.writer import Content, PointWriter, Written
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
-from tests.doubles.told_drill import statement
+from drbackup.vault.write.writer import Content, PointWriter, Written
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_store import MemoryStore
+from tests.support.doubles.told_drill import statement
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STORE = "offsite"

@@ -1,4 +1,4 @@
-"""What every eraser promises (``drbackup/stores/erasing.py``), held against each kind on the real thing."""
+"""What every eraser promises (``drbackup/stores/erase.py``), held against each kind on the real thing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from drbackup.errors import UsageError
 from drbackup.stores.base import Store
-from drbackup.stores.directory import DirectoryStore
-from drbackup.stores.erasing import Eraser
-from tests.doubles.memory_eraser import MemoryEraser
-from tests.doubles.memory_store import MemoryStore
+from drbackup.stores.erase import Eraser
+from drbackup.stores.folder.store import DirectoryStore
+from tests.support.doubles.memory_eraser import MemoryEraser
+from tests.support.doubles.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from tests.services.seaweedfs import S3Server
+    from tests.support.services.seaweedfs import S3Server
 
 KINDS = [
     "memory",
@@ -43,11 +43,11 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
         memory = MemoryStore()
         return Pair(memory, MemoryEraser(memory))
     if request.param == "directory":
-        from drbackup.stores.erasing_directory import DirectoryEraser
+        from drbackup.stores.folder.erase import DirectoryEraser
 
         return Pair(DirectoryStore("second", tmp_path / "store"), DirectoryEraser("second", tmp_path / "store"))
-    from drbackup.stores.erasing_s3 import S3Eraser
-    from drbackup.stores.s3 import S3Store
+    from drbackup.stores.s3.erase import S3Eraser
+    from drbackup.stores.s3.store import S3Store
 
     server: S3Server = request.getfixturevalue("s3_server")
     bucket = server.shared_bucket(lock=request.param == "s3-versioned")
@@ -91,7 +91,7 @@ def test_refuses_names_that_climb_or_are_folders(pair: Pair, name: str) -> None:
 
 def test_no_symbolic_link_leads_an_eraser_out_of_its_folder(tmp_path: Path) -> None:
     from drbackup.errors import StoreRefused
-    from drbackup.stores.erasing_directory import DirectoryEraser
+    from drbackup.stores.folder.erase import DirectoryEraser
 
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -109,7 +109,7 @@ def test_no_symbolic_link_leads_an_eraser_out_of_its_folder(tmp_path: Path) -> N
 
 def test_an_unmounted_disk_is_no_empty_store(tmp_path: Path) -> None:
     from drbackup.errors import StoreUnavailable
-    from drbackup.stores.erasing_directory import DirectoryEraser
+    from drbackup.stores.folder.erase import DirectoryEraser
 
     with pytest.raises(StoreUnavailable):
         DirectoryEraser("second", tmp_path / "mnt" / "disk").erase(NAME)

@@ -24,9 +24,9 @@ from drbackup.wire.specs import (
 )
 from drbackup_agent.jobs import require_plausible
 from drbackup_agent.sources.kinds import open_source
-from tests.doubles.source_runs import SourceRuns
-from tests.doubles.tree_facts import tree_facts
-from tests.services.postgres import Database
+from tests.support.doubles.source_runs import SourceRuns
+from tests.support.doubles.tree_facts import tree_facts
+from tests.support.services.postgres import Database
 
 
 @dataclass

@@ -14,12 +14,12 @@ import pytest
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, UsageError
 from drbackup.stores.base import Store
-from drbackup.stores.directory import DirectoryStore
-from tests.doubles.faulty_store import FaultyStore
-from tests.doubles.memory_store import MemoryStore
+from drbackup.stores.folder.store import DirectoryStore
+from tests.support.doubles.faulty_store import FaultyStore
+from tests.support.doubles.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from tests.services.seaweedfs import S3Server
+    from tests.support.services.seaweedfs import S3Server
 
 KINDS = [
     "memory",
@@ -40,7 +40,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return DirectoryStore("second", tmp_path / "store")
     if request.param == "faulty":
         return FaultyStore(DirectoryStore("second", tmp_path / "store"))
-    from drbackup.stores.s3 import S3Store
+    from drbackup.stores.s3.store import S3Store
 
     server: S3Server = request.getfixturevalue("s3_server")
     bucket = server.shared_bucket(lock=request.param != "s3-plain")
@@ -177,7 +177,7 @@ def test_whole_reads_never_hand_out_bytes_that_contradict_the_name(
 
 
 def test_signs_uploads_and_reads_or_says_that_it_can_not(store: Store) -> None:
-    from drbackup.stores.signed import get_signed, put_signed
+    from drbackup.stores.s3.signed import get_signed, put_signed
 
     signed = store.sign_put(hashed(BODY), len(BODY), hashlib.sha256(BODY).digest())
     url = store.sign_get(hashed(BODY))

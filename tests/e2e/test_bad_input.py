@@ -20,14 +20,14 @@ import yaml
 from tests.e2e.mishap import PLACE, Town, complaint, no_room, processes_with, python_prelude, small_disk, until
 from tests.e2e.site import Site
 from tests.e2e.test_restore_and_drill import contents
-from tests.services.capability import require
-from tests.services.faulty_proxy import Fault, FaultyProxy
-from tests.services.seaweedfs import S3Server
-from tests.services.sshd import SSHD, Sshd, free_port, make_key, start_sshd
+from tests.support.services.capability import require
+from tests.support.services.faulty_proxy import Fault, FaultyProxy
+from tests.support.services.seaweedfs import S3Server
+from tests.support.services.sshd import SSHD, Sshd, free_port, make_key, start_sshd
 
 EXPORT = "registry/export"
 _IMPATIENT = """
-import drbackup.stores.patience as patience
+import drbackup.stores.retry as patience
 patience.DEFAULT_PATIENCE = patience.Patience(total=2.0, connect=1.0, stall=0.5, first_wait=0.1, longest_wait=0.5)
 """
 _AN_HOUR_AHEAD = """

@@ -15,7 +15,7 @@ from drbackup.cli.demo_city import city as city_module
 from drbackup.cli.demo_city.city import City, differences
 from drbackup.cli.demo_city.servers import postgres_tools
 from tests.e2e.site import Answer
-from tests.services.capability import require
+from tests.support.services.capability import require
 
 
 def demo(*words: str, **environment: str) -> Answer:

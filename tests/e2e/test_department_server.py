@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from drbackup.stores.s3 import S3Store
+from drbackup.stores.s3.store import S3Store
 from tests.e2e.mishap import complaint
 from tests.e2e.site import Site
 from tests.e2e.test_restore_and_drill import contents
-from tests.services.faulty_proxy import FaultyProxy
-from tests.services.postgres import SUPERUSER, Database
-from tests.services.seaweedfs import S3Server
-from tests.services.sshd import Sshd, make_key
+from tests.support.services.faulty_proxy import FaultyProxy
+from tests.support.services.postgres import SUPERUSER, Database
+from tests.support.services.seaweedfs import S3Server
+from tests.support.services.sshd import Sshd, make_key
 
 pytestmark = [pytest.mark.sshd, pytest.mark.s3, pytest.mark.postgres, pytest.mark.slow]
 ROWS = "select id, name from enterprise order by id"

@@ -17,13 +17,13 @@ import psutil
 import pytest
 import yaml
 
-from drbackup.stores.s3 import S3Store
-from drbackup.vault.chunks import UPLOADS
+from drbackup.stores.s3.store import S3Store
 from drbackup.vault.pack import PACK_SIZE
+from drbackup.vault.write.pack_sink import UPLOADS
 from tests.e2e.mishap import Running, Town, until
 from tests.e2e.site import Answer, Site
-from tests.services.seaweedfs import S3Server
-from tests.services.tcp_proxy import CuttingProxy
+from tests.support.services.seaweedfs import S3Server
+from tests.support.services.tcp_proxy import CuttingProxy
 
 SIZE = int(os.environ.get("RESUME_MIB", "256")) << 20
 CHANCE = random.Random(os.environ.get("RESUME_SEED", "") or secrets.token_hex(4))

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from drbackup.model.point import SourceFacts, Totals
-from drbackup.stores.directory import DirectoryStore
-from drbackup.vault.founding import VaultDescription, found_vault
+from drbackup.stores.folder.store import DirectoryStore
+from drbackup.vault.description import VaultDescription, found_vault
 from drbackup.vault.record import Commit, Sealed, make_record, write_record
 from drbackup.vault.tree import Entry, EntryKind
-from drbackup.vault.writer import Written
-from tests.doubles.small_vault import SmallVault
+from drbackup.vault.write.writer import Written
+from tests.support.cities.small_vault import SmallVault
 
 MTIME = 1_700_000_000_123_456_789
 LEDGER = b"".join(b"%06d,enterprise,%d\n" % (number, number * number) for number in range(20_000))

@@ -24,9 +24,9 @@ from drbackup.wire.messages import (
     Result,
 )
 from drbackup.wire.specs import FilesSpec, FolderTarget, Plausibility, PointRef, Secret
-from tests.doubles.memory_desk import MemoryDesk
-from tests.doubles.small_vault import SmallVault
-from tests.doubles.tree_facts import tree_facts
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.tree_facts import tree_facts
 
 VAULT = SmallVault()
 DRILL_SEED = b"\x02" * 32  # as SmallVault's keys are made

@@ -17,7 +17,7 @@ from drbackup.cli.context import CliContext
 from drbackup.errors import HostUnsuitable, UsageError
 from drbackup.fleet.deployed import expected
 from drbackup.model.inventory import Inventory
-from tests.services.sshd import Sshd
+from tests.support.services.sshd import Sshd
 
 
 @dataclass

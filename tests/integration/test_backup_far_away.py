@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.runner import run_backup
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
-from tests.services.faulty_proxy import Fault, FaultyProxy
-from tests.services.seaweedfs import S3Server
+from drbackup.controller.backup.run import run_backup
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.services.faulty_proxy import Fault, FaultyProxy
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 DELAY_SECONDS = 0.05

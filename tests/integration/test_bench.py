@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench import run
-from tests.bench.figures import OURS
-from tests.bench.results import OPERATIONS, Results
+from tools.bench import run
+from tools.bench.figures import OURS
+from tools.bench.results import OPERATIONS, Results
 
 
 def test_every_step_of_a_small_set_is_measured_and_its_restore_compared(tmp_path: Path) -> None:

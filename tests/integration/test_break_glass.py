@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.reader import stranger
 from drbackup.reports.break_glass import render_sheet, write_sheets
-from tests.doubles.drilled_city import PORTAL, REGISTRY, DrilledCity
 from tests.integration.test_recovery import fingerprint
-from tests.services.postgres import SUPERUSER, PostgresServer
+from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.services.postgres import SUPERUSER, PostgresServer
 
 pytestmark = pytest.mark.postgres
-READER = Path(__file__).parents[1] / "reader" / "stranger.py"
+READER = Path(stranger.__file__)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from drbackup.cli import main
-from drbackup.controller.collect_home import collector
-from drbackup.controller.installation import Installation
+from drbackup.controller.collect.setup import collector
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import PolicyError
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 
 PLACE = f"{SYSTEM}/{SOURCE}"
 Typed = Callable[..., tuple[int, str, str]]

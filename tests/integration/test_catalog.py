@@ -19,7 +19,7 @@ from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.migrating import configuration
 from drbackup.controller.catalog.runs import RunKind
 from drbackup.controller.catalog.tables import HEAD, metadata
-from drbackup.controller.lease import wish
+from drbackup.controller.runs.lease import wish
 from drbackup.errors import CatalogUnusable, RunActive
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

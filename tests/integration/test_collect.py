@@ -14,17 +14,18 @@ from sqlalchemy import delete
 
 from drbackup.cli.main import run
 from drbackup.controller.catalog.tables import point_copies, points
-from drbackup.controller.collect_home import collecting_alone, collector
-from drbackup.controller.collected import SUBJECT, CollectedStatement
+from drbackup.controller.collect.setup import collecting_alone, collector
+from drbackup.controller.collect.statement import SUBJECT, CollectedStatement
 from drbackup.controller.evidence import list_folder, verify_folder, verify_stores
-from drbackup.controller.home_keys import keys_for_rebuild
-from drbackup.controller.rebuilding import rebuild
+from drbackup.controller.rebuild.keys import keys_for_rebuild
+from drbackup.controller.rebuild.rebuild import rebuild
 from drbackup.errors import PointMissing, RunActive, StoreUnavailable, UsageError
-from drbackup.model.collecting import GRACE, Act, Why
+from drbackup.model.collect import GRACE, Act, Why
 from drbackup.model.point import Point, Rung
 from drbackup.model.retention import Ruling
-from drbackup.stores.erasing import Erased
-from tests.doubles.collected_city import (
+from drbackup.stores.erase import Erased
+from tests.integration.test_runner import break_store, mend_store
+from tests.support.cities.collected_city import (
     AT_LAST,
     BEGIN,
     DAY,
@@ -38,9 +39,8 @@ from tests.doubles.collected_city import (
     plan,
     records,
 )
-from tests.doubles.faulty_store import Trouble
-from tests.doubles.small_city import AGENT, SYSTEM
-from tests.integration.test_runner import break_store, mend_store
+from tests.support.cities.small_city import AGENT, SYSTEM
+from tests.support.doubles.faulty_store import Trouble
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from drbackup.controller.catalog.lives import Lives
-from drbackup.controller.collecting import Collector
+from drbackup.controller.catalog.lifecycle import Lives
+from drbackup.controller.collect.collect import Collector
 from drbackup.controller.evidence import verify_folder, verify_stores
-from drbackup.controller.home_keys import keys_for_rebuild
-from drbackup.controller.installation import Installation
-from drbackup.controller.rebuilding import rebuild
-from drbackup.stores.directory import DirectoryStore
-from drbackup.stores.erasing_directory import DirectoryEraser
-from tests.doubles.collected_city import AT_LAST, LATER, TwoPoints, collect, objects, packs_of, records
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.rebuild.keys import keys_for_rebuild
+from drbackup.controller.rebuild.rebuild import rebuild
+from drbackup.stores.folder.erase import DirectoryEraser
+from drbackup.stores.folder.store import DirectoryStore
+from tests.support.cities.collected_city import AT_LAST, LATER, TwoPoints, collect, objects, packs_of, records
 
 #: Everything that outlives a process: the catalog's writes, the stores' objects.
 STEPS: tuple[tuple[type, str], ...] = (

@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 
 from drbackup.cli.main import run
-from drbackup.controller.collecting import CollectReport
-from drbackup.controller.daemon import Daemon
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.collect.collect import CollectReport
+from drbackup.controller.collect.renew_locks import STAMP_FILE, Renewal, note_renewal, renew_locks, renewal_is_due
 from drbackup.controller.evidence import write_evidence
-from drbackup.controller.installation import Installation
-from drbackup.controller.renewing import STAMP_FILE, Renewal, note_renewal, renew_locks, renewal_is_due
-from drbackup.controller.runner import run_backup
+from drbackup.controller.home.installation import Installation
+from drbackup.daemon.daemon import Daemon
 from drbackup.errors import StoreRefused, StoreUnavailable
-from drbackup.model.collecting import GRACE, lease_ns
+from drbackup.model.collect import GRACE, lease_ns
 from drbackup.model.point import Point
-from drbackup.stores.erasing_s3 import S3Eraser
-from drbackup.stores.s3 import S3Store
+from drbackup.stores.s3.erase import S3Eraser
+from drbackup.stores.s3.store import S3Store
 from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import VAULT_NAME
-from tests.doubles.collected_city import clock, collect, objects, packs_of, plan, write
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.services.seaweedfs import S3Server
+from tests.support.cities.collected_city import clock, collect, objects, packs_of, plan, write
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 LOCK_DAYS = 30

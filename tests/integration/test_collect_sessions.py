@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from drbackup.controller.catalog.lives import Lives
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.catalog.lifecycle import Lives
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.sessions import Sessions
-from drbackup.controller.runner import run_backup
 from drbackup.errors import DoneInPart, DrbackupError, RunTooLong
-from drbackup.model.collecting import GRACE, SESSION_MOST, Act, Why
-from tests.doubles.collected_city import (
+from drbackup.model.collect import GRACE, SESSION_MOST, Act, Why
+from tests.integration.test_runner import break_store, mend_store
+from tests.support.cities.collected_city import (
     AT_LAST,
     DAY,
     LATER,
@@ -29,9 +30,8 @@ from tests.doubles.collected_city import (
     packs_of,
     write,
 )
-from tests.doubles.faulty_store import Trouble
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM
-from tests.integration.test_runner import break_store, mend_store
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM
+from tests.support.doubles.faulty_store import Trouble
 
 OLD = b"old" * 1000 + b"a"
 
@@ -197,9 +197,9 @@ STOPPED = """
 import sys, os, signal
 from pathlib import Path
 from datetime import datetime
-from drbackup.controller.installation import Installation
-from drbackup.controller.runner import run_backup
-from drbackup.stores.directory import DirectoryStore
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.backup.run import run_backup
+from drbackup.stores.folder.store import DirectoryStore
 
 home, policies, system, source, now = sys.argv[1:]
 real = DirectoryStore.put

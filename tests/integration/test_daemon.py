@@ -21,11 +21,11 @@ from msgspec.structs import replace
 
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.catalog.schedules import Schedule
-from drbackup.controller.scheduler import fingerprint
+from drbackup.daemon.scheduler import fingerprint
 from drbackup.model.schedule import dues
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 
-START = [sys.executable, "-c", "from drbackup.controller.daemon import main; main()"]
+START = [sys.executable, "-c", "from drbackup.daemon.daemon import main; main()"]
 PATIENCE = 30.0
 
 

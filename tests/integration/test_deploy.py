@@ -18,11 +18,11 @@ from drbackup.fleet import local, ssh
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.deploy import deploy
 from drbackup.fleet.deployed import Deployed, expected, remember
-from drbackup.fleet.quiet_desk import QuietDesk
+from drbackup.fleet.no_requests import QuietDesk
 from drbackup.fleet.remote import LocalShell, Ran, ssh_shell
 from drbackup.fleet.session import Session, Timeouts
 from drbackup.wire.messages import PreflightJob, PreflightResult
-from tests.services.sshd import Sshd
+from tests.support.services.sshd import Sshd
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 needs_python = pytest.mark.skipif(

@@ -16,19 +16,19 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from drbackup.controller.drills import DrillOutcome, close_abandoned, run_drill
+from drbackup.controller.drills.run import DrillOutcome, close_abandoned, run_drill
+from drbackup.controller.drills.statement import decode
 from drbackup.controller.evidence import find, list_folder, verify_folder, verify_stores
-from drbackup.controller.installation import Installation
-from drbackup.controller.statement import decode
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import Interrupted, UsageError
 from drbackup.model.point import Point, Rung
 from drbackup.model.verdict import Rule, Verdict
-from drbackup.reports.drill_report import write_missing
+from drbackup.reports.drill import write_missing
 from drbackup.vault.record import read_record
 from drbackup.wire.messages import Progress
-from drbackup_agent.sandbox import marked_processes
-from tests.doubles.drilled_city import PORTAL, REGISTRY, DrilledCity
-from tests.services.postgres import PostgresServer
+from drbackup_agent.drill.sandbox import marked_processes
+from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
 

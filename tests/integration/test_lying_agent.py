@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.runner import run_backup
-from drbackup.controller.scrubbing import scrub
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.copies.scrub import scrub
 from drbackup.errors import PacksMissing, ProtocolViolation
 from drbackup.model.point import Rung
 from drbackup.vault.layout import pack_name
 from drbackup.vault.tree import PAGE_LEAST, ends_page
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.lying_agent import LATER_LIES, LIES
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.lying_agent import LATER_LIES, LIES
 
 
 def now() -> datetime:
@@ -25,7 +25,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def city(tmp_path: Path) -> SmallCity:
-    return SmallCity(tmp_path, module="tests.doubles.lying_agent").build()
+    return SmallCity(tmp_path, module="tests.support.doubles.lying_agent").build()
 
 
 @pytest.mark.parametrize("lie", sorted(LIES))

@@ -23,13 +23,13 @@ from drbackup.errors import (
 from drbackup.wire.specs import InPlaceTarget, Limits, PostgresSpec
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.kinds import open_source
-from drbackup_agent.sources.postgres import read_canary
-from drbackup_agent.sources.postgres_restore import restore_postgres
-from drbackup_agent.sources.postgres_snapshot import hold_snapshot
-from drbackup_agent.sources.postgres_tables import tables_counted
-from drbackup_agent.sources.postgres_tools import Connection, PostgresTools, PsqlSession
-from tests.doubles.source_runs import Run, SourceRuns
-from tests.services.postgres import Database
+from drbackup_agent.sources.postgres.restore import restore_postgres
+from drbackup_agent.sources.postgres.snapshot import hold_snapshot
+from drbackup_agent.sources.postgres.source import read_canary
+from drbackup_agent.sources.postgres.tables import tables_counted
+from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession
+from tests.support.doubles.source_runs import Run, SourceRuns
+from tests.support.services.postgres import Database
 
 pytestmark = pytest.mark.postgres
 

@@ -13,28 +13,28 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from drbackup.controller import rebuilding
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
+from drbackup.controller.drills.statement import PointUsed, encode
 from drbackup.controller.evidence import verify_folder, write_evidence
-from drbackup.controller.founding import extend
-from drbackup.controller.home_keys import keys_for_rebuild
-from drbackup.controller.installation import Installation
-from drbackup.controller.rebuilding import REBUILDING_FILE, RebuildReport
-from drbackup.controller.runner import run_backup
-from drbackup.controller.statement import PointUsed, encode
+from drbackup.controller.home.initialise import extend
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.rebuild import rebuild as rebuilding
+from drbackup.controller.rebuild.keys import keys_for_rebuild
+from drbackup.controller.rebuild.rebuild import REBUILDING_FILE, RebuildReport
 from drbackup.errors import RunActive, StoreUnavailable, UsageError, WrongKey
 from drbackup.model.point import Rung
-from drbackup.stores.directory import DirectoryStore
-from drbackup.vault.chunks import ChunkSink
+from drbackup.stores.folder.store import DirectoryStore
 from drbackup.vault.custody import join_shares
-from drbackup.vault.direct import StoreDepot
 from drbackup.vault.layout import INDEX
 from drbackup.vault.pack import SessionKey
+from drbackup.vault.store_access import StoreDepot
+from drbackup.vault.write.pack_sink import ChunkSink
 from drbackup.wire.messages import Place
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.doubles.told_drill import statement
-from tests.services.seaweedfs import S3Server
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.doubles.told_drill import statement
+from tests.support.services.seaweedfs import S3Server
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BIG = random.Random(4).randbytes(5 << 20)

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.evidence import verify_folder
-from drbackup.controller.installation import Installation
-from drbackup.controller.recovery import load_plan, plan_recovery, run_recovery
-from drbackup.controller.restoring import choose_point, restore_point
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.restore.recovery import load_plan, plan_recovery, run_recovery
+from drbackup.controller.restore.restore import choose_point, restore_point
 from drbackup.errors import PointMissing, TargetOccupied
 from drbackup.wire.specs import FolderTarget
-from tests.doubles.drilled_city import PORTAL, REGISTRY, DrilledCity
-from tests.services.postgres import PostgresServer
+from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
 

@@ -12,22 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.catalog.scrubs import Scrubs
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.catalog.scrub import Scrubs
+from drbackup.controller.copies.diagnose import HOME, Examined, Kind, examine
+from drbackup.controller.copies.repair import Repaired, repair
+from drbackup.controller.copies.scrub import scrub
 from drbackup.controller.evidence import verify_stores, write_evidence
-from drbackup.controller.examining import HOME, Examined, Kind, examine
-from drbackup.controller.founding import extend
-from drbackup.controller.installation import Installation
-from drbackup.controller.repairing import Repaired, repair
-from drbackup.controller.runner import run_backup
-from drbackup.controller.scrubbing import scrub
+from drbackup.controller.home.initialise import extend
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import StoreFull, StoreUnavailable, VaultMissing
 from drbackup.model.point import Rung
-from drbackup.stores.directory import DAMAGED
-from drbackup.stores.s3 import S3Store
+from drbackup.stores.folder.store import DAMAGED
+from drbackup.stores.s3.store import S3Store
 from drbackup.vault.layout import VAULT_NAME
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
-from tests.doubles.twin_city import (
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.twin_city import (
     FIRST,
     HARMS,
     SECOND,
@@ -42,7 +41,8 @@ from tests.doubles.twin_city import (
     overwrite,
     read,
 )
-from tests.services.seaweedfs import S3Server
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.services.seaweedfs import S3Server
 
 
 @pytest.fixture(scope="module")
@@ -313,16 +313,16 @@ MENDING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from drbackup.controller import repairing
-from drbackup.controller.examining import examine
-from drbackup.controller.installation import Installation
-from tests.doubles.sudden_death import call_number, die_at
+from drbackup.controller.copies import repair
+from drbackup.controller.copies.diagnose import examine
+from drbackup.controller.home.installation import Installation
+from tests.support.doubles.sudden_death import call_number, die_at
 
 now = lambda: datetime.now(UTC)
-repairing._AT_ONCE = 1
+repair._AT_ONCE = 1
 die_at("mend", call_number(2), sys.argv[3])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
-    repairing.repair(installation, examine(installation, now=now), now=now)
+    repair.repair(installation, examine(installation, now=now), now=now)
 """
 
 

@@ -15,15 +15,15 @@ import pytest
 from drbackup.fleet.local import open_channel
 from drbackup.fleet.session import Timeouts, run_session
 from drbackup.stores.base import Store
-from drbackup.stores.s3 import S3Store
+from drbackup.stores.s3.store import S3Store
 from drbackup.vault.layout import pack_name
 from drbackup.wire.messages import RestoreJob, RestoreResult
 from drbackup.wire.specs import FilesSpec, FolderTarget, PointRef, Secret
-from tests.doubles.memory_desk import MemoryDesk
-from tests.doubles.small_vault import SmallVault
-from tests.doubles.source_runs import SourceRuns
-from tests.services.faulty_proxy import Fault, FaultyProxy
-from tests.services.seaweedfs import QUICK, S3Server
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.source_runs import SourceRuns
+from tests.support.services.faulty_proxy import Fault, FaultyProxy
+from tests.support.services.seaweedfs import QUICK, S3Server
 
 DRILL_SEED = b"\x02" * 32  # as SmallVault's keys are made
 DELAY_SECONDS = 0.05

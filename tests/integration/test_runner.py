@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.adopting import adopt_records
+from drbackup.controller.backup.adopt import adopt_records
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import LeaseWish, RunKind, RunState
-from drbackup.controller.installation import Installation
-from drbackup.controller.lease import wish
-from drbackup.controller.runner import run_backup
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.runs.lease import wish
 from drbackup.errors import (
     AgentMissing,
     DoneInPart,
@@ -29,9 +29,9 @@ from drbackup.errors import (
     VaultMissing,
 )
 from drbackup.vault.record import read_record
-from tests.doubles.faulty_store import FaultyStore, Kind, Trouble
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
-from tests.services.seaweedfs import S3Server
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.doubles.faulty_store import FaultyStore, Kind, Trouble
+from tests.support.services.seaweedfs import S3Server
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_an_agent_that_names_packs_it_never_sent_gets_no_point(
         marks.touch()
         point = run_backup(installation, SYSTEM, SOURCE)  # once: asked again, it sends a true list
         assert installation.catalog.points.newest(SYSTEM, SOURCE) == point
-        monkeypatch.setattr("drbackup.controller.runner.missing_packs", lambda *_, **__: (b"p" + bytes(32),))
+        monkeypatch.setattr("drbackup.controller.backup.run.missing_packs", lambda *_, **__: (b"p" + bytes(32),))
         with pytest.raises(PacksMissing, match="v1/d/"):
             run_backup(installation, SYSTEM, SOURCE)
         assert len(installation.catalog.points.list()) == 1

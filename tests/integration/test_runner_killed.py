@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import RunKind, RunState
-from drbackup.controller.runner import run_backup
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 
 # Runs one backup and kills its own process at the moment named by the first argument.
 DRIVER = """
@@ -19,10 +19,10 @@ import os, signal, sys
 from pathlib import Path
 from drbackup.controller.catalog.points import Points
 from drbackup.controller.catalog.runs import Runs
-from drbackup.controller.desk import BackupDesk
-from drbackup.controller.installation import Installation
-from drbackup.controller.runner import run_backup
-from drbackup.stores.directory import DirectoryStore
+from drbackup.controller.runs.agent_requests import BackupDesk
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.backup.run import run_backup
+from drbackup.stores.folder.store import DirectoryStore
 
 moment, home, policies, system, source = sys.argv[1:]
 

@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
-from drbackup.stores.patience import Patience
-from drbackup.stores.s3 import S3Store
-from drbackup.stores.s3_client import Credentials
-from drbackup.stores.signed import get_signed, put_signed
-from tests.services.faulty_proxy import Fault, FaultyProxy
-from tests.services.seaweedfs import QUICK, S3Server
+from drbackup.stores.retry import Patience
+from drbackup.stores.s3.client import Credentials
+from drbackup.stores.s3.signed import get_signed, put_signed
+from drbackup.stores.s3.store import S3Store
+from tests.support.services.faulty_proxy import Fault, FaultyProxy
+from tests.support.services.seaweedfs import QUICK, S3Server
 
 pytestmark = pytest.mark.s3
 BODY = bytes(range(256)) * 1024

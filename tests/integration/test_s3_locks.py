@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from drbackup.errors import ObjectMissing, StoreRefused
-from drbackup.stores.erasing_s3 import S3Eraser
-from drbackup.stores.locking_s3 import S3Locker
-from tests.services.seaweedfs import S3Server
+from drbackup.stores.s3.erase import S3Eraser
+from drbackup.stores.s3.lock import S3Locker
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 BODY = b"a sealed pack " * 100

@@ -15,13 +15,13 @@ from drbackup.cli.context import CliContext
 from drbackup.cli.store import store as store_command
 from drbackup.errors import StoreRefused, StoreUnavailable
 from drbackup.stores.base import Store
-from drbackup.stores.directory import DirectoryStore
+from drbackup.stores.folder.store import DirectoryStore
 from drbackup.stores.probe import needed_kept, probe
-from drbackup.stores.probe_s3 import clock_difference
-from drbackup.stores.s3 import S3Store
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.services.faulty_proxy import Fault, FaultyProxy
-from tests.services.seaweedfs import S3Server
+from drbackup.stores.s3.probe import clock_difference
+from drbackup.stores.s3.store import S3Store
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.services.faulty_proxy import Fault, FaultyProxy
+from tests.support.services.seaweedfs import S3Server
 
 
 @pytest.mark.s3

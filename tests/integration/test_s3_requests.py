@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.restoring import choose_point, restore_point
-from drbackup.controller.runner import run_backup
-from drbackup.controller.scrubbing import scrub
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.copies.scrub import scrub
+from drbackup.controller.restore.restore import choose_point, restore_point
 from drbackup.stores.base import Stat
 from drbackup.wire.specs import FolderTarget
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
-from tests.services.seaweedfs import S3Server
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 LISTINGS = 1  # of names, or of versions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drbackup.stores.s3 import S3Store
-from tests.services.seaweedfs import S3Server
+from drbackup.stores.s3.store import S3Store
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 

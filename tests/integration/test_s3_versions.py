@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing
-from drbackup.stores.s3 import S3Store
-from drbackup.stores.signed import get_signed, put_signed
-from tests.services.seaweedfs import S3Server
+from drbackup.stores.s3.signed import get_signed, put_signed
+from drbackup.stores.s3.store import S3Store
+from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
 BODY = b"a sealed pack " * 5000

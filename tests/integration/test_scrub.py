@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.catalog.packs import Pack
-from drbackup.controller.installation import Installation
-from drbackup.controller.scrubbing import ScrubReport, ScrubWish, scrub
+from drbackup.controller.copies.scrub import ScrubReport, ScrubWish, scrub
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import Interrupted, StoreUnavailable, UsageError, VaultMissing
 from drbackup.model.point import Rung
-from drbackup.reports.estate import judge, recall
+from drbackup.reports.overview import judge, recall
 from drbackup.vault.layout import VAULT_NAME, pack_name
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.doubles.twin_city import HARMS, Clock, both, build, copy, flip, name_of, objects
+from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.cities.twin_city import HARMS, Clock, both, build, copy, flip, name_of, objects
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
 
 DAY = timedelta(days=1)
 
@@ -259,11 +259,11 @@ READER = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from drbackup.controller import scrubbing
-from drbackup.controller.installation import Installation
-from drbackup.stores.directory import DirectoryStore
+from drbackup.controller.copies import scrub
+from drbackup.controller.home.installation import Installation
+from drbackup.stores.folder.store import DirectoryStore
 
-left, scrubbing._NOTE_SECONDS = int(sys.argv[3]), 0.0
+left, scrub._NOTE_SECONDS = int(sys.argv[3]), 0.0
 real = DirectoryStore.check
 
 def check(self, name):
@@ -274,9 +274,9 @@ def check(self, name):
     return real(self, name)
 
 DirectoryStore.check = check
-scrubbing.readers_for = lambda _: 1
+scrub.readers_for = lambda _: 1
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
-    scrubbing.scrub(installation, "main", now=lambda: datetime.now(UTC))
+    scrub.scrub(installation, "main", now=lambda: datetime.now(UTC))
 """
 
 

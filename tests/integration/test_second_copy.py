@@ -13,17 +13,30 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.catalog.tables import point_copies
-from drbackup.controller.catching_up import catch_up, lacking
-from drbackup.controller.founding import extend
-from drbackup.controller.installation import Installation
-from drbackup.controller.runner import run_backup
-from drbackup.controller.scrubbing import scrub
+from drbackup.controller.copies.catch_up import catch_up, lacking
+from drbackup.controller.copies.scrub import scrub
+from drbackup.controller.home.initialise import extend
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import DoneInPart, Interrupted, ObjectCorrupt, ObjectMissing, PacksMissing, VaultMissing
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.small_city import SOURCE, SYSTEM, SmallCity
-from tests.doubles.twin_city import FIRST, HARMS, SECOND, Clock, both, build, contents, copy, cut, flip, objects, read
+from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.cities.twin_city import (
+    FIRST,
+    HARMS,
+    SECOND,
+    Clock,
+    both,
+    build,
+    contents,
+    copy,
+    cut,
+    flip,
+    objects,
+    read,
+)
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
 
 THIRD = "  third: {{directory: {{path: {root}/store-third}}}}\n"
 
@@ -240,12 +253,12 @@ COPYING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from drbackup.controller import copying
-from drbackup.controller.catching_up import catch_up
-from drbackup.controller.installation import Installation
-from tests.doubles.sudden_death import call_number, die_at
+from drbackup.controller.copies import replicate
+from drbackup.controller.copies.catch_up import catch_up
+from drbackup.controller.home.installation import Installation
+from tests.support.doubles.sudden_death import call_number, die_at
 
-copying._AT_ONCE = 1
+replicate._AT_ONCE = 1
 die_at("put", call_number(int(sys.argv[3])), sys.argv[4])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
     catch_up(installation, now=lambda: datetime.now(UTC))
@@ -281,9 +294,9 @@ def test_a_controller_killed_while_copying_goes_on_and_no_store_has_a_record_wit
 BACKING_UP = """
 import sys
 from pathlib import Path
-from drbackup.controller.installation import Installation
-from drbackup.controller.runner import run_backup
-from tests.doubles.sudden_death import die_at
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.backup.run import run_backup
+from tests.support.doubles.sudden_death import die_at
 
 _, home, policies, part, moment, system, source = sys.argv
 die_at("put", lambda store, name: store == "other" and part in name, moment)

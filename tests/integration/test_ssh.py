@@ -32,10 +32,10 @@ from drbackup.fleet.address import SshAddress
 from drbackup.fleet.session import Timeouts, run_session
 from drbackup.fleet.ssh import open_channel
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
-from tests.doubles.memory_desk import MemoryDesk, small_agent
-from tests.doubles.small_agent import PACKS
-from tests.services.sshd import Sshd, free_port, make_key
-from tests.services.tcp_proxy import CuttingProxy
+from tests.support.doubles.memory_desk import MemoryDesk, small_agent
+from tests.support.doubles.small_agent import PACKS
+from tests.support.services.sshd import Sshd, free_port, make_key
+from tests.support.services.tcp_proxy import CuttingProxy
 
 pytestmark = pytest.mark.sshd
 LIMITS = Timeouts(hello=20, stall=20, cancel=5)

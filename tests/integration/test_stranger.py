@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.small_vault import SmallVault
+from drbackup.reader import stranger
 from tests.golden import make as golden
+from tests.support.cities.small_vault import SmallVault
 
-READER = Path(__file__).parents[1] / "reader" / "stranger.py"
+READER = Path(stranger.__file__)
 RELEASED = sorted((Path(golden.__file__).parent).glob("v*"))
 
 
@@ -52,7 +53,7 @@ def test_the_catalog_key_restores_nothing(store: Path, tmp_path: Path) -> None:
 
 
 def test_our_own_reader_reads_every_released_vault(store: Path) -> None:
-    from drbackup.stores.directory import DirectoryStore
+    from drbackup.stores.folder.store import DirectoryStore
     from drbackup.vault.keys import Keyring
     from drbackup.vault.record import list_records, read_record, unseal
 

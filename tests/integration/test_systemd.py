@@ -63,7 +63,7 @@ def test_accounts_and_folders_are_understood(tmp_path: Path, tool: str, file: st
 
 
 def test_every_key_of_the_unit_is_a_key_of_the_controller() -> None:
-    from drbackup.controller.keyfiles import CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY
+    from drbackup.controller.home.keyfiles import CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY
 
     text = (UNITS / "drbackupd.service").read_text()
     assert set(re.findall(r"^LoadCredential=([^:]+):", text, re.MULTILINE)) == {CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY}

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.catalog.runs import RunKind, RunState
-from drbackup.controller.catching_up import lacking
-from drbackup.controller.daemon import Daemon
-from drbackup.controller.installation import Installation
-from drbackup.controller.scheduler import VAULT
+from drbackup.controller.copies.catch_up import lacking
+from drbackup.controller.home.installation import Installation
+from drbackup.daemon.daemon import Daemon
+from drbackup.daemon.scheduler import VAULT
 from drbackup.model.point import Rung
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.small_city import SmallCity
-from tests.doubles.twin_city import FIRST, SECOND, Clock, both, build, copy, flip, objects, read
+from tests.support.cities.small_city import SmallCity
+from tests.support.cities.twin_city import FIRST, SECOND, Clock, both, build, copy, flip, objects, read
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
 
 DAY = timedelta(days=1)
 

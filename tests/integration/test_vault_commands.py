@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import update
 
 from drbackup.cli import main
-from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.tables import pack_copies
 from drbackup.model.point import Rung
-from tests.doubles.small_city import SYSTEM, SmallCity
-from tests.doubles.twin_city import Clock, both, build, contents, copy, flip, name_of, objects
+from drbackup.system.instants import to_ns
+from tests.support.cities.small_city import SYSTEM, SmallCity
+from tests.support.cities.twin_city import Clock, both, build, contents, copy, flip, name_of, objects
 
 
 @dataclass

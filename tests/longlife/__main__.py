@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import page, plot
 from tests.longlife.city import LongCity
 from tests.longlife.life import Day, growth, live
 from tests.longlife.scale import CHUNKS_IN_A_PACK, CatalogScale, TreeScale, fill, grow
+from tools.bench import page, plot
 
 ROOT = Path(__file__).resolve().parents[2]
 PLOT = ROOT / "docs" / "long-life.svg"

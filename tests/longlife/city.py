@@ -16,23 +16,24 @@ from unittest import mock
 
 import msgspec
 
-from drbackup.controller import runner
-from drbackup.controller.catalog.instants import to_ns
-from drbackup.controller.collected import state_collected
-from drbackup.controller.collecting import Collector, Grounds, judge_by_policies
-from drbackup.controller.desk import BackupDesk
-from drbackup.controller.installation import Installation
+from drbackup.controller.backup import run
+from drbackup.controller.collect.collect import Collector, Grounds, judge_by_policies
+from drbackup.controller.collect.statement import state_collected
+from drbackup.controller.home.initialise import found
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.runs.agent_requests import BackupDesk
 from drbackup.model.point import Point, SourceFacts
 from drbackup.stores.base import Store
-from drbackup.vault.direct import StoreFetch
+from drbackup.system.instants import to_ns
 from drbackup.vault.keys import Keyring
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.record import read_record, unseal
+from drbackup.vault.store_access import StoreFetch
 from drbackup.vault.tree import Entry, EntryKind, Extent, path_key
-from drbackup.vault.writer import Content, PointWriter
+from drbackup.vault.write.writer import Content, PointWriter
 from drbackup.wire.messages import BackupJob, BackupResult
-from tests.doubles.desk_depot import DeskDepot
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
+from tests.support.doubles.desk_depot import DeskDepot
 
 SYSTEM, SOURCE, AGENT, STORE = "registry", "scans", "db1.bureau", "main"
 START = datetime(2023, 1, 1, 2, 0, tzinfo=UTC)
@@ -94,7 +95,7 @@ class LongCity:
         (policies / "inventory.yaml").write_text(INVENTORY.format(agent=AGENT, store=folder))
         words = {"system": SYSTEM, "source": SOURCE, "agent": AGENT, "keep": self.keep}
         (policies / "registry.yaml").write_text(POLICY.format(**words))
-        Installation.found(self.root / "home", policies, (2, 3))
+        found(self.root / "home", policies, (2, 3), now=datetime.now(UTC))
         self.store = CountingStore(STORE, self.tally)
         for path in folder.rglob("*"):
             if path.is_file():
@@ -138,8 +139,8 @@ class LongCity:
         """Today's point, by the real runner."""
         self.now += timedelta(minutes=1)
         clock = lambda: self.now  # noqa: E731
-        with mock.patch.object(runner, "run_session", self._session):
-            point = runner.run_backup(
+        with mock.patch.object(run, "run_session", self._session):
+            point = run.run_backup(
                 self.installation,
                 SYSTEM,
                 SOURCE,

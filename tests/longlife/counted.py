@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from drbackup.controller.catalog import Catalog
 from drbackup.stores.base import Stat
-from drbackup.stores.erasing import Erased
-from tests.doubles.memory_store import MemoryStore
+from drbackup.stores.erase import Erased
+from tests.support.doubles.memory_store import MemoryStore
 
 _PAGE_OF_A_LISTING = 1000  # objects, as S3 gives them
 _EVERY = 10  # steps of SQLite's machine between two counts
@@ -67,7 +67,7 @@ class CountingStore(MemoryStore):
         return iter(found)
 
     def erase(self, name: str) -> Erased:
-        """See :class:`drbackup.stores.erasing.Eraser`."""
+        """See :class:`drbackup.stores.erase.Eraser`."""
         self._tally.requests += 1
         self.objects.pop(name, None)
         return Erased(name, gone=True)

@@ -22,10 +22,10 @@ import msgspec
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.packs import Pack
 from drbackup.vault.tree import Entry, EntryKind, Extent
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.messages import Place
-from tests.doubles.small_vault import SmallVault
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
+from tests.support.cities.small_vault import SmallVault
 
 DOMAIN, STORE = "db1.bureau", "main"
 CHUNKS_IN_A_PACK = 40  # of a megabyte each

@@ -20,8 +20,8 @@ import zstandard
 from drbackup.errors import DrbackupError
 from drbackup.vault.custody import join_shares
 from drbackup.vault.index import read_index
-from drbackup.vault.opening import Bench
 from drbackup.vault.pack import HEADER_LIMIT, PackBuilder, PackOpener, SessionKey
+from drbackup.vault.read.decrypt import Bench
 from drbackup.vault.tree import decode_page, decode_root, decode_top
 from drbackup.wire.framing import MAX_HEADER, FrameStream
 from drbackup.wire.messages import Place

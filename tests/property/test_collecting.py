@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drbackup.model.collecting import Act, Ground, Needs, PackCopy, Rules, decide_packs, decide_points
+from drbackup.model.collect import Act, Ground, Needs, PackCopy, Rules, decide_packs, decide_points
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import KeepPolicy
 from drbackup.model.retention import decide_retention

@@ -20,15 +20,15 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drbackup.controller import statement as drills
+from drbackup.controller.drills import statement as drills
 from drbackup.errors import DrbackupError
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.vault.custody import join_shares, split_seed
+from drbackup.vault.description import MAGIC as VAULT_MAGIC
+from drbackup.vault.description import VaultDescription, read_vault
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.evidence import MAGIC as EVIDENCE_MAGIC
 from drbackup.vault.evidence import Head, open_statement, read_head
-from drbackup.vault.founding import MAGIC as VAULT_MAGIC
-from drbackup.vault.founding import VaultDescription, read_vault
 from drbackup.vault.index import own_table, read_index
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import VAULT_NAME, evidence_name, record_name, sealed_keys_name
@@ -40,12 +40,12 @@ from drbackup.vault.sealed_keys import InstallationKeys, make_sealed_keys, open_
 from drbackup.vault.tree import Entry, EntryKind, Extent, PageRef, Root, decode_page, decode_root, decode_top
 from drbackup.wire.framing import FrameStream
 from drbackup.wire.messages import BackupResult, DrillResult, Finished, Hello, Measured, PhaseTime, Place, Uploaded
-from drbackup_agent.cache import FileCache
-from drbackup_agent.sources.restore_journal import RestoreJournal
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
-from tests.doubles.told_drill import NOW, statement
+from drbackup_agent.sources.files.cache import FileCache
+from drbackup_agent.sources.files.restore_journal import RestoreJournal
 from tests.property.hostile_bytes import altered
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_store import MemoryStore
+from tests.support.doubles.told_drill import NOW, statement
 
 encode = msgspec.msgpack.encode
 EXAMPLES = int(os.environ.get("DRBACKUP_FUZZ_EXAMPLES", "80"))  # of each decoder

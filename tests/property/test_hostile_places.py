@@ -21,17 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drbackup.errors import DrbackupError
-from drbackup.vault import reader as reading
 from drbackup.vault.pack import PackBuilder, SessionKey
+from drbackup.vault.read import reader as reading
 from drbackup.vault.suite import chunk_id
 from drbackup.vault.tree import Entry, EntryKind, PageRef, Root, encode_page
 from drbackup.wire.messages import Place
 from drbackup_agent.sources.base import Watch
-from drbackup_agent.sources.files_restore import folder_request, restore_folder
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
+from drbackup_agent.sources.files.restore import folder_request, restore_folder
 from tests.property.hostile_bytes import with_another_value
 from tests.property.test_decoders import EXAMPLES, memory
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_store import MemoryStore
 
 encode = msgspec.msgpack.encode
 CONTENTS = {

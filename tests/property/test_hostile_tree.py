@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError
-from drbackup.vault.portions import Part
-from drbackup.vault.read_ahead import ReadAhead
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.batches import Part
+from drbackup.vault.read.read_ahead import ReadAhead
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind, Extent
 from drbackup.wire.messages import Place
 from drbackup_agent.sources.base import Watch
-from drbackup_agent.sources.files_restore import folder_request, restore_folder
-from tests.doubles.tree_facts import tree_facts
+from drbackup_agent.sources.files.restore import folder_request, restore_folder
+from tests.support.doubles.tree_facts import tree_facts
 
 EVIL = b"evil"
 T = TypeVar("T")

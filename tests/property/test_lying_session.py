@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.desk import BackupDesk, Listeners, ReadingDesk, Shelf, Site
+from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, ReadingDesk, Shelf, Site
 from drbackup.errors import DrbackupError
 from drbackup.fleet.answers import Answerer
 from drbackup.vault.layout import split_pack_name
 from drbackup.vault.suite import MAX_CHUNK
 from drbackup.wire.messages import Fetch, Fetched, Locate, Located, Pinned, Place, Question, Upload, Uploaded
-from tests.doubles.memory_store import MemoryStore
 from tests.property.test_decoders import EXAMPLES
+from tests.support.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OURS, THEIRS = "db1.test", "db2.test"

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drbackup.model.document import parse_document
-from tests.doubles.policy_folder import PolicyFolder
+from tests.support.cities.policy_folder import PolicyFolder
 
 FILES = ("base.yaml", "network.yaml", "inventory.yaml", "levels/gbt20988-2007.yaml")
 JUNK = [None, 5, -1, 1.5, True, "x", "", [], {}, [None], [[]], {"a": 1}, "é" * 300, float("inf"), 10**30, "<<", "0s"]

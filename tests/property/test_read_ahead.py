@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drbackup.errors import ObjectCorrupt
-from drbackup.vault import portions, read_ahead, stretches
-from drbackup.vault.foresight import Foresight
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
-from drbackup.vault.portions import Part
-from drbackup.vault.read_ahead import DataPacks, ReadAhead
+from drbackup.vault.read import batches, ranges, read_ahead
+from drbackup.vault.read.batches import Part
+from drbackup.vault.read.demand import Foresight
+from drbackup.vault.read.read_ahead import DataPacks, ReadAhead
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
-from tests.doubles.small_vault import SmallVault
+from tests.support.cities.small_vault import SmallVault
 
 VAULT = SmallVault()
 KEY = SessionKey.new(DATA, VAULT.domain_keys)
@@ -110,15 +110,15 @@ class Taker:
 def small_bounds(enough: int, kept: int, gaps: int, spare: int = 0) -> Iterator[None]:
     """Bounds that small contents reach too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(portions, "ENOUGH", enough)
-        patch.setattr(portions, "ROOM", enough + 30_000)
-        patch.setattr(portions, "MOST_GIVEN", 8 * enough)
-        patch.setattr(portions, "MOST_PARTS", 3)
+        patch.setattr(batches, "ENOUGH", enough)
+        patch.setattr(batches, "ROOM", enough + 30_000)
+        patch.setattr(batches, "MOST_GIVEN", 8 * enough)
+        patch.setattr(batches, "MOST_PARTS", 3)
         patch.setattr(read_ahead, "FETCHED", kept)
         patch.setattr(read_ahead, "AHEAD", 4)
         patch.setattr(read_ahead, "PLANNED", 6)
-        patch.setattr(stretches, "GAPS", gaps)
-        patch.setattr(stretches, "SPARE", spare)
+        patch.setattr(ranges, "GAPS", gaps)
+        patch.setattr(ranges, "SPARE", spare)
         yield
 
 

@@ -7,11 +7,11 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drbackup.vault.cut import CutSizes, Cutter, coarser, cut_fixed
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.tree import path_key
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
+from drbackup.vault.write.chunker import CutSizes, Cutter, coarser, cut_fixed
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_store import MemoryStore
 
 SMALL_CUTS = CutSizes(64, 256, 1024)
 names = st.binary(min_size=1, max_size=8).map(lambda raw: raw.replace(b"\0", b"_").replace(b"/", b"|"))

@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.desk import BackupDesk, Listeners, Site
-from drbackup.controller.presence import missing_packs
+from drbackup.controller.copies.presence import missing_packs
+from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, Site
 from drbackup.errors import DrbackupError, StoreUnavailable
-from drbackup.vault import chunks as chunking
 from drbackup.vault import pack as packing
-from drbackup.vault.direct import StoreDepot
+from drbackup.vault.store_access import StoreDepot
 from drbackup.vault.tree import Entry, EntryKind, path_key
-from drbackup.vault.writer import Content, PointWriter, Written
+from drbackup.vault.write import pack_sink as chunking
+from drbackup.vault.write.writer import Content, PointWriter, Written
 from drbackup.wire.messages import Place
-from tests.doubles.desk_depot import DeskDepot
-from tests.doubles.faulty_store import FaultyStore, Trouble
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.desk_depot import DeskDepot
+from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DOMAINS = ("db1.test", "db2.test")

@@ -1,8 +1,8 @@
 """An agent of the simulation: the real packs, trees and index deltas, written by one thread.
 
-The real writer (:mod:`drbackup.vault.writer`) does the same with several threads, whose order no seed decides; it is
-shown against crashes in ``tests/property/test_vault_crashes.py``. What matters to a collector is what an agent relies
-on, and that is all here: places it was told of, packs its own cache remembers from sessions that may never have
+The real writer (:mod:`drbackup.vault.write.writer`) does the same with several threads, whose order no seed decides; it
+is shown against crashes in ``tests/property/test_vault_crashes.py``. What matters to a collector is what an agent
+relies on, and that is all here: places it was told of, packs its own cache remembers from sessions that may never have
 committed, packs it sent itself, and addresses that run out.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 from blake3 import blake3
 
-from drbackup.controller.desk import BackupDesk
+from drbackup.controller.runs.agent_requests import BackupDesk
 from drbackup.errors import AgentDied, StoreRefused
 from drbackup.model.point import SourceFacts
 from drbackup.vault.layout import DATA, INDEX, TREE, pack_name

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.installation import Installation
-from drbackup.controller.policies import PolicySet
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.home.policies import PolicySet
 from drbackup.model.inventory import Inventory
 from drbackup.model.levels import LevelTable
 from drbackup.model.policy import Defaults, Policy
-from drbackup.vault.founding import VaultDescription
+from drbackup.vault.description import VaultDescription
 from drbackup.vault.keys import CATALOG, DRILL, ROLES, Keyring, SealKey, SigningKey, domain_keys
 from drbackup.wire.specs import DomainKeys
 from tests.simulation.store import SimStore

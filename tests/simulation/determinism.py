@@ -29,13 +29,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from drbackup.controller import runner
+from drbackup.controller.backup import run
 from drbackup.controller.catalog import run_rows, runs
 from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
-from drbackup.controller.lease import LEASE
+from drbackup.controller.runs.lease import LEASE
 from drbackup.errors import DrbackupError, RunLost, WrongKey
-from drbackup.model import collecting
+from drbackup.model import collect
 from drbackup.vault import envelope, keys, pack
 from drbackup.wire.messages import Progress
 from drbackup.wire.specs import Recipient
@@ -109,7 +109,7 @@ LEASES = Leases()
 
 
 class SimLease:
-    """:class:`drbackup.controller.lease.Lease` without a thread. Who slept does not know it at once."""
+    """:class:`drbackup.controller.runs.lease.Lease` without a thread. Who slept does not know it at once."""
 
     def __init__(self, runs: Runs, claim: Claim, now: Callable[[], datetime], stop: threading.Event) -> None:
         self.owner = LEASES.owner()
@@ -158,10 +158,10 @@ def deterministic() -> Iterator[None]:
         mock.patch.object(keys.SealKey, "open", _open),
         mock.patch.object(runs, "add_step", _add_step),
         mock.patch.object(run_rows, "add_step", _add_step),
-        mock.patch.object(runner, "Lease", SimLease),
-        mock.patch.object(runner, "run_session", run_session),
-        mock.patch("drbackup.stores.signed.put_signed", put_signed),
-        mock.patch.object(collecting, "PACK_OVERHEAD", 0),
+        mock.patch.object(run, "Lease", SimLease),
+        mock.patch.object(run, "run_session", run_session),
+        mock.patch("drbackup.stores.s3.signed.put_signed", put_signed),
+        mock.patch.object(collect, "PACK_OVERHEAD", 0),
     ]
     for patch in patches:
         patch.start()

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from drbackup.controller.adopting import point_of
+from drbackup.controller.backup.adopt import point_of
 from drbackup.errors import DrbackupError
 from drbackup.model.point import Point
 from drbackup.model.retention import decide_retention
 from drbackup.vault.keys import CATALOG, DRILL, Keyring
 from drbackup.vault.layout import digest_in_name, pack_name
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.record import Record, decode_record, unseal
 from tests.simulation import city
 from tests.simulation.agent import Server

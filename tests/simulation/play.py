@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from drbackup.model.collecting import GRACE
+from drbackup.model.collect import GRACE
 from tests.simulation import city
 from tests.simulation.clock import DAY
 from tests.simulation.determinism import deterministic, seeded

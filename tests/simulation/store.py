@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from drbackup.controller.catalog.instants import to_ns
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_name, require_prefix
-from drbackup.stores.erasing import Erased
+from drbackup.stores.erase import Erased
+from drbackup.system.instants import to_ns
 from tests.simulation.clock import DAY, MINUTE, SECOND
 from tests.simulation.stage import Stage
 
@@ -46,7 +46,7 @@ class Address(str):
 
 
 def put_signed(url: str, headers: Mapping[str, str], data: bytes, **_how: object) -> None:
-    """Stands for :func:`drbackup.stores.signed.put_signed`: whoever sends may have stood still for days before."""
+    """Stands for :func:`drbackup.stores.s3.signed.put_signed`: whoever sends may have stood still for days before."""
     assert isinstance(url, Address)
     url.store.stage.point(f"sends {short(url)} to {url.store.name}", dear=_is_dear("put", url))
     url.store.put(str(url), data, int(headers["good-until"]))
@@ -137,7 +137,7 @@ class SimStore:
     # --- with rights that no store has ---
 
     def erase(self, name: str) -> Erased:
-        """:class:`drbackup.stores.erasing.Eraser`. A lock is an answer, and counted."""
+        """:class:`drbackup.stores.erase.Eraser`. A lock is an answer, and counted."""
         self._before("erase", name)
         held = self.objects.get(name)
         if held is not None and held.locked_ns > self.stage.clock.ns:
@@ -155,7 +155,7 @@ class SimStore:
         return self.lock_ns // DAY
 
     def lock(self, name: str, until: datetime) -> datetime:
-        """:class:`drbackup.stores.locking.Locker`: never shortens, never beyond ``lock_days`` from now."""
+        """:class:`drbackup.stores.lock.Locker`: never shortens, never beyond ``lock_days`` from now."""
         self._before("lock", name)
         held = self.objects.get(name)
         if held is None:

@@ -17,13 +17,13 @@ from unittest import mock
 
 import pytest
 
-from drbackup.controller.catalog.lives import Lives
+from drbackup.controller.backup.commit import Committer
+from drbackup.controller.backup.run import _BackupRun
+from drbackup.controller.catalog.lifecycle import Lives
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.sessions import Sessions
-from drbackup.controller.collecting import Collector
-from drbackup.controller.committing import Committer
-from drbackup.controller.runner import _BackupRun
-from drbackup.model import collecting as model
+from drbackup.controller.collect.collect import Collector
+from drbackup.model import collect as model
 from tests.simulation import city, play
 from tests.simulation.oracle import Lost
 from tests.simulation.stage import Temper

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from drbackup.controller.catalog.lives import Leaving
-from drbackup.controller.collect_home import adopt_lost
-from drbackup.controller.collecting import Collector, Grounds, judge_by_policies
-from drbackup.controller.rebuild_packs import PackScan
-from drbackup.controller.rebuild_points import Fault, Origin, read_points, whole_copies
-from drbackup.controller.renewing import Renewer
-from drbackup.controller.runner import run_backup
+from drbackup.controller.backup.run import run_backup
+from drbackup.controller.catalog.lifecycle import Leaving
+from drbackup.controller.collect.collect import Collector, Grounds, judge_by_policies
+from drbackup.controller.collect.renew_locks import Renewer
+from drbackup.controller.collect.setup import adopt_lost
+from drbackup.controller.rebuild.packs import PackScan
+from drbackup.controller.rebuild.points import Fault, Origin, read_points, whole_copies
 from drbackup.errors import DrbackupError
-from drbackup.model.collecting import GRACE
+from drbackup.model.collect import GRACE
 from drbackup.vault.layout import evidence_name
 from tests.simulation import city
 from tests.simulation.agent import Line, Server

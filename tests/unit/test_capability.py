@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.services.capability import must_run, require
+from tests.support.services.capability import must_run, require
 
 
 def test_a_missing_capability_skips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from drbackup.errors import Interrupted
 from drbackup.model.point import SourceFacts
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.specs import Limits
 
 MAX_NOTES = 100

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from drbackup.errors import SourceUnreadable, UsageError
 from drbackup.model.point import SourceFacts, SourceKind
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.specs import CommandSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.pipeline import feed, stream

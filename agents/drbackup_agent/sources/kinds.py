@@ -5,8 +5,8 @@ from __future__ import annotations
 from drbackup.wire.specs import CommandSpec, FilesSpec, PostgresSpec, SourceSpec, SqliteSpec
 from drbackup_agent.sources.base import Source, SourceContext
 from drbackup_agent.sources.command import CommandSource
-from drbackup_agent.sources.files import FilesSource
-from drbackup_agent.sources.postgres import PostgresSource
+from drbackup_agent.sources.files.source import FilesSource
+from drbackup_agent.sources.postgres.source import PostgresSource
 from drbackup_agent.sources.sqlite import SqliteSource
 
 

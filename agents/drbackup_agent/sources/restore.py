@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from drbackup.errors import PointMissing, UsageError
-from drbackup.vault.reader import PointReader
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import RestoreResult
 from drbackup.wire.specs import (
@@ -25,10 +25,10 @@ from drbackup.wire.specs import (
 )
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.command import restore_command
-from drbackup_agent.sources.files_restore import FolderRequest, folder_request, restore_folder
-from drbackup_agent.sources.postgres_restore import restore_postgres
-from drbackup_agent.sources.restore_facts import apply_facts
-from drbackup_agent.sources.restore_target import Target, require_possible
+from drbackup_agent.sources.files.restore import FolderRequest, folder_request, restore_folder
+from drbackup_agent.sources.files.restore_facts import apply_facts
+from drbackup_agent.sources.files.restore_target import Target, require_possible
+from drbackup_agent.sources.postgres.restore import restore_postgres
 from drbackup_agent.sources.sqlite import place_restored, require_replaceable
 
 

@@ -27,10 +27,10 @@ from drbackup.errors import (
 )
 from drbackup.model.point import SourceFacts, SourceKind
 from drbackup.vault.tree import EntryKind
-from drbackup.vault.writer import PointWriter
+from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.specs import SqliteSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
-from drbackup_agent.sources.entries import entry_of, read_xattrs
+from drbackup_agent.sources.files.entries import entry_of, read_xattrs
 
 FIXED = 128 << 10  # a multiple of every page size (512 bytes to 64 KiB)
 _READ = 4 << 20

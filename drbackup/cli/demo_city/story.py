@@ -16,7 +16,7 @@ import msgspec
 
 from drbackup.cli.demo_city import settings
 from drbackup.cli.demo_city.city import City, Fingerprint, differences
-from drbackup.reports.words import _
+from drbackup.reports.gettext import _
 
 Command = Callable[[list[str]], int]
 _MOST_DIFFERENCES = 10

@@ -13,14 +13,14 @@ from typing import Self
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.drills import Drills
 from drbackup.controller.catalog.holder import is_gone, is_here
-from drbackup.controller.catalog.lives import Lives
+from drbackup.controller.catalog.lifecycle import Lives
 from drbackup.controller.catalog.migrating import migrate
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.points import Points
 from drbackup.controller.catalog.recoveries import Recoveries
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.schedules import Schedules
-from drbackup.controller.catalog.scrubs import Scrubs
+from drbackup.controller.catalog.scrub import Scrubs
 from drbackup.controller.catalog.sessions import Sessions
 
 

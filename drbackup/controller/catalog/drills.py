@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import RowMapping, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.controller.catalog.tables import drills
 from drbackup.errors import UsageError
+from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 _SECOND_NS = 1_000_000_000
 

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Connection, Insert, and_, delete, func, insert, select
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import to_ns
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs
+from drbackup.system.instants import to_ns
 from drbackup.wire.messages import Place
 
 _BATCH = 1000
@@ -39,7 +39,7 @@ class Packs:
         """Where these chunks lie inside packs that ``store`` has; chunks it lacks are left out.
 
         A pack that is condemned or retired is never offered, nor one whose lock may end before ``locked_ns`` (UTC ns;
-        :func:`drbackup.model.collecting.lease_ns`): what a new point relies on must outlive the session that makes it.
+        :func:`drbackup.model.collect.lease_ns`): what a new point relies on must outlive the session that makes it.
         """
         found: dict[bytes, Place] = {}
         with self._database.read() as connection:

@@ -1,6 +1,6 @@
 """Recovery points as the catalog knows them: what was committed, where it lies, how far it was proven.
 
-A point whose removal began (:meth:`drbackup.controller.catalog.lives.Lives.mark`) is in no list any more.
+A point whose removal began (:meth:`drbackup.controller.catalog.lifecycle.Lives.mark`) is in no list any more.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import from_ns, to_ns
 from drbackup.controller.catalog.tables import point_copies, points
 from drbackup.errors import PointMissing
 from drbackup.model.point import Point, Rung, Totals
+from drbackup.system.instants import from_ns, to_ns
 
 
 class Points:

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
-from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.controller.catalog.tables import run_steps, runs, sessions
 from drbackup.errors import DrbackupError
+from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
 class RunKind(enum.StrEnum):

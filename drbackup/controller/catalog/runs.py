@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import from_ns, to_ns
 from drbackup.controller.catalog.run_rows import (
     ACTIVE,
     DIED,
@@ -37,6 +36,7 @@ from drbackup.controller.catalog.run_rows import (
 )
 from drbackup.controller.catalog.tables import run_steps, runs
 from drbackup.errors import DrbackupError, RunActive, RunLost, UsageError
+from drbackup.system.instants import from_ns, to_ns
 
 __all__ = [
     "ACTIVE",

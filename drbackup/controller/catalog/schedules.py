@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.controller.catalog.runs import RunKind, RunState, insert_run, miss_due
 from drbackup.controller.catalog.tables import schedules
+from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
 class Schedule(msgspec.Struct, frozen=True):

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from drbackup.controller.catalog.connection import Database
-from drbackup.controller.catalog.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.controller.catalog.run_rows import ACTIVE
 from drbackup.controller.catalog.tables import runs, sessions
+from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
 class Session(msgspec.Struct, frozen=True):

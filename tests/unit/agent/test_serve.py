@@ -27,12 +27,12 @@ from drbackup.wire.messages import (
     Start,
     Welcome,
 )
-from drbackup_agent.forced import chosen_verb
-from drbackup_agent.identity import state_folder
-from drbackup_agent.link import Link
 from drbackup_agent.serve import Streams, serve
-from tests.doubles.memory_desk import small_agent
-from tests.doubles.wire_pair import wire_pair
+from drbackup_agent.session.forced import chosen_verb
+from drbackup_agent.session.identity import state_folder
+from drbackup_agent.session.link import Link
+from tests.support.doubles.memory_desk import small_agent
+from tests.support.doubles.wire_pair import wire_pair
 
 AGENT = [sys.executable, "-m", "drbackup_agent"]
 SECOND = 10**9

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from drbackup.errors import all_errors
-from tests.generated_docs import stale
-from tests.generators import translations
+from tools.docs import translations
+from tools.docs.generate import stale
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 

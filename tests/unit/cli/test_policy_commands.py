@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from drbackup.cli.policy import policy
 from drbackup.errors import PolicyError, UsageError
-from tests.doubles.policy_folder import SHIPPED, PolicyFolder
+from tests.support.cities.policy_folder import SHIPPED, PolicyFolder
 
 
 @pytest.fixture

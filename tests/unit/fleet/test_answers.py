@@ -24,7 +24,7 @@ from drbackup.wire.messages import (
     Upload,
     Uploaded,
 )
-from tests.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.memory_desk import MemoryDesk
 
 DATA = b"seven b"
 NAME = hashlib.sha256(DATA).digest()

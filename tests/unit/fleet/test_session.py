@@ -30,8 +30,8 @@ from drbackup.fleet.greeting import Expected
 from drbackup.fleet.local import LocalChannel, open_channel
 from drbackup.fleet.session import ANSWERERS, Timeouts, run_session
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
-from tests.doubles.memory_desk import MemoryDesk, small_agent
-from tests.doubles.small_agent import PACKS
+from tests.support.doubles.memory_desk import MemoryDesk, small_agent
+from tests.support.doubles.small_agent import PACKS
 
 LIMITS = Timeouts(hello=20, stall=20, cancel=5, clock_skew=timedelta(seconds=30))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.policy_folder import PolicyFolder
+from tests.support.cities.policy_folder import PolicyFolder
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.model.collecting import LOCK_LEAST, lease_ns, lock_is_short
-from tests.doubles.policy_folder import PolicyFolder
+from drbackup.model.collect import LOCK_LEAST, lease_ns, lock_is_short
+from tests.support.cities.policy_folder import PolicyFolder
 
 
 @pytest.fixture

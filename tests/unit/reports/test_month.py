@@ -16,9 +16,9 @@ from drbackup.model.point import Point, Totals
 from drbackup.model.policy import Policy
 from drbackup.reports import month as pages
 from drbackup.reports import month_page
+from drbackup.reports.gettext import speak
 from drbackup.reports.month import SystemMonth
-from drbackup.reports.words import speak
-from tests.unit.reports.test_estate import PLACE, a_drill, a_policy
+from tests.unit.reports.test_overview import PLACE, a_drill, a_policy
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 SHANGHAI = ZoneInfo("Asia/Shanghai")

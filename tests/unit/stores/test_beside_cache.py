@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.stores import filesystem
-from drbackup.stores.filesystem import hash_whole, read_range, write_beside_cache
+from drbackup.stores.folder import syscalls
+from drbackup.stores.folder.syscalls import hash_whole, read_range, write_beside_cache
 
 MIB = 1 << 20
 
@@ -54,7 +54,7 @@ def test_a_filesystem_without_direct_writes_is_written_to_plainly(
         return opened(path, flags, mode, dir_fd=dir_fd)
 
     opened = os.open
-    monkeypatch.setattr(filesystem.os, "open", refuse)
+    monkeypatch.setattr(syscalls.os, "open", refuse)
     data = random.Random(1).randbytes(3 * MIB + 5)
     assert written(tmp_path, data) == data
 
@@ -72,7 +72,7 @@ def test_direct_writes_that_stop_in_the_middle_are_finished_plainly(
         return wrote(file, data)
 
     wrote = os.write
-    monkeypatch.setattr(filesystem.os, "write", tire)
+    monkeypatch.setattr(syscalls.os, "write", tire)
     data = random.Random(2).randbytes(10 * MIB + 7)
     assert written(tmp_path, data) == data
     assert calls > 2
@@ -106,7 +106,7 @@ def test_reading_goes_on_plainly_where_direct_reads_end(tmp_path: Path, monkeypa
     data = random.Random(3).randbytes(12 * MIB + 9)
     (tmp_path / "pack").write_bytes(data)
     read = os.preadv
-    monkeypatch.setattr(filesystem.os, "preadv", tire)
+    monkeypatch.setattr(syscalls.os, "preadv", tire)
     file = os.open(tmp_path / "pack", os.O_RDONLY)
     try:
         assert hash_whole(file) == (len(data), hashlib.sha256(data).digest())

@@ -8,9 +8,9 @@ import pytest
 
 from drbackup.errors import StoreRefused
 from drbackup.model.inventory import StoreEntry
-from drbackup.stores.directory import DirectoryStore
+from drbackup.stores.folder.store import DirectoryStore
 from drbackup.stores.registry import open_store
-from drbackup.stores.s3 import S3Store
+from drbackup.stores.s3.store import S3Store
 
 
 def test_a_directory_entry_opens_a_folder_below_its_prefix(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, Keyring
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.pack import read_header
 from drbackup.wire.messages import Place
-from tests.doubles.small_vault import SmallVault
+from tests.support.cities.small_vault import SmallVault
 
 
 def packs(vault: SmallVault, kind: str) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, Wro
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE
 from drbackup.vault.pack import HEADER_LIMIT, MAGIC, PackBuilder, PackOpener, SessionKey, read_header
-from tests.doubles.small_vault import SmallVault
+from tests.support.cities.small_vault import SmallVault
 
 CHUNKS = [(bytes([number]) * 32, b"content %d " % number * (number + 1)) for number in range(5)]
 

@@ -6,11 +6,11 @@ import pytest
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, VaultMissing, WrongKey
 from drbackup.model.point import SourceFacts, Totals
-from drbackup.vault.founding import VaultDescription, found_vault, read_vault
+from drbackup.vault.description import VaultDescription, found_vault, read_vault
 from drbackup.vault.keys import Keyring, SigningKey
 from drbackup.vault.record import Commit, Sealed, list_records, make_record, read_record, unseal, write_record
-from tests.doubles.memory_store import MemoryStore
-from tests.doubles.small_vault import SmallVault
+from tests.support.cities.small_vault import SmallVault
+from tests.support.doubles.memory_store import MemoryStore
 
 
 def commit(system: str = "enterprise-base", second: int = 0) -> Commit:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
-from drbackup.vault.founding import VaultDescription
+from drbackup.vault.description import VaultDescription
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, Keyring, SealKey, SigningKey
 from drbackup.vault.sealed_keys import InstallationKeys, make_sealed_keys, open_sealed_keys, require_custodians
 

@@ -13,7 +13,7 @@ from drbackup.errors import SourceUnreadable, ToolFailed, ToolMissing, UsageErro
 from drbackup.wire.specs import CommandSpec, InPlaceTarget
 from drbackup_agent.sources.command import command_environment
 from drbackup_agent.sources.pipeline import feed, masked, output, stream
-from tests.doubles.source_runs import SourceRuns
+from tests.support.doubles.source_runs import SourceRuns
 
 
 def python(code: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from drbackup.errors import RestoreMismatch, SourceUnreadable, TargetOccupied
 from drbackup.wire.specs import InPlaceTarget, SqliteSpec
 from drbackup_agent.sources import sqlite
-from tests.doubles.source_runs import SourceRuns
+from tests.support.doubles.source_runs import SourceRuns
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.holder import is_gone, this_process
-from drbackup.controller.catalog.instants import from_ns, to_ns
 from drbackup.controller.catalog.packs import Pack
 from drbackup.controller.catalog.recoveries import Recovery, RecoveryStep
 from drbackup.controller.catalog.runs import Counters, RunKind, RunState
-from drbackup.controller.lease import wish
+from drbackup.controller.runs.lease import wish
 from drbackup.errors import DrbackupError, PointMissing, StoreFull, UsageError
 from drbackup.model.point import Point, Rung, Totals
+from drbackup.system.instants import from_ns, to_ns
 from drbackup.wire.messages import Place
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -1,0 +1,245 @@
+"""A throw-away PostgreSQL for one drill: own data folder, private socket, no TCP, no network at all where possible.
+
+A restored dump runs with the instance's superuser and may come from a compromised server. So the instance runs as an
+account that owns nothing else (when the agent is root), without new privileges, in a network namespace without any
+interface (where the kernel allows it; :attr:`PrivatePostgres.isolation` says what held), and dies with the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+
+from drbackup.errors import ToolFailed, ToolMissing
+from drbackup_agent.drill.sandbox import Sandbox
+
+SUPERUSER = "drbackup_drill"  # not "postgres": the dump's own roles must find their names free
+ACCOUNTS = ("drbackup-sandbox", "nobody", "postgres")
+START_SECONDS = 60.0
+_BIN_GLOBS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "dynamic_shared_memory_type": "mmap",  # inside the data folder, so that the wipe takes it too
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "max_connections": "40",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "128MB",
+    "autovacuum": "off",
+    "jit": "off",
+    "logging_collector": "off",
+    "log_min_messages": "fatal",  # statements with data must not reach a log
+    "log_min_error_statement": "panic",
+}
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who runs the instance. ``name`` empty: this process's own account."""
+
+    name: str = ""
+    uid: int = -1
+    gid: int = -1
+
+
+class PrivatePostgres(msgspec.Struct, frozen=True):
+    """A running instance. ``socket``: its socket folder; connect as :data:`SUPERUSER`, no password."""
+
+    tools: Path
+    version: str
+    socket: Path
+    port: int
+    account: str
+    isolation: str
+    place: str
+
+    @property
+    def no_passwords(self) -> Path:
+        """A password file that does not exist: nobody's own may be used here."""
+        return self.socket / "none.pgpass"
+
+
+def find_server() -> Path:
+    """The folder with ``initdb`` of the newest PostgreSQL here. Raises :class:`ToolMissing`."""
+    found = {path for pattern in _BIN_GLOBS for path in Path("/").glob(pattern) if (path / "initdb").exists()}
+    if found:
+        return max(found, key=_major)
+    if (initdb := shutil.which("initdb")) is not None:
+        return Path(initdb).resolve().parent
+    raise ToolMissing("there is no PostgreSQL server here to restore into", hint="install postgresql on the drill host")
+
+
+def start_postgres(sandbox: Sandbox, name: str) -> PrivatePostgres:
+    """Make and start an instance that ends with the sandbox.
+
+    Raises :class:`ToolMissing`, or :class:`ToolFailed` with the tool's last lines.
+    """
+    tools = find_server()
+    account = _account()
+    place = _place_for(sandbox, account, name)
+    # A Unix socket's path holds 107 bytes at most, so it can't lie deep inside a state folder.
+    socket = sandbox.outside(Path("/tmp"), _owner(account))
+    isolate = _isolation()
+    data = place / "data"
+    _run([*isolate, *_as_account(account), str(tools / "initdb"), "-D", str(data), "-U", SUPERUSER, *_INITDB], place)
+    settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+    argv = [*isolate, *_as_account(account), str(tools / "postgres"), "-D", str(data), "-k", str(socket), *settings]
+    log = sandbox.folder / f"{name}.log"
+    with log.open("wb") as sink:
+        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=place)
+    sandbox.stops.append(lambda: _stop(server))
+    _await_ready(server, tools, socket, log)
+    return PrivatePostgres(
+        tools=tools,
+        version=_version(tools),
+        socket=socket,
+        port=5432,
+        account=account.name or pwd.getpwuid(os.getuid()).pw_name,
+        isolation=_isolation_seen(server.pid),
+        place=str(place.parent),
+    )
+
+
+_INITDB = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+
+
+def client_environment(
+    instance: PrivatePostgres, *, read_only: bool = False, timeout_seconds: int = 0
+) -> dict[str, str]:
+    """The environment that leads client programs to the instance and to nowhere else."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    options = ["-c synchronize_seqscans=off"]
+    if read_only:
+        options.append("-c default_transaction_read_only=on")
+    if timeout_seconds:
+        options.append(f"-c statement_timeout={timeout_seconds}s")
+    return {
+        **kept,
+        "PATH": f"{instance.tools}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        "PGHOST": str(instance.socket),
+        "PGPORT": str(instance.port),
+        "PGUSER": SUPERUSER,
+        "PGOPTIONS": " ".join(options),
+        "PGCLIENTENCODING": "UTF8",
+        "PGPASSFILE": str(instance.no_passwords),
+        "PGSYSCONFDIR": str(instance.socket),
+    }
+
+
+# --- accounts and isolation --------------------------------------------------------------------------------------
+
+
+def _account() -> Account:
+    """PostgreSQL refuses to run as root, rightly; then an account that owns nothing."""
+    if os.geteuid() != 0:
+        return Account()
+    for name in ACCOUNTS:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise ToolMissing(f"none of the accounts {', '.join(ACCOUNTS)} exists to run a throw-away database")
+
+
+def _owner(account: Account) -> tuple[int, int] | None:
+    return (account.uid, account.gid) if account.name else None
+
+
+def _place_for(sandbox: Sandbox, account: Account, name: str) -> Path:
+    """A folder for the data: in the sandbox, or, for another account that may not pass there, beside it or in
+    ``/var/tmp``."""
+    if not account.name:
+        return sandbox.folder_for(f"{name}.postgres")
+    parent = sandbox.folder.parent
+    passable = all(each.stat().st_mode & 0o001 for each in (parent, *parent.parents))
+    return sandbox.outside(parent if passable else Path("/var/tmp"), _owner(account))
+
+
+def _as_account(account: Account) -> list[str]:
+    # SIGQUIT is PostgreSQL's immediate shutdown: when the agent dies, even by kill -9, the instance follows.
+    argv = ["setpriv", "--pdeathsig", "QUIT", "--no-new-privs"]
+    if account.name:
+        argv += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--inh-caps=-all"]
+        argv += ["--bounding-set=-all"]
+    return [*argv, "--"]
+
+
+def _isolation() -> list[str]:
+    """The words that start a program without a network; empty where the kernel or the host forbids it."""
+    unshare = (
+        ["unshare", "--net", "--"] if os.geteuid() == 0 else ["unshare", "--user", "--map-current-user", "--net", "--"]
+    )
+    try:
+        tried = subprocess.run([*unshare, "true"], capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return unshare if tried.returncode == 0 else []
+
+
+def _isolation_seen(pid: int) -> str:
+    """What the running server itself sees, not what was asked for."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    names = sorted(line.partition(":")[0].strip() for line in lines)
+    outward = [name for name in names if name != "lo"]
+    if not outward:
+        return "no network: its namespace has no interface but lo"
+    return f"no TCP port; the host's interfaces are reachable from inside: {', '.join(outward)}"
+
+
+# --- running -------------------------------------------------------------------------------------------------------
+
+
+def _run(argv: list[str], cwd: Path) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=cwd)
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).splitlines()[-8:])
+        raise ToolFailed(f"{Path(_program(argv)).name} ended with {done.returncode}: {tail}")
+
+
+def _program(argv: list[str]) -> str:
+    return next((word for word in argv if word.endswith(("initdb", "postgres"))), argv[0])
+
+
+def _await_ready(server: subprocess.Popen[bytes], tools: Path, socket: Path, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    probe = [str(tools / "pg_isready"), "-q", "-h", str(socket), "-p", "5432", "-U", SUPERUSER]
+    while subprocess.run(probe, timeout=10).returncode != 0:
+        if server.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+            raise ToolFailed(f"the throw-away PostgreSQL did not start: {tail}")
+        time.sleep(0.05)  # polling, with the deadline above
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Immediate shutdown; a server that does not follow is killed."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGQUIT)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(10)
+
+
+def _version(tools: Path) -> str:
+    done = subprocess.run([str(tools / "postgres"), "--version"], capture_output=True, text=True, timeout=10)
+    found = re.search(r"\d+(\.\d+)*", done.stdout)
+    return found.group() if found else done.stdout.strip()
+
+
+def _major(folder: Path) -> int:
+    found = re.search(r"(\d+)", str(folder))
+    return int(found.group(1)) if found else 0

@@ -1,0 +1,253 @@
+"""A drill on the drill host: restore points into a sandbox, measure the checks, wipe, say how long each part took.
+
+The agent measures and never judges. One source that can't be restored does not stop the others: its failure is part of
+the answer, and the checks that need it say so. Whatever ends the work (a failure, a cancellation, a lost connection),
+the sandbox is wiped on the way out; only a completed drill has a result.
+
+Nothing of the restored data leaves this host: results carry counts, digests and the names of tables and objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from drbackup import __version__
+from drbackup.errors import AgentDied, DrbackupError, Interrupted
+from drbackup.model.point import SourceKind
+from drbackup.vault.keys import Keyring
+from drbackup.vault.read.read_ahead import Fetch
+from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, Progress, RestoreResult
+from drbackup.wire.specs import PointRef, PostgresSpec
+from drbackup_agent.drill.checks import measure
+from drbackup_agent.drill.phase_times import ATTRIBUTION, MeteredFetch, MeteredReader, Meters
+from drbackup_agent.drill.postgres_instance import SUPERUSER, start_postgres
+from drbackup_agent.drill.restored_copy import (
+    FilesCopy,
+    PostgresCopy,
+    Refuted,
+    RestoredCopy,
+    SqliteCopy,
+    without_content,
+)
+from drbackup_agent.drill.sandbox import Sandbox, Wipe, open_sandbox
+from drbackup_agent.sources.base import Watch
+from drbackup_agent.sources.files.restore import folder_request, restore_folder
+from drbackup_agent.sources.postgres.restore import restore_postgres
+
+log = logging.getLogger("drbackup_agent.drill.run")
+DATABASE = "drill"
+_TICK_SECONDS = 5.0
+
+
+class Listener(Protocol):
+    """Whoever waits for the drill's result: hears of its progress, and may end it."""
+
+    cancelled: threading.Event
+
+    def tell(self, message: Progress) -> None: ...
+
+    def check(self) -> None: ...
+
+
+def run_drill(job: DrillJob, link: Listener, fetch: Fetch, state_folder: Path, keyring: Keyring) -> DrillResult:
+    """The whole drill. Raises :class:`Interrupted` or :class:`AgentDied` when nobody waits for its result any more, and
+    :class:`~drbackup.errors.HostUnsuitable` when there can be no sandbox; everything else is in the result."""
+    drill = _Drill(job, link, fetch, keyring)
+    parent = Path(job.sandbox) if job.sandbox else state_folder / "sandbox"
+    with drill.ticking(), open_sandbox(parent) as sandbox:
+        drill.restore_all(sandbox)
+        drill.check_all()
+        drill.look_around(sandbox)
+        with drill.phase("", "wipe"):
+            wiped = sandbox.wipe()
+    return drill.result(wiped)
+
+
+class _Drill:
+    """One drill under way. Times: seconds from the job's start on a monotonic clock."""
+
+    def __init__(self, job: DrillJob, link: Listener, fetch: Fetch, keyring: Keyring) -> None:
+        self._job = job
+        self._link = link
+        self._keyring = keyring
+        self._begun = time.monotonic()
+        self._fetch = fetch
+        self._copies: dict[str, RestoredCopy] = {}
+        self._phases: list[PhaseTime] = []
+        self._measured: list[Measured] = []
+        self._canaries: dict[str, int] = {}
+        self._restored: dict[str, RestoreResult] = {}
+        self._failures: dict[str, str] = {}
+        self._host: dict[str, str] = {"agent": __version__}
+        self._doing = "sandbox"
+        self._done = 0
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Tell the controller every few seconds that we are at work. Building an index or counting a large table moves
+        no bytes for longer than a session may stall; the tools themselves are bounded by ``limits.stall_seconds``."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(_TICK_SECONDS) and not self._link.cancelled.is_set():
+                self._tell()
+
+        ticker = threading.Thread(target=tell, name="ticker", daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ticker.join()
+
+    def _tell(self) -> None:
+        """Progress: what we are at, bytes fetched for it, and (as entries) the seconds worked so far."""
+        with contextlib.suppress(AgentDied):  # the main thread meets the same end and says so
+            self._link.tell(Progress(self._doing, self._done, entries=int(self._now())))
+
+    @contextmanager
+    def phase(self, source: str, name: str) -> Iterator[None]:
+        """Keep the time of a phase that nothing overlaps, even when it fails."""
+        begin = self._now()
+        try:
+            yield
+        finally:
+            self._phases.append(PhaseTime(source, name, begin, self._now()))
+
+    def restore_all(self, sandbox: Sandbox) -> None:
+        """Every point, one after the other: each gets the whole line, and its time is its own."""
+        for number, point in enumerate(self._job.points):
+            self._link.check()
+            try:
+                self._restore(point, f"{number:02d}", sandbox)
+            except (AgentDied, Interrupted):
+                raise
+            except DrbackupError as failure:
+                log.error("%s was not restored: %s: %s", point.source, failure.code, without_content(failure))
+                self._failures[point.source] = without_content(failure)
+                self._copies.pop(point.source, None)
+
+    def check_all(self) -> None:
+        """Every check and every canary. The canaries are read first: they are the measured RPO."""
+        for source, copy in self._copies.items():
+            with self.phase(source, "check"):
+                try:
+                    self._canaries[source] = copy.canary_ns()
+                except (DrbackupError, Refuted) as none:
+                    self._link.check()
+                    log.warning("%s: no canary can be read: %s", source, type(none).__name__)
+        for check in self._job.checks:
+            self._link.check()
+            self._begin(f"check {check.number + 1}")
+            with self.phase(check.source, "check"):
+                self._measured.append(measure(check, self._copies))
+
+    def look_around(self, sandbox: Sandbox) -> None:
+        """The drill host's facts, while the sandbox is still there."""
+        free = shutil.disk_usage(sandbox.folder).free
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._host |= {
+            "hostname": socket.gethostname(),
+            "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "python": platform.python_version(),
+            "cpus": str(os.cpu_count() or 1),
+            "memory": f"{memory >> 20} MiB",
+            "free": f"{free >> 20} MiB",
+            "sandbox": str(sandbox.folder.parent),
+            "attribution": ATTRIBUTION,
+        }
+
+    def result(self, wiped: Wipe) -> DrillResult:
+        return DrillResult(
+            measured=tuple(self._measured),
+            phases=tuple(self._phases),
+            canaries={source: ns for source, ns in self._canaries.items() if ns},
+            restored=self._restored,
+            failures=self._failures,
+            wiped=wiped.proven,
+            wipe_proof=wiped.text,
+            host=self._host,
+        )
+
+    def _begin(self, what: str) -> None:
+        self._doing, self._done = what, 0
+        self._tell()
+
+    def _fetched(self, done: int) -> None:
+        self._done = done
+        self._tell()
+
+    # --- one point ---------------------------------------------------------------------------------------------------
+
+    def _restore(self, point: PointRef, place: str, sandbox: Sandbox) -> None:
+        meters = Meters(self._fetched)
+        self._begin(f"restore {point.source}")
+        with self.phase(point.source, "locate"):
+            reader = MeteredReader(MeteredFetch(self._fetch, meters), self._keyring, point.domain, point.root)
+            reader.meters = meters
+            next(iter(reader.entries()), None)  # the tree's top and first page: found, opened and authenticated
+        meters.restart()
+        if SourceKind(point.kind) is SourceKind.POSTGRES:
+            copy = self._into_postgres(point, place, sandbox, reader)
+        else:
+            copy = self._into_folder(point, sandbox.folder / place, reader)
+        self._copies[point.source] = copy
+
+    def _into_folder(self, point: PointRef, folder: Path, reader: MeteredReader) -> RestoredCopy:
+        kind = SourceKind(point.kind)
+        with self._shared(point.source, reader.meters):
+            result = restore_folder(reader, folder_request(str(folder), point.point), self._watch())
+        # The notes of a folder's restore name files; a database's name roles and settings, and those may be told.
+        self._restored[point.source] = msgspec.structs.replace(result, notes=())
+        if kind is SourceKind.SQLITE:
+            return SqliteCopy(point.source, kind, reader, folder)
+        return FilesCopy(point.source, kind, reader, folder)
+
+    def _into_postgres(self, point: PointRef, place: str, sandbox: Sandbox, reader: MeteredReader) -> RestoredCopy:
+        with self.phase(point.source, "start"):
+            instance = start_postgres(sandbox, place)
+        self._host |= {"postgres": instance.version, "account": instance.account, "isolation": instance.isolation}
+        spec = PostgresSpec(
+            database=DATABASE,
+            host=str(instance.socket),
+            port=instance.port,
+            user=SUPERUSER,
+            password_file=str(instance.no_passwords),
+            tools=str(instance.tools),
+        )
+        with self._shared(point.source, reader.meters):
+            self._restored[point.source] = restore_postgres(
+                reader, spec, self._watch(), stall_seconds=self._job.limits.stall_seconds
+            )
+        return PostgresCopy(point.source, SourceKind.POSTGRES, reader, instance, DATABASE)
+
+    @contextmanager
+    def _shared(self, source: str, meters: Meters) -> Iterator[None]:
+        """Divide the block's time into fetch, decrypt and restore, also when it fails."""
+        begin = self._now()
+        try:
+            yield
+        finally:
+            fetch, decrypt, restore = meters.shares(self._now() - begin)
+            for name, length in (("fetch", fetch), ("decrypt", decrypt), ("restore", restore)):
+                self._phases.append(PhaseTime(source, name, begin, begin + length))
+                begin += length
+
+    def _watch(self) -> Watch:
+        return Watch(cancelled=self._link.cancelled.is_set)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._begun

@@ -1,0 +1,274 @@
+"""Writes a point, or parts of it, below a folder. The restore twin of directory trees, and the plain way for any kind.
+
+The thread that walks the tree judges every name, makes folders, links and special files, and hands files over to
+:mod:`drbackup_agent.sources.files.restore_contents`, whose threads read and write ahead. What was finished before an
+interruption is in the journal and, if it still has its digest, is not fetched twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError
+from drbackup.vault.read.read_ahead import ReadAhead
+from drbackup.vault.read.reader import PointReader
+from drbackup.vault.tree import Entry, EntryKind, path_key
+from drbackup.wire.messages import RestoreResult
+from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.files.restore_contents import Contents, FileOnItsWay, segments
+from drbackup_agent.sources.files.restore_journal import RestoreJournal
+from drbackup_agent.sources.files.restore_target import Target, require_possible, safe_parts
+
+_READ = 4 << 20
+_PLACES = 1 << 17  # files remembered in case a hard link to them comes
+
+
+class FolderRequest(msgspec.Struct, frozen=True):
+    """What to write where. ``paths``: tree paths, empty for all; ``strip``: leading tree path to leave out.
+
+    ``journal`` is a file beside the target; ``fixed``: folders that keep their facts when they exist; ``covers``: the
+    places that must be empty without ``replace`` (None: the folder itself).
+    """
+
+    folder: str
+    point: str
+    journal: Path
+    paths: tuple[bytes, ...] = ()
+    strip: bytes = b""
+    replace: bool = False
+    fixed: frozenset[bytes] = frozenset()
+    covers: tuple[str, ...] | None = None
+
+
+def folder_request(
+    folder: str, point: str, *, paths: tuple[bytes, ...] = (), strip: str = "", replace: bool = False
+) -> FolderRequest:
+    """A request to restore into ``folder``, with its journal beside it."""
+    plain = os.path.abspath(folder)
+    journal = (
+        Path(os.path.dirname(plain)) / f".drbackup-restore-{point[:16]}-{blake3(plain.encode()).hexdigest(length=4)}"
+    )
+    return FolderRequest(
+        folder=plain,
+        point=point,
+        journal=journal,
+        paths=tuple(path.strip(b"/") for path in paths if path.strip(b"/")),
+        strip=os.fsencode(strip).strip(b"/"),
+        replace=replace,
+    )
+
+
+def restore_folder(reader: PointReader, request: FolderRequest, watch: Watch) -> RestoreResult:
+    """Write what is asked for. Raises the target's, the vault's and the tree's errors; what was finished stays."""
+    journal = RestoreJournal(request.journal, f"{request.point} {request.folder}")
+    if not request.replace and not journal.resumes:
+        _require_empty(request)
+    contents = Contents(watch, journal)
+    with Target(request.folder, watch, replace=request.replace, fixed=request.fixed) as target, journal:
+        try:
+            with reader.read_ahead(contents.take) as ahead:
+                contents.failed = lambda: ahead.failed
+                target.settle = ahead.drain
+                work = _Restore(reader, request, target, journal, watch, ahead)
+                try:
+                    for entry, above in _selected(reader, request.paths):
+                        work.one(entry, above=above)
+                except DrbackupError as refused:
+                    if not ahead.failed:
+                        _finish_what_was_begun(ahead, refused)
+                    raise
+                ahead.drain()
+            target.settle = _nothing
+        except BaseException:
+            contents.give_up()
+            raise
+        result = work.result()
+    journal.remove()
+    return result
+
+
+def _finish_what_was_begun(ahead: ReadAhead[FileOnItsWay], because: DrbackupError) -> None:
+    """What was good until then need not be fetched again."""
+    try:
+        ahead.drain()
+    except DrbackupError as worse:
+        raise because from worse
+
+
+def _nothing() -> None:
+    """No slot is handed out any more."""
+
+
+def _require_empty(request: FolderRequest) -> None:
+    for place in (request.folder,) if request.covers is None else request.covers:
+        try:
+            occupied = bool(os.listdir(place))
+        except NotADirectoryError:
+            occupied = True
+        except FileNotFoundError:
+            occupied = os.path.lexists(place)
+        if occupied:
+            raise TargetOccupied(f"{place} is not empty", where=place)
+
+
+def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[Entry, bool]]:
+    """(entry, is it only a folder above what was asked for), in tree order."""
+    if not paths:
+        yield from ((entry, False) for entry in reader.entries())
+        return
+    above_seen: set[bytes] = set()
+    done: list[bytes] = []
+    for path in sorted(set(paths), key=path_key):
+        if any(path == other or path.startswith(other + b"/") for other in done):
+            continue
+        done.append(path)
+        parts = path.split(b"/")
+        for depth in range(1, len(parts)):
+            above = b"/".join(parts[:depth])
+            if above not in above_seen and (entry := reader.find(above)) is not None:
+                above_seen.add(above)
+                yield entry, True
+        found = False
+        for entry in reader.entries(path):
+            found = True
+            yield entry, False
+        if not found:
+            raise PointMissing(f"the point holds nothing at {shown(path)!r}", hint="see: drbackup points ls POINT")
+
+
+class _Restore:
+    """One restore under way: the order of work for each kind of entry."""
+
+    def __init__(
+        self,
+        reader: PointReader,
+        request: FolderRequest,
+        target: Target,
+        journal: RestoreJournal,
+        watch: Watch,
+        ahead: ReadAhead[FileOnItsWay],
+    ) -> None:
+        self._reader = reader
+        self._request = request
+        self._target = target
+        self._journal = journal
+        self._watch = watch
+        self._ahead = ahead
+        self._places: dict[bytes, bytes] = {}  # tree path of a file → where it lies in the target; the last ones only
+        self._elsewhere: dict[bytes, bytes] = {}  # the same for contents that came to a later name than their first
+        self._entries = self._files = self._bytes = self._skipped = 0
+
+    def result(self) -> RestoreResult:
+        return RestoreResult(self._entries, self._files, self._bytes, self._skipped, self._watch.notes)
+
+    def one(self, entry: Entry, *, above: bool) -> None:
+        """Restore one entry. Every name is judged before anything is done for it."""
+        self._watch.check()
+        safe_parts(entry.path)
+        require_possible(entry)
+        path = self._path(entry, above=above)
+        if path is None:
+            return
+        self._entries += 1
+        if entry.kind == EntryKind.DIR:
+            self._target.add_folder(entry, path, again=above)
+        elif entry.kind == EntryKind.FILE:
+            self._file(entry, path)
+        elif entry.kind == EntryKind.HARDLINK:
+            self._link(entry, path)
+        elif entry.kind in (EntryKind.CHAR, EntryKind.BLOCK) and os.geteuid() != 0:
+            self._watch.note(f"{shown(entry.path)}: a device, which only root can make")
+        else:
+            self._target.add_special(entry, path)
+
+    def _path(self, entry: Entry, *, above: bool) -> bytes | None:
+        """Where the entry goes below the target, without the part to leave out. None: it is above that part."""
+        strip = self._request.strip
+        if not strip:
+            return entry.path
+        if entry.path.startswith(strip + b"/"):
+            return entry.path[len(strip) + 1 :]
+        if entry.path == strip and entry.kind != EntryKind.DIR:
+            return strip.rpartition(b"/")[2]
+        if entry.kind == EntryKind.DIR and (entry.path == strip or strip.startswith(entry.path + b"/")):
+            return None
+        if above:
+            return None
+        raise UsageError(f"{shown(entry.path)} does not lie below {shown(strip)}", hint="choose another strip or paths")
+
+    def _file(self, entry: Entry, path: bytes) -> None:
+        if self._finished_before(entry, path):
+            self._skipped += 1
+        else:
+            self._require_ours(entry, path)
+            file = FileOnItsWay(entry, self._target.slot(path))
+            self._ahead.add(file, entry.extents)
+        self._places[entry.path] = path
+        if len(self._places) > _PLACES:
+            del self._places[next(iter(self._places))]
+        self._files += 1
+        self._bytes += entry.size
+
+    def _finished_before(self, entry: Entry, path: bytes) -> bool:
+        if not self._journal.resumes:
+            return False
+        stat = self._target.stat(path)
+        if stat is None or stat.st_mtime_ns != entry.mtime_ns or not self._journal.knows(path, stat):
+            return False
+        handle = self._target.open_existing(path)
+        try:
+            return stat.st_size == entry.size and _digest_without_holes(handle, entry) == entry.digest
+        finally:
+            os.close(handle)
+
+    def _require_ours(self, entry: Entry, path: bytes) -> None:
+        """A restore that goes on finds its own files only. What somebody else put there since it was interrupted, days
+        ago perhaps, does not go without ``replace``: then the emptiness of the target was not looked at again."""
+        if self._request.replace or not self._journal.resumes:
+            return
+        stat = self._target.stat(path)
+        # A power cut may lose the journal's last rows, but hardly gives a foreign file our time to the nanosecond.
+        if stat is not None and stat.st_mtime_ns != entry.mtime_ns and not self._journal.knows(path, stat):
+            raise TargetOccupied(
+                f"{shown(path)} was put into {self._request.folder} after an earlier restore of this point broke off",
+                where=shown(path),
+            )
+
+    def _link(self, entry: Entry, path: bytes) -> None:
+        safe_parts(entry.target)
+        first = self._places.get(entry.target) or self._elsewhere.get(entry.target)
+        if first is not None:
+            self._target.add_link(path, first)
+            return
+        origin = self._reader.find(entry.target)
+        if origin is None or origin.kind != EntryKind.FILE:
+            raise PathEscape(f"{shown(entry.path)} is a hard link to nothing in this point", where=shown(entry.path))
+        first = self._path(origin, above=False) if self._came_before(origin, entry) else None
+        if first is not None:
+            self._target.add_link(path, first)
+            return
+        # Its first name was not asked for: the content comes here, and later links of it come to this one.
+        self._elsewhere[origin.path] = path
+        self._file(origin, path)
+
+    def _came_before(self, origin: Entry, entry: Entry) -> bool:
+        """Whether a file was restored by us so long ago that we forgot it."""
+        if len(self._places) < _PLACES or path_key(origin.path) >= path_key(entry.path):
+            return False
+        asked = self._request.paths
+        return not asked or any(origin.path == path or origin.path.startswith(path + b"/") for path in asked)
+
+
+def _digest_without_holes(handle: int, entry: Entry) -> bytes:
+    hasher = blake3()
+    for start, length in segments(entry):
+        at, end = start, start + length
+        while at < end and (block := os.pread(handle, min(_READ, end - at), at)):
+            hasher.update(block)
+            at += len(block)
+    return hasher.digest()

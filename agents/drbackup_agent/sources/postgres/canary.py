@@ -1,0 +1,45 @@
+"""The canary of a database: one row whose age in a restored copy is the measured RPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from drbackup.errors import ToolFailed
+from drbackup_agent.sources.postgres.tables import TABLES, file_name
+from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession
+
+CANARY_PATH = TABLES + b"/" + file_name("drbackup", "canary")
+_EXISTS = "SELECT pg_catalog.to_regclass('drbackup.canary') IS NOT NULL"
+_CREATE = """CREATE SCHEMA IF NOT EXISTS drbackup;
+CREATE TABLE IF NOT EXISTS drbackup.canary (id integer PRIMARY KEY, written_at timestamptz NOT NULL);"""
+_WRITE = """INSERT INTO drbackup.canary VALUES (1, '{when}')
+ON CONFLICT (id) DO UPDATE SET written_at = EXCLUDED.written_at;"""
+_READ = "SELECT (extract(epoch FROM written_at) * 1000000)::bigint * 1000 FROM drbackup.canary WHERE id = 1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str:
+    """Put ``now_ns`` (UTC, whole microseconds) into the canary. Returns why there is none, empty when there is.
+
+    No right to, a standby, a lock that does not come: a missing canary costs a measurement, not a backup.
+    """
+    when = (_EPOCH + timedelta(microseconds=now_ns // 1000)).isoformat()
+    try:
+        with open_session("canary") as session:
+            session.execute("SET lock_timeout = '5s';")
+            if session.value(_EXISTS) != "t":
+                session.execute(_CREATE)
+            session.execute(_WRITE.format(when=when))
+    except ToolFailed as failed:
+        return f"no canary: {failed.message}"
+    return ""
+
+
+def canary_ns(tools: PostgresTools, connection: Connection) -> int:
+    """The UTC nanoseconds of a (restored) database's canary; 0 when it has none."""
+    with PsqlSession(tools, connection, label="canary", stall_seconds=60) as session:
+        if session.value(_EXISTS) != "t":
+            return 0
+        rows = session.rows(_READ)
+    return int(rows[0][0] or 0) if rows else 0

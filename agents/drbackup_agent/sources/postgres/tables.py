@@ -1,0 +1,211 @@
+"""Tables as streams: which there are, how one is read, and how a restored one is counted again.
+
+A table's stream is a script that brings its rows back with plain psql: settings, one ``COPY … FROM stdin`` line, the
+rows, the end mark. Its digest covers all of it. Reading the restored table with the stored line gives the same bytes,
+because COPY writes rows in the order they were loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import msgspec
+from blake3 import blake3
+
+from drbackup.errors import RestoreMismatch
+from drbackup.vault.read.reader import PointReader
+from drbackup.vault.tree import Entry, EntryKind
+from drbackup_agent.sources.base import shown
+from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession, quoted
+
+TABLES = b"tables"
+_END = b"\\.\n"
+_FROM = b" FROM stdin;\n"
+_NAME = re.compile(rb'COPY ((?:U&)?"(?:[^"]|"")+"\.(?:U&)?"(?:[^"]|"")+")', re.DOTALL)
+_PROLOGUE = (
+    b"SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET DateStyle = 'ISO, YMD'; "
+    b"SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET xmloption = content; SET row_security = off; "
+    b"SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; "
+    b"SET client_min_messages = warning; SET search_path = '';\n"
+)
+
+# Ordinary tables whose rows pg_dump would copy: partitions and inheritance children each for itself, tables of an
+# extension only where the extension says that they hold the user's rows (and then only those rows).
+_LIST = """
+SELECT c.oid, n.nspname, c.relname, coalesce(e.condition, ''), pg_catalog.pg_table_size(c.oid),
+  coalesce((SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped {generated})::text, '[]'),
+  e.extension IS NOT NULL
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN (SELECT x.oid AS extension, u.relation, u.condition FROM pg_catalog.pg_extension x,
+  LATERAL ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS u(relation, condition)) e
+  ON e.relation = c.oid
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' {logged}
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (e.extension IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
+      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'))
+ORDER BY 2, 3
+"""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """One table to copy. ``condition``: the rows of an extension's table that are the user's; ``size`` in bytes."""
+
+    oid: int
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    condition: str
+    size: int
+    of_extension: bool
+
+    @property
+    def shown(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def qualified(self) -> str:
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @property
+    def path(self) -> bytes:
+        """Its path in the tree."""
+        return TABLES + b"/" + file_name(self.schema, self.name)
+
+    @property
+    def header(self) -> bytes:
+        """The line that loads it."""
+        return f"COPY {self.qualified}{self._columns}".encode() + _FROM
+
+    @property
+    def reading(self) -> str:
+        """The statement that reads it."""
+        if not self.of_extension:
+            return f"COPY {self.qualified}{self._columns} TO STDOUT"
+        names = ", ".join(quoted(column) for column in self.columns)
+        return f"COPY (SELECT {names} FROM ONLY {self.qualified} {self.condition}) TO STDOUT"
+
+    @property
+    def _columns(self) -> str:
+        # Without columns (or with generated ones only) COPY wants no list at all.
+        return f" ({', '.join(quoted(column) for column in self.columns)})" if self.columns else ""
+
+
+def list_tables(session: PsqlSession, server: int, *, standby: bool) -> list[Table]:
+    """Every table whose rows belong to the database, as the session's transaction sees it. ``server``: its version
+    number as PostgreSQL counts (150018). On a standby unlogged tables have no rows and can't be read."""
+    logged = "AND c.relpersistence <> 'u'" if standby else ""
+    generated = "AND a.attgenerated = ''" if server >= 120000 else ""
+    return [
+        Table(
+            oid=int(row[0] or 0),
+            schema=row[1] or "",
+            name=row[2] or "",
+            columns=tuple(json.loads(row[5] or "[]")),
+            condition=row[3] or "",
+            size=int(row[4] or 0),
+            of_extension=row[6] == "t",
+        )
+        for row in session.rows(_LIST.format(generated=generated, logged=logged))
+    ]
+
+
+def file_name(schema: str, name: str) -> bytes:
+    """``schema.table.copy``; what is no letter, digit, ``_`` or ``-`` is %-escaped, so that two tables never share a
+    name. Names too long for a folder are cut and end in a digest: the script inside has the true one."""
+    plain = f"{_escaped(schema)}.{_escaped(name)}".encode()
+    if len(plain) > 240:
+        plain = plain[:200] + b"%" + blake3(plain).hexdigest(length=8).encode()
+    return plain + b".copy"
+
+
+def _escaped(name: str) -> str:
+    return "".join(
+        each if each.isalnum() or each in "_-" else "".join(f"%{byte:02X}" for byte in each.encode()) for each in name
+    )
+
+
+class RowCounter:
+    """Wraps a COPY's output into a table's stream and counts its rows on the way."""
+
+    def __init__(self, header: bytes) -> None:
+        self.rows = 0
+        self._header = header
+
+    def stream(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The whole script. COPY's text has exactly one newline a row; those in values are escaped."""
+        yield _PROLOGUE + self._header
+        for block in blocks:
+            self.rows += block.count(b"\n")
+            yield block
+        yield _END
+
+
+class TableCount(msgspec.Struct, frozen=True):
+    """A restored table against the tree. ``path`` is the tree's; digests are BLAKE3 of the table's stream."""
+
+    name: str
+    path: bytes
+    rows: int
+    digest: bytes
+    wanted_rows: int
+    wanted_digest: bytes
+
+    @property
+    def matches(self) -> bool:
+        return (self.rows, self.digest) == (self.wanted_rows, self.wanted_digest)
+
+
+def tables_counted(
+    reader: PointReader, tools: PostgresTools, connection: Connection, *, stall_seconds: float = 0
+) -> Iterator[TableCount]:
+    """Read every restored table again and say what came out beside what the point says, in the tree's order.
+
+    An extension's tables are left out (``rows`` −1 in the tree): the extension itself may have put other rows there.
+    """
+    with PsqlSession(tools, connection, label="count", stall_seconds=stall_seconds) as session:
+        for entry in reader.entries(TABLES):
+            if entry.kind == EntryKind.FILE and entry.rows >= 0:
+                yield count_table(session, entry, stored_header(reader, entry))
+
+
+def count_table(session: PsqlSession, entry: Entry, header: bytes) -> TableCount:
+    """Read one restored table again."""
+    statement = header[: -len(_FROM)].decode() + " TO STDOUT"
+    session.label = f"count {shown(entry.path)}"
+    counter = RowCounter(header)
+    hasher = blake3()
+    for block in counter.stream(session.copy_out(statement)):
+        hasher.update(block)
+    name = shown(entry.path).removeprefix("tables/").removesuffix(".copy")
+    return TableCount(name, entry.path, counter.rows, hasher.digest(), entry.rows, entry.digest)
+
+
+def stored_header(reader: PointReader, entry: Entry) -> bytes:
+    """The COPY line of a stored table. Raises :class:`RestoreMismatch` when its stream does not begin with one."""
+    begin = b""
+    for block in reader.content(entry):
+        begin += block
+        if begin.count(b"\n", 0, 1 << 20) >= 2:
+            break
+    return header_of(begin, entry)
+
+
+def loaded_table(header: bytes) -> bytes:
+    """The quoted name, with its schema, of the table that a COPY line loads."""
+    named = _NAME.match(header)
+    if named is None:
+        raise RestoreMismatch(f"no table is named in {header[:200]!r}")
+    return named[1]
+
+
+def header_of(begin: bytes, entry: Entry) -> bytes:
+    """The COPY line in the beginning of a table's stream."""
+    prologue, _, rest = begin.partition(b"\n")
+    header = rest[: rest.find(b"\n") + 1]
+    if prologue + b"\n" != _PROLOGUE or not header.startswith(b"COPY ") or not header.endswith(_FROM):
+        raise RestoreMismatch(f"{shown(entry.path)} does not begin as a table's stream does", where=shown(entry.path))
+    return header

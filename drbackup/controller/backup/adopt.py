@@ -1,0 +1,98 @@
+"""Points that exist in a store but not in the catalog: a controller died between the commit and its own note of it.
+
+The record in the store is the commit; the catalog only follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, SignatureInvalid
+from drbackup.model.point import Point
+from drbackup.vault.layout import digest_in_name
+from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def adopt_records(
+    installation: Installation, store_name: str, system: str = "", strange: list[DrbackupError] | None = None
+) -> tuple[Point, ...]:
+    """Add every record of ``system`` (of all, when empty) in a store that the catalog does not know; the new points.
+
+    Raises the store's errors, and :class:`SignatureInvalid` or :class:`ObjectCorrupt` for a record that is not ours;
+    with ``strange`` given, such records are passed over and their errors added to it.
+    """
+    store, catalog = installation.store(store_name), installation.catalog
+    adopted = []
+    known, held = catalog.points.known(), catalog.points.known(store_name)
+    for stat in list_records(store, system):
+        if stat.name in held:
+            continue
+        identity = digest_in_name(stat.name)
+        if stat.name in known:
+            catalog.points.add_copy(identity, store_name, now=stat.stored_at or datetime.now(UTC))
+            continue
+        try:
+            record = read_record(store, stat.name, installation.signer.public)
+        except ObjectMissing:
+            continue  # collected since it was listed
+        except (ObjectCorrupt, SignatureInvalid) as not_ours:
+            if strange is None:
+                raise
+            strange.append(not_ours)
+            continue
+        point = point_of(record, unseal(record, installation.keyring), (identity, stat.name), (store_name,))
+        catalog.points.add(point, session=record.session, previous=record.previous)
+        adopted.append(point)
+    # Names hold seconds only: two records of one second come from the store in any order.
+    return tuple(sorted(adopted, key=lambda point: point.committed_at))
+
+
+def settle(installation: Installation, system: str, source: str, now: Callable[[], datetime]) -> tuple[Point, ...]:
+    """Look whether runs that died or failed while committing had committed after all; the points found.
+
+    Raises the store's error: then nothing is settled and the next run looks again.
+    """
+    unsettled = installation.catalog.runs.unsettled(system, source)
+    if not unsettled:
+        return ()
+    # A commit begins in the store that was the first copy's then: if the record is not there, it is nowhere.
+    # One that is not ours is no commit of ours, and must not keep the source from being backed up.
+    strange: list[DrbackupError] = []
+    sessions = [session for run in unsettled for session in installation.catalog.sessions.list(run=run.id)]
+    stores = dict.fromkeys([installation.policy(system).copies[0], *(session.store for session in sessions)])
+    known = [name for name in stores if name in installation.inventory.stores]
+    adopted = [point for name in known for point in adopt_records(installation, name, system, strange)]
+    seen = "".join(f"; not ours: {each.where}" for each in strange)
+    points = installation.catalog.points
+    by_session = {points.session(point.id): point for point in points.list(system=system, source=source)}
+    for run in unsettled:
+        point = by_session.get(run.id)
+        identity = point.id if point else ""
+        installation.catalog.runs.settle(run.id, identity, now=now(), detail=(identity or "no record") + seen)
+    return tuple(adopted)
+
+
+def point_of(record: Record, sealed: Sealed, name: tuple[str, str], copies: tuple[str, ...]) -> Point:
+    """The catalog's view of a record. ``name``: (id, object name)."""
+    return Point(
+        id=name[0],
+        name=name[1],
+        system=record.system,
+        source=record.source,
+        domain=record.domain,
+        kind=record.kind,
+        pinned_at=_instant(record.pinned_ns),
+        committed_at=_instant(record.committed_ns),
+        totals=sealed.totals,
+        rung_at=_instant(record.committed_ns),
+        group=record.group,
+        copies=copies,
+    )
+
+
+def _instant(ns: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=ns // 1000)

@@ -1,0 +1,113 @@
+"""Is an agent's result the tree it says it is? Asked before the commit: afterwards nothing takes a point back.
+
+An agent may be in an enemy's hands, or have a defect. Its root must decode and count what the result counts, and the
+tree's top must open with the catalog's key and lie, with every page and what the newest pages hold, in packs that the
+record will name: a pack that no record names is not looked for, not copied, not scrubbed, and may be collected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, ProtocolViolation, WrongKey
+from drbackup.model.point import SourceFacts
+from drbackup.stores.base import Store
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import DATA, TREE, object_name, require_packs
+from drbackup.vault.read.read_ahead import Fetch
+from drbackup.vault.read.reader import PointReader
+from drbackup.vault.store_access import StoreFetch
+from drbackup.vault.tree import Entry, Root, decode_root
+from drbackup.wire.decode_errors import UNREADABLE
+from drbackup.wire.messages import BackupResult
+
+_ROOT_MOST, _FACTS_MOST = 4 << 10, 1 << 20  # bytes; a record holds both, and is read by every command
+_COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog could ever take it
+_SLOW_SECONDS = 3600.0  # between the two looks at a clock that make a skew
+
+
+def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
+    """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
+
+    Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
+    """
+    require_packs(result.packs)
+    if len(set(result.packs)) != len(result.packs):
+        raise ProtocolViolation("the result names a pack twice")
+    if len(result.root) > _ROOT_MOST or len(result.facts) > _FACTS_MOST:
+        raise ProtocolViolation(f"a root of {len(result.root)} bytes and facts of {len(result.facts)}")
+    try:
+        root = decode_root(result.root)
+        facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
+    except (DrbackupError, *UNREADABLE) as bad:
+        raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
+    _require_counts(result, root)
+    latest = time.time_ns() + skew_seconds * 1e9
+    if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= latest:
+        raise ProtocolViolation(f"the copy is of {facts.pinned_ns} ns, but {pinned_ns} ns was pinned")
+    if not 0 <= facts.canary_ns <= latest or abs(facts.skew_ns) > (skew_seconds + _SLOW_SECONDS) * 1e9:
+        raise ProtocolViolation(f"a canary of {facts.canary_ns} ns, a clock {facts.skew_ns} ns off")
+    return facts
+
+
+def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
+    """Open the tree's top as it lies in ``store``. Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the
+    store gives other bytes back than were sent, or the store's errors when it does not answer."""
+    packs = set(result.packs)
+    kind, top = TREE.encode(), decode_root(result.root).top.pack
+    if kind + top not in packs:
+        raise ProtocolViolation("the tree's top lies in a pack that the result does not name")
+    # Whole, because only then is it compared with its name: our key may open what another recipient's does not.
+    name = object_name(domain, kind + top)
+    data = store.get(name)
+    if hashlib.sha256(data).digest() != top:
+        raise ObjectCorrupt(f"{name} in store {store.name} does not match its name", where=name)
+    reader = PointReader(_Held(data, StoreFetch(store)), keyring, domain, result.root)
+    try:
+        pages = reader.pages()
+    except (WrongKey, FormatUnsupported) as bad:
+        raise ProtocolViolation(f"the tree's top does not open: {bad.message}", where=bad.where) from bad
+    if any(kind + page.place.pack not in packs for page in pages):
+        raise ProtocolViolation("a page of the tree lies in a pack that the result does not name")
+    if bool(pages) != bool(result.entries):
+        raise ProtocolViolation(f"{result.entries} entries on {len(pages)} pages")
+    for page in pages:
+        if page.place.pack == top:  # in our hands anyway; older pages were looked at when they were new
+            _require_contents(reader.page(page), packs)
+
+
+def _require_contents(entries: Iterable[Entry], packs: AbstractSet[bytes]) -> None:
+    """Every content lies in packs that the record will name. Raises :class:`ProtocolViolation`."""
+    kind = DATA.encode()
+    if not {kind + extent.place.pack for entry in entries for extent in entry.extents} <= packs:
+        raise ProtocolViolation("a content lies in a pack that the result does not name")
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A fetch for a tree's top, whose pack was read already; anything else goes to the store."""
+
+    top: bytes
+    others: Fetch
+
+    @property
+    def stretch(self) -> int:
+        return self.others.stretch
+
+    def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
+        if kind == TREE and hashlib.sha256(self.top).digest() == pack:
+            return self.top[offset : offset + length]
+        return self.others.fetch(kind, domain, pack, offset, length)
+
+
+def _require_counts(result: BackupResult, root: Root) -> None:
+    said = (result.entries, result.files, result.content_bytes)
+    if said != (root.entries, root.files, root.content_bytes) or len(result.packs) < root.packs:
+        raise ProtocolViolation(f"the result counts {said}, its own tree's root something else")
+    counts = (*said, root.packs - 1, result.new_bytes, result.stored_bytes, result.rows + 1)
+    if min(counts) < 0 or max(counts) > _COUNT_MOST:
+        raise ProtocolViolation("the result counts less than nothing, or more than there can be")

@@ -1,0 +1,156 @@
+"""The last step of a backup: the second copies' packs, the signed record in every store, the catalog's row.
+
+The record's arrival in the first copy's store is the commit: before it the point does not exist, afterwards nothing
+takes it back. A second store that can't follow makes the run a partial one, never a failed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from drbackup.controller.backup.adopt import point_of
+from drbackup.controller.copies.fetch_any import Donors
+from drbackup.controller.copies.replicate import Copier
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMissing, PacksMissing, ProtocolViolation
+from drbackup.model.collect import lock_end_ns
+from drbackup.model.point import Point, SourceFacts, Totals
+from drbackup.model.policy import Policy, SourcePolicy
+from drbackup.system.instants import to_ns
+from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_record
+from drbackup.wire.decode_errors import UNREADABLE
+from drbackup.wire.messages import BackupResult
+
+
+class Committer(msgspec.Struct, frozen=True):
+    """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks an earlier point;
+    filled as the steps go."""
+
+    installation: Installation
+    policy: Policy
+    source: SourcePolicy
+    session: str
+    now: Callable[[], datetime]
+    require_young: Callable[[], None] = lambda: None  # raises when the run is too old to commit
+    lagging: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
+    behind: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
+
+    def copy_packs(self, result: BackupResult) -> None:
+        """Bring the packs to the other copies' stores.
+
+        Raises :class:`ObjectCorrupt` when the first store gives back other bytes than were sent: then there is nothing
+        to commit, and the pack is forgotten so that the next run sends it again.
+        """
+        first = self.installation.store(self.policy.copies[0])
+        for name in self.policy.copies[1:]:
+            try:
+                # From the first store alone, although others may have them: what is committed is whole in the first.
+                copier = self._copier(name)
+                copier.packs(Donors(self.installation, (first,)), self.source.agent, result.packs)
+            except ObjectCorrupt:
+                raise  # forgotten by then: the next run sends it again
+            except DrbackupError as unready:
+                self.lagging[name] = unready
+
+    def commit(self, result: BackupResult) -> Point:
+        """Write the record everywhere, then the catalog's row. A crash in between is found by
+        :func:`drbackup.controller.backup.adopt.settle`."""
+        record, sealed = self._record(result)
+        identity, name, data = encode_record(record, self.installation.signer)
+        first, *others = self.policy.copies
+        begun = to_ns(self.now())
+        self._put_in_time(first, name, data)
+        held = [first]
+        for other in others:
+            if other in self.lagging:
+                continue
+            try:
+                self.installation.store(other).put(name, data)
+                held.append(other)
+            except DrbackupError as failed:
+                self.lagging[other] = failed
+        point = point_of(record, sealed, (identity, name), tuple(held))
+        catalog, stores = self.installation.catalog, self.installation.inventory.stores
+        catalog.points.add(point, session=self.session, previous=record.previous)
+        for store in held:
+            catalog.lives.lock_record(point.id, store, lock_end_ns(begun, stores[store].lock_days))
+        return point
+
+    def _put_in_time(self, store_name: str, name: str, data: bytes) -> None:
+        """The commit itself, if the run is still young. Collecting counts on it that no record comes late.
+
+        A process may stand still between its last look at the clock and the store's taking the record, for weeks. So
+        the address is signed first: it is good for minutes, by the store's own clock, and an upload behind them is
+        refused. A folder can't refuse; there the look is as late as it can be.
+        """
+        store = self.installation.store(store_name)
+        signed = store.sign_put(name, len(data), hashlib.sha256(data).digest())
+        self.require_young()
+        if signed is None:
+            store.put(name, data)
+            return
+        from drbackup.stores.s3.signed import put_signed  # with its HTTP library, which a folder's runs need not load
+
+        entry = self.installation.inventory.stores[store_name]
+        put_signed(signed.url, signed.headers, data, ca_file=entry.s3.ca_file if entry.s3 else "")
+
+    def shortfall(self, point: Point) -> DoneInPart | None:
+        """What to raise when a copy is lacking."""
+        if not self.lagging and not self.behind:
+            return None
+        lacks = [f"not in {store}: {error.message}" for store, error in self.lagging.items()]
+        lacks += [f"{store} lacks an earlier point: {error.message}" for store, error in self.behind.items()]
+        reasons = "; ".join(lacks)
+        hints = [error.hint for error in (*self.lagging.values(), *self.behind.values()) if type(error) is PacksMissing]
+        return DoneInPart(
+            f"{point.system}/{point.source}: point {point.short} is committed in {', '.join(point.copies)}; {reasons}",
+            where=point.id,
+            hint=hints[0] if hints else "what is lacking is copied by itself; check the store (drbackup store probe)",
+        )
+
+    def _copier(self, name: str) -> Copier:
+        """A copier into a store that has first been given whatever earlier points it lacks, oldest first, so that no
+        chain there has a gap."""
+        self.installation.vault(name)  # ours, or nothing is written there
+        copier = Copier(self.installation, self.installation.store(name), self.now)
+        for point in self.installation.catalog.points.lacking(self.policy.system, self.source.name, name):
+            # What keeps an old point out must not keep out this one, which is whole. That no store has it whole is no
+            # news of this run: scrub, status and the daemon's log say so.
+            with contextlib.suppress(ObjectCorrupt, ObjectMissing):
+                try:
+                    copier.point(point)
+                except PacksMissing as broken:
+                    self.behind[name] = broken
+        return copier
+
+    def _record(self, result: BackupResult) -> tuple[Record, Sealed]:
+        try:
+            facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
+        except UNREADABLE as bad:
+            raise ProtocolViolation(f"the agent's facts can't be read: {bad}", host=self.source.agent) from bad
+        totals = Totals(
+            entries=result.entries,
+            files=result.files,
+            rows=result.rows,
+            bytes=result.content_bytes,
+            new_bytes=result.new_bytes,
+            stored_bytes=result.stored_bytes,
+        )
+        sealed = Sealed(result.root, replace(facts, kind=str(self.source.kind)), totals)
+        commit = Commit(
+            system=self.policy.system,
+            source=self.source.name,
+            domain=self.source.agent,
+            session=self.session,
+            committed_ns=to_ns(self.now()),
+            previous=self.installation.catalog.points.previous(self.policy.system, self.source.name),
+            packs=result.packs,
+            content=sealed,
+        )
+        return make_record(commit, self.installation.vault(self.policy.copies[0]).recipients), sealed

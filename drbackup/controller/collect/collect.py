@@ -1,0 +1,283 @@
+"""Collecting: what nothing needs any more is taken out of the stores, in two phases that lie a grace apart.
+
+Order of one collect, each step durable before the next begins:
+
+1. points that no rule keeps are *marked* in the catalog: no list shows them any more, nobody can hold them;
+2. a signed statement that names them goes into every store: so a record that was collected is not taken for a lost one;
+3. their records are erased, and the catalog forgets each copy behind its record;
+4. everything is read anew; packs that a record names are pardoned, those in none are condemned, sparse ones retired;
+5. packs that were condemned a grace ago are erased, and the catalog forgets them behind the object.
+
+A crash after any step leaves what the next collect goes on with: a marked point, a condemned pack, an object that is
+gone and still known. Nothing is erased before a statement or a condemnation that is durable names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.lifecycle import Leaving
+from drbackup.controller.collect.survey import EVERY_POINT, Survey, Surveyor
+from drbackup.errors import DrbackupError, UsageError
+from drbackup.model.collect import (
+    GRACE,
+    GRACE_LEAST,
+    LEASE_MARGIN,
+    SESSION_MOST,
+    Act,
+    CollectPlan,
+    Ground,
+    PackCopy,
+    PackFate,
+    PointFate,
+    Rules,
+    decide_packs,
+    decide_points,
+)
+from drbackup.model.point import Point
+from drbackup.model.policy import Policy
+from drbackup.model.retention import Ruling, decide_retention
+from drbackup.stores.base import Store
+from drbackup.stores.erase import Erased, Eraser
+from drbackup.system.ahead import ahead
+from drbackup.system.instants import to_ns
+from drbackup.vault.keys import Keyring
+from drbackup.vault.layout import pack_name
+
+Judge = Callable[[Sequence[Point], AbstractSet[str], datetime], Iterable[Ruling]]  # all points, ids of lost ones, now
+Watch = Callable[[str, int, int], None]  # what, done, in all
+_AT_ONCE = 256  # packs between two writes into the catalog
+
+
+class Grounds(msgspec.Struct, frozen=True):
+    """Where a collect works. ``stores``: all of the inventory; ``erasers``: of those that are collected. ``readers`` 1:
+    every call happens in the caller's thread."""
+
+    catalog: Catalog
+    stores: Mapping[str, Store]
+    erasers: Mapping[str, Eraser]
+    keyring: Keyring
+    evidence_key: bytes
+    readers: int = 8
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Something that should have gone but is locked. ``until`` None: a legal hold."""
+
+    store: str
+    name: str
+    until: datetime | None
+
+
+class CollectReport(msgspec.Struct, frozen=True):
+    """What a collect did. Bytes of all stores together. ``survey``: what was read once the points were removed."""
+
+    plan: CollectPlan
+    removed: tuple[Leaving, ...]
+    erased: int
+    erased_bytes: int
+    kept: tuple[Kept, ...]
+    survey: Survey
+
+
+@dataclass(slots=True)
+class Collector:
+    """One collect. ``judge``: what retention says of all points; ``state``: signs and stores a statement everywhere, or
+    raises. Raises :class:`UsageError` for a grace that is too short to be safe."""
+
+    grounds: Grounds
+    judge: Judge
+    state: Callable[[Sequence[Leaving], datetime], None]
+    now: Callable[[], datetime]
+    grace: timedelta = GRACE
+    watch: Watch = lambda _what, _done, _total: None
+    _kept: list[Kept] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.grace < GRACE_LEAST:
+            raise UsageError(
+                f"a grace of {self.grace} is too short: a session may take {SESSION_MOST} to commit",
+                hint=f"at least {GRACE_LEAST}",
+            )
+
+    def plan(self) -> CollectPlan:
+        """What :meth:`apply` would do now. Nothing is changed. Raises the stores' errors."""
+        return self.look()[0]
+
+    def look(self) -> tuple[CollectPlan, Survey]:
+        """The plan, and what it was made from."""
+        now = self.now()
+        fates = self._points(self._every_point(), now)
+        going = {fate.point.id for fate in fates if fate.goes}
+        leaving = {point.id for point in self._leaving()}
+        survey, packs = self._judge_packs(going | leaving, now)
+        return CollectPlan(fates, packs), survey
+
+    def apply(self) -> CollectReport:
+        """Do it. Raises the stores' errors; what was done before stands, and the next collect goes on."""
+        now = self.now()
+        self._kept = []
+        points = self._every_point()
+        fates = self._points(points, now)
+        removed = self._remove([fate.point for fate in fates if fate.goes], points, now)
+        # Anew, because a point whose record stayed after all must keep its packs.
+        survey, packs = self._judge_packs((), now)
+        erased = self._act(packs, now)
+        return CollectReport(
+            plan=CollectPlan(fates, packs),
+            removed=removed,
+            erased=len(erased),
+            erased_bytes=sum(copy.size for copy in erased),
+            kept=tuple(self._kept),
+            survey=survey,
+        )
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def _every_point(self) -> list[Point]:
+        return list(self.grounds.catalog.points.list(limit=EVERY_POINT))
+
+    def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointFate, ...]:
+        erasers, stores = self.grounds.erasers, self.grounds.stores
+        ground = Ground(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lives.locks())
+        return decide_points(self.judge(points, self.grounds.catalog.scrubs.lost(), now), ground)
+
+    def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackFate, ...]]:
+        # Who was busy before the stores were read may have committed meanwhile, behind the reader's back.
+        busy = self._busy(now)
+        survey = self._survey(without)
+        rules = Rules(to_ns(now), self.grace, busy | self._busy(now))
+        return survey, decide_packs(survey.copies, survey.needs, rules)
+
+    def _survey(self, without: Iterable[str]) -> Survey:
+        grounds = self.grounds
+        surveyor = Surveyor(
+            grounds.catalog,
+            grounds.stores,
+            grounds.erasers.keys(),
+            grounds.keyring,
+            grounds.evidence_key,
+            grounds.readers,
+        )
+        return surveyor.survey(frozenset(without))
+
+    def _busy(self, now: datetime) -> dict[str, str]:
+        """Domain → a session or run that may still commit there."""
+        catalog = self.grounds.catalog
+        return catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
+
+    # --- points ----------------------------------------------------------------------------------------------------
+
+    def _leaving(self) -> list[Leaving]:
+        """Marked points that can be removed now: no record of theirs lies in a store that is not collected."""
+        known, collected = self.grounds.stores.keys(), self.grounds.erasers.keys()
+        marked = self.grounds.catalog.lives.marked()
+        return [point for point in marked if not (set(point.stores) & known) - collected]
+
+    def _remove(self, going: Sequence[Point], judged: Sequence[Point], now: datetime) -> tuple[Leaving, ...]:
+        lives = self.grounds.catalog.lives
+        fresh = {point.id for point in lives.mark(going, judged, now=now)}
+        leaving = self._leaving()
+        if not leaving:
+            return ()
+        self._state(leaving, fresh, now)
+        removed = []
+        for number, point in enumerate(leaving, 1):
+            if self._remove_one(point):
+                removed.append(point)
+            elif point.id in fresh and self._whole(point):
+                lives.unmark(point.id)
+            self.watch("points", number, len(leaving))
+        return tuple(removed)
+
+    def _state(self, leaving: Sequence[Leaving], fresh: Iterable[str], now: datetime) -> None:
+        try:
+            self.state(leaving, now)
+        except DrbackupError:
+            # Nothing was removed yet: what was only just marked is a point like any other again.
+            for point in fresh:
+                self.grounds.catalog.lives.unmark(point)
+            raise
+
+    def _remove_one(self, point: Leaving) -> bool:
+        """Erase the point's record from all stores; whether nothing is left of it."""
+        lives, gone = self.grounds.catalog.lives, True
+        for store in point.stores:
+            if store not in self.grounds.erasers:  # it left the inventory, and its copy with it
+                lives.removed(point.id, store)
+                continue
+            outcome = self._erase(store, point.name)
+            if outcome.gone:
+                lives.removed(point.id, store)
+            else:
+                gone = False
+                lives.lock_record(point.id, store, to_ns(outcome.locked_until) if outcome.locked_until else 0)
+        return gone
+
+    def _whole(self, point: Leaving) -> bool:
+        left = {each.id: each.stores for each in self.grounds.catalog.lives.marked()}
+        return left.get(point.id) == point.stores
+
+    # --- packs -----------------------------------------------------------------------------------------------------
+
+    def _act(self, fates: Sequence[PackFate], now: datetime) -> list[PackCopy]:
+        """Everything the fates say; the copies that are gone."""
+        lives = self.grounds.catalog.lives
+        chosen = {act: [fate.copy for fate in fates if fate.act is act] for act in Act}
+        lives.pardon(chosen[Act.PARDON])
+        lives.retire(chosen[Act.RETIRE], now=now)
+        lives.condemn(chosen[Act.CONDEMN], now=now)
+        erased: list[PackCopy] = []
+        ripe = chosen[Act.ERASE]
+        for begin in range(0, len(ripe), _AT_ONCE):
+            erased += self._erase_packs(ripe[begin : begin + _AT_ONCE])
+            self.watch("packs", min(begin + _AT_ONCE, len(ripe)), len(ripe))
+        return erased
+
+    def _erase_packs(self, copies: Sequence[PackCopy]) -> list[PackCopy]:
+        lives = self.grounds.catalog.lives
+        gone: list[PackCopy] = []
+        # A last look: a record may have pardoned one since it was judged, in another collect.
+        ripe = lives.still_condemned(copies)
+
+        def erase(copy: PackCopy) -> Erased:
+            return self._erase(copy.store, pack_name(copy.domain, copy.kind, copy.pack[1:]))
+
+        try:
+            for copy, outcome in ahead(erase, ripe, self.grounds.readers):
+                if outcome.gone:
+                    gone.append(copy)
+                elif outcome.locked_until is not None:
+                    lives.lock([copy], to_ns(outcome.locked_until))
+        except DrbackupError:
+            lives.erased(gone)  # those that went before the store failed
+            raise
+        lives.erased(gone)
+        return gone
+
+    def _erase(self, store: str, name: str) -> Erased:
+        outcome = self.grounds.erasers[store].erase(name)
+        if not outcome.gone:
+            self._kept.append(Kept(store, name, outcome.locked_until))
+        return outcome
+
+
+def judge_by_policies(
+    policies: Mapping[str, Policy], points: Sequence[Point], lost: AbstractSet[str], now: datetime
+) -> Iterator[Ruling]:
+    """What each system's own policy says of its points. A system without a policy keeps everything. ``lost``: ids of
+    points that are damaged in every copy."""
+    for system in sorted({point.system for point in points}):
+        some = [point for point in points if point.system == system]
+        policy = policies.get(system)
+        if policy is None:
+            yield from (Ruling(point, True, ("its system has no policy",)) for point in some)
+        else:
+            retention = decide_retention(some, policy.keep, now, policy.schedule.time_zone, lost=lost)
+            yield from sorted((*retention.keep, *retention.drop), key=lambda ruling: ruling.point.pinned_at)

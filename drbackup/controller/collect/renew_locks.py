@@ -1,0 +1,174 @@
+"""Making locks last: whatever retained points need is locked anew before a third of its lock has run out.
+
+A pack is locked when it is stored, but points made years later still rely on it: without this its lock would end long
+before theirs. The daemon does it once a day, ``drbackup vault collect --apply`` every time. Only what a point or the
+vault itself needs, and all evidence, is renewed, so that nothing else is kept for longer than it was meant to.
+
+A crash loses nothing: what was locked but not yet written down is asked for again, and found locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from drbackup.controller.collect.collect import Grounds
+from drbackup.controller.collect.survey import Survey, Surveyor
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import Interrupted, ObjectMissing
+from drbackup.model.collect import RENEW_EVERY, Act, PackCopy, Rules, Why, decide_packs, lock_is_short
+from drbackup.stores.lock import Locker
+from drbackup.stores.registry import open_locker
+from drbackup.system.ahead import ahead
+from drbackup.system.instants import to_ns
+from drbackup.vault.evidence import list_evidence
+from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, pack_name
+
+STAMP_FILE = "locks-renewed"
+_LASTING = (Act.PARDON, Act.RETIRE)
+_AT_ONCE = 256  # objects between two writes into the catalog
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What was done in one store. ``missing``: names of objects that should be there and are not: repair, scrub."""
+
+    store: str
+    packs: int
+    records: int
+    missing: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Renewer:
+    """Renews in the stores of ``lockers``. Raises the stores' errors; what was done before stands. ``stop`` ends it
+    early with :class:`~drbackup.errors.Interrupted`."""
+
+    grounds: Grounds
+    lockers: Mapping[str, Locker]
+    now: datetime
+    stop: Callable[[], bool] = lambda: False
+    _missing: list[str] = field(default_factory=list)
+
+    def renew(self, survey: Survey | None = None) -> tuple[Renewal, ...]:
+        """Everything whose lock is short, or not known. ``survey``: what was just read, to read it only once."""
+        if not self.lockers:
+            return ()
+        read = survey or self._survey()
+        return tuple(self._store(name, locker, read) for name, locker in sorted(self.lockers.items()))
+
+    def _survey(self) -> Survey:
+        grounds = self.grounds
+        keys = grounds.keyring, grounds.evidence_key
+        surveyor = Surveyor(grounds.catalog, grounds.stores, self.lockers.keys(), *keys, grounds.readers)
+        return surveyor.survey(trees=False)
+
+    def _store(self, name: str, locker: Locker, survey: Survey) -> Renewal:
+        self._missing = []
+        store = self.grounds.stores[name]
+        # No rule lets evidence expire: each piece is a link of one chain, which is broken when any is gone.
+        own = [VAULT_NAME, *sorted(stat.name for stat in store.list(SEALED_KEYS_PREFIX)), *sorted(list_evidence(store))]
+        for _ in self._lock(locker, own):
+            pass
+        packs = sum(self._packs(locker, some) for some in _batches(self._short_packs(locker, survey)))
+        records = self._records(locker, [record for record, store in survey.records if store == name])
+        return Renewal(name, packs, records, tuple(self._missing))
+
+    def _short_packs(self, locker: Locker, survey: Survey) -> list[PackCopy]:
+        fates = decide_packs(survey.copies, survey.needs, Rules(to_ns(self.now)))
+        # Of what nothing needs, nothing is locked any longer.
+        lasting = [fate for fate in fates if fate.act in _LASTING or fate.reason.why in (Why.NEEDED, Why.TELLS)]
+        needed = [fate.copy for fate in lasting if fate.copy.store == locker.name]
+        return [copy for copy in needed if lock_is_short(copy.locked_ns, to_ns(self.now), locker.lock_days)]
+
+    def _packs(self, locker: Locker, copies: Sequence[PackCopy]) -> int:
+        by_name = {pack_name(copy.domain, copy.kind, copy.pack[1:]): copy for copy in copies}
+        locked = list(self._lock(locker, list(by_name)))
+        for until in {until for _, until in locked}:
+            same = [by_name[name] for name, each in locked if each == until]
+            self.grounds.catalog.lives.lock(same, to_ns(until))
+        return len(locked)
+
+    def _records(self, locker: Locker, names: Sequence[str]) -> int:
+        lives = self.grounds.catalog.lives
+        known = lives.locks()
+        short = [
+            name
+            for name in names
+            if lock_is_short(known.get((digest_in_name(name), locker.name), 0), to_ns(self.now), locker.lock_days)
+        ]
+        done = 0
+        for name, until in self._lock(locker, short):
+            lives.lock_record(digest_in_name(name), locker.name, to_ns(until))
+            done += 1
+        return done
+
+    def _lock(self, locker: Locker, names: Sequence[str]) -> Iterator[tuple[str, datetime]]:
+        """(name, until when it is locked) of all that are there."""
+        until = self.now + timedelta(days=locker.lock_days)
+
+        def lock(name: str) -> datetime | None:
+            if self.stop():
+                raise Interrupted("renewing locks was interrupted")
+            try:
+                return locker.lock(name, until)
+            except ObjectMissing:
+                return None
+
+        for name, locked in ahead(lock, names, self.grounds.readers):
+            if locked is None:
+                self._missing.append(name)
+            else:
+                yield name, locked
+
+
+def lockers_of(installation: Installation, stores: Sequence[str] = ()) -> dict[str, Locker]:
+    """The lockers of all stores that lock anything (of these, when named)."""
+    entries = installation.inventory.stores
+    opened = {name: open_locker(name, entries[name]) for name in stores or entries}
+    return {name: locker for name, locker in opened.items() if locker is not None}
+
+
+def renew_locks(
+    installation: Installation, now: datetime, stop: Callable[[], bool] = lambda: False
+) -> tuple[Renewal, ...]:
+    """Renew in all stores, and write down that it was done."""
+    lockers = lockers_of(installation)
+    for name in lockers:
+        installation.vault(name)
+    stores = {name: installation.store(name) for name in installation.inventory.stores}
+    grounds = Grounds(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
+    renewed = Renewer(grounds, lockers, now, stop).renew()
+    note_renewal(installation, now)
+    return renewed
+
+
+def note_renewal(installation: Installation, now: datetime) -> None:
+    """Write down that the locks of all stores were renewed."""
+    stamp = installation.home / STAMP_FILE
+    fresh = stamp.with_name(stamp.name + ".new")
+    fresh.write_text(now.astimezone(UTC).isoformat() + "\n", "ascii")
+    fresh.replace(stamp)
+
+
+def last_renewal(installation: Installation) -> datetime | None:
+    """When the locks of all stores were renewed last; None when that was never, or can't be read."""
+    try:
+        last = datetime.fromisoformat((installation.home / STAMP_FILE).read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+    return last if last.tzinfo else None
+
+
+def renewal_is_due(installation: Installation, now: datetime) -> bool:
+    """Whether a day has passed since locks were renewed, and there are any."""
+    if not any(entry.lock_days for entry in installation.inventory.stores.values()):
+        return False
+    last = last_renewal(installation)
+    return last is None or not now - RENEW_EVERY < last <= now
+
+
+def _batches(copies: Sequence[PackCopy]) -> Iterator[Sequence[PackCopy]]:
+    return (copies[begin : begin + _AT_ONCE] for begin in range(0, len(copies), _AT_ONCE))

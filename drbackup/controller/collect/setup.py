@@ -1,0 +1,99 @@
+"""Collecting and lock renewal as an installation does them: which stores, by which policies, one collect at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from drbackup.controller.backup.adopt import adopt_records
+from drbackup.controller.collect.collect import Collector, Grounds, Watch, judge_by_policies
+from drbackup.controller.collect.statement import state_collected
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import DrbackupError, RunActive, StoreRefused
+from drbackup.model.collect import GRACE
+from drbackup.stores.erase import Erased
+from drbackup.stores.registry import open_eraser
+
+LOCK_FILE = "collect.lock"
+
+
+def unwatched(_what: str, _done: int, _total: int) -> None:
+    """Nobody looks on."""
+
+
+@dataclass(slots=True)
+class NoEraser:
+    """Stands where an eraser would while a plan is only looked at: that needs no right to delete."""
+
+    name: str
+
+    def erase(self, name: str) -> Erased:
+        raise StoreRefused(f"store {self.name} was opened to be looked at, not to remove {name}", where=name)
+
+
+def collector(
+    installation: Installation,
+    stores: Sequence[str],
+    now: Callable[[], datetime],
+    *,
+    grace: timedelta = GRACE,
+    watch: Watch = unwatched,
+    acting: bool = True,
+) -> Collector:
+    """A collector of these stores (of all, when empty); with ``acting`` False for :meth:`Collector.look` alone.
+
+    Raises :class:`~drbackup.errors.PolicyError` while any policy is broken: nobody knows then how long what is kept.
+    Raises :class:`~drbackup.errors.StoreRefused` for a store without a collecting credential, and what a store that is
+    not ours raises: nothing is ever removed where our vault is not.
+    """
+    installation.policies.require_whole()
+    entries = installation.inventory.stores
+    chosen = list(stores) or list(entries)
+    for name in chosen:
+        installation.vault(name)
+    grounds = Grounds(
+        installation.catalog,
+        {name: installation.store(name) for name in entries},
+        {name: open_eraser(name, entries[name]) if acting else NoEraser(name) for name in chosen},
+        installation.keyring,
+        installation.signer.public,
+    )
+    return Collector(
+        grounds,
+        judge=functools.partial(judge_by_policies, installation.policies.policies),
+        state=lambda leaving, moment: state_collected(installation, leaving, moment, chosen),
+        now=now,
+        grace=grace,
+        watch=watch,
+    )
+
+
+def adopt_lost(installation: Installation, stores: Sequence[str]) -> tuple[DrbackupError, ...]:
+    """Let the catalog know every record of these stores before anything is judged; what was strange about some.
+
+    A record it does not know keeps its packs for ever and is never collected itself.
+    """
+    strange: list[DrbackupError] = []
+    for name in stores or installation.inventory.stores:
+        adopt_records(installation, name, strange=strange)
+    return tuple(strange)
+
+
+@contextmanager
+def collecting_alone(installation: Installation) -> Iterator[None]:
+    """One collect of a home at a time; the lock dies with its process. Raises :class:`RunActive`."""
+    handle = os.open(installation.home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = str(installation.home)
+            raise RunActive("another collect of this home is under way", where=where, hint="wait for it") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,277 @@
+"""What is damaged or missing in a store, and which other store can give it back. Reads only.
+
+A scrub reads everything and remembers in the catalog what is not whole; this looks at what is suspected: every small
+object, every pack a record needs and the catalog does not count on, every pack that is not listed with its size. So it
+takes seconds after a scrub of days. What no scrub has found yet and a listing can't show, it does not find.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from drbackup.controller.copies.fetch_any import Donors
+from drbackup.controller.copies.health import Reads, RecordShelf
+from drbackup.controller.copies.read_back import Pace, read_back, readers_for, require_there, witness
+from drbackup.controller.evidence import objects_in
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import (
+    NOT_SOUND,
+    DrbackupError,
+    ObjectCorrupt,
+    SignatureInvalid,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    VaultMissing,
+)
+from drbackup.stores.base import Store
+from drbackup.vault.description import read_vault
+from drbackup.vault.evidence import EVIDENCE_PREFIX
+from drbackup.vault.layout import (
+    DOMAINS_PREFIX,
+    SEALED_KEYS_PREFIX,
+    VAULT_NAME,
+    digest_in_name,
+    domain_prefix,
+    object_name,
+)
+from drbackup.vault.record import Record, decode_record, list_records
+
+STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)  # says nothing of the object that was asked for
+HOME = "home"  # a donor of what the installation itself keeps
+_HIDDEN = "is there, but something laid over it or a delete marker hides it from listings"
+
+
+class Kind(enum.IntEnum):
+    """What an object is, in the order of mending: a record never before its packs, and everything after the vault."""
+
+    VAULT = 0
+    KEYS = 1
+    EVIDENCE = 2
+    PACK = 3
+    RECORD = 4
+
+
+class Wound(msgspec.Struct, frozen=True):
+    """One object of one store that is not whole. ``points``: ids of those that need it. ``donors``: stores that seem to
+    have it whole, the likeliest first; none: it can't be mended. ``size`` in bytes, 0: not known."""
+
+    store: str
+    name: str
+    kind: Kind
+    why: str
+    points: tuple[str, ...] = ()
+    donors: tuple[str, ...] = ()
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Examined:
+    """``recovered``: packs (store, name) that the catalog did not count on any more, and that are whole. ``witnesses``:
+    store → a sound object that proves it is there (:func:`drbackup.controller.copies.read_back.witness`)."""
+
+    stores: list[str] = field(default_factory=list)
+    wounds: list[Wound] = field(default_factory=list)
+    recovered: list[tuple[str, str]] = field(default_factory=list)
+    away: dict[str, DrbackupError] = field(default_factory=dict)
+    witnesses: dict[str, str] = field(default_factory=dict)
+
+
+Watch = Callable[[int, int, int], None]  # objects looked at, in all, bytes read
+
+
+def examine(
+    installation: Installation, targets: Iterable[str] = (), *, now: Callable[[], datetime], watch: Watch | None = None
+) -> Examined:
+    """Look at the stores named, or at all. Every store of the inventory is asked as a donor; one that does not answer,
+    or where nothing of ours is, is in ``away``."""
+    found = Examined()
+    work = _Examination(installation, found, now, watch)
+    for name in tuple(targets) or tuple(installation.inventory.stores):
+        if name in work.stores:
+            try:
+                work.look_at(name)
+            except STORE_IS_ILL as away:  # what was seen of it until then is no plan
+                found.away[name] = away
+                found.wounds = [wound for wound in found.wounds if wound.store != name]
+                found.recovered = [each for each in found.recovered if each[0] != name]
+            else:
+                found.stores.append(name)
+    found.wounds.sort(key=lambda each: (each.store, each.kind, each.name))
+    return found
+
+
+class _Examination:
+    """``stores``: those that answer. ``small``: their evidence and sealed keys by name."""
+
+    def __init__(
+        self, installation: Installation, found: Examined, now: Callable[[], datetime], watch: Watch | None
+    ) -> None:
+        self._installation = installation
+        self._found = found
+        self._now = now
+        self._watch = watch
+        self._key = installation.signer.public
+        self._catalog = installation.catalog
+        self.stores: dict[str, Store] = {}
+        self._small: dict[str, set[str]] = {}
+        self._reads: dict[str, Reads] = {}
+        for name in installation.inventory.stores:
+            store = installation.store(name)
+            try:
+                found.witnesses[name] = witness(store, self._key)
+                prefixes = (EVIDENCE_PREFIX, SEALED_KEYS_PREFIX)
+                listed = {stat.name for prefix in prefixes for stat in store.list(prefix)}
+            except DrbackupError as away:
+                found.away[name] = away
+                continue
+            self.stores[name] = store
+            self._small[name] = {each for each in listed if digest_in_name(each)}
+            self._reads[name] = self._catalog.scrubs.reads(name)
+        self._small[HOME] = set(objects_in(installation.evidence_folder))
+
+    def look_at(self, name: str) -> None:
+        store = self.stores[name]
+        self._vault(name, store)
+        self._small_objects(name, store)
+        records = self._records(name, store)
+        self._packs(name, store, records)
+        require_there(store, self._found.witnesses[name], self._key)  # what was missing is missing, not unmounted
+
+    # --- small objects ---
+
+    def _vault(self, name: str, store: Store) -> None:
+        try:
+            read_vault(store, self._key)
+        except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
+            donors = (*(each for each in self.stores if each != name and self._has_vault(each)), HOME)
+            self._found.wounds.append(Wound(name, VAULT_NAME, Kind.VAULT, bad.message, donors=donors))
+
+    def _has_vault(self, name: str) -> bool:
+        try:
+            read_vault(self.stores[name], self._key)
+        except (VaultMissing, *NOT_SOUND, *STORE_IS_ILL):
+            return False
+        return True
+
+    def _small_objects(self, name: str, store: Store) -> None:
+        """Whatever any store, or the home, has of them, every store must have."""
+        wanted = sorted(set().union(*self._small.values()))
+        for seen in read_back(store, wanted, Pace(), self._readers(name)):
+            why = seen.why or ("" if seen.name in self._small[name] else f"{seen.name} {_HIDDEN}")
+            if why:
+                kind = Kind.EVIDENCE if seen.name.startswith(EVIDENCE_PREFIX) else Kind.KEYS
+                donors = [each for each, names in self._small.items() if seen.name in names and each != name]
+                donors += [] if seen.why else [name]
+                self._found.wounds.append(Wound(name, seen.name, kind, why, donors=tuple(donors), size=seen.size))
+
+    # --- records ---
+
+    def _records(self, name: str, store: Store) -> list[str]:
+        """Look at every record that is there or must be; those whose packs the store must have, sound somewhere."""
+        listed = {stat.name for stat in list_records(store)}
+        expected = self._catalog.scrubs.expected(name)
+        sound = []
+        for record_name, record in RecordShelf(store, self._key).walk(sorted(listed | expected.keys())):
+            point = (digest_in_name(record_name),)
+            if not isinstance(record, str):
+                sound.append(record_name)
+                if record_name not in listed:
+                    why = f"{record_name} {_HIDDEN}"
+                    self._found.wounds.append(Wound(name, record_name, Kind.RECORD, why, point, (name,)))
+                continue
+            # One that nobody expects may be being collected, or a forgery: it is named, and left as it is.
+            donors = self._record_donors(name, record_name) if record_name in expected else ()
+            self._found.wounds.append(Wound(name, record_name, Kind.RECORD, record, point, donors))
+            if donors:
+                sound.append(record_name)
+        return sound
+
+    def _record_donors(self, name: str, record: str) -> tuple[str, ...]:
+        found = []
+        for other, store in self.stores.items():
+            if other != name:
+                try:
+                    decode_record(store.get(record), record, self._key)
+                except (*NOT_SOUND, *STORE_IS_ILL):
+                    continue
+                found.append(other)
+        return tuple(found)
+
+    # --- packs ---
+
+    def _packs(self, name: str, store: Store, records: list[str]) -> None:
+        suspects = self._suspects(name, store, records)
+        if not suspects:
+            return
+        needed_by: dict[str, list[str]] = {each: [] for each in suspects}
+        for identity, record in self._walk(store, records):
+            for pack in record.packs:
+                if (needed := object_name(record.domain, pack)) in needed_by:
+                    needed_by[needed].append(identity)
+        done, size = 0, 0
+        for seen in read_back(store, suspects, Pace(), self._readers(name)):
+            done, size = done + 1, size + seen.size
+            listed = suspects[seen.name]
+            if seen.why or not listed:
+                points = tuple(sorted(needed_by[seen.name]))
+                donors = (*self._pack_donors(name, seen.name), *(() if seen.why else (name,)))
+                why = seen.why or f"{seen.name} {_HIDDEN}"
+                self._found.wounds.append(Wound(name, seen.name, Kind.PACK, why, points, donors, self._size(seen.name)))
+            else:
+                self._found.recovered.append((name, seen.name))
+            if self._watch is not None:
+                self._watch(done, len(suspects), size)
+
+    def _suspects(self, name: str, store: Store, records: list[str]) -> dict[str, bool]:
+        """Packs that are needed but not counted on, or not listed with their size → whether they are listed with it."""
+        needed: dict[str, set[bytes]] = {}
+        for _, record in self._walk(store, records):
+            needed.setdefault(record.domain, set()).update(record.packs)
+        suspects: dict[str, bool] = {}
+        for domain, packs in sorted(needed.items()):
+            sizes = self._catalog.packs.sizes(domain, sorted(packs))
+            listed = {stat.name: stat.size for stat in store.list(domain_prefix(domain))}
+            counted_on = self._reads[name].get(domain, {})
+            for pack in sorted(packs):
+                there = listed.get(object_name(domain, pack))
+                listed_whole = there is not None and there == sizes.get(pack, there)
+                if pack not in counted_on or not listed_whole:
+                    suspects[object_name(domain, pack)] = listed_whole
+        return suspects
+
+    def _walk(self, store: Store, records: list[str]) -> Iterator[tuple[str, Record]]:
+        """(point, record), from another store where this one has it damaged."""
+        shelf = RecordShelf(store, self._key)
+        others = Donors(self._installation, tuple(each for each in self.stores.values() if each is not store))
+        for name, record in shelf.walk(records):
+            sound = decode_record(others.fetch(name)[0], name, self._key) if isinstance(record, str) else record
+            yield digest_in_name(name), sound
+
+    def _pack_donors(self, name: str, pack: str) -> tuple[str, ...]:
+        """Stores that the catalog counts on come first; any other is believed only when it was read."""
+        domain, kind, digest = pack.removeprefix(DOMAINS_PREFIX).split("/")
+        wanted = kind.encode() + bytes.fromhex(digest)
+        others = [each for each in self.stores if each != name]
+        likely = [each for each in others if wanted in self._reads[each].get(domain, {})]
+        return (*likely, *(each for each in others if each not in likely and self._is_whole(each, pack)))
+
+    def _is_whole(self, name: str, pack: str) -> bool:
+        try:
+            self.stores[name].check(pack)
+        except (*NOT_SOUND, *STORE_IS_ILL):
+            return False
+        return True
+
+    def _size(self, name: str) -> int:
+        domain, kind, digest = name.removeprefix(DOMAINS_PREFIX).split("/")
+        pack = kind.encode() + bytes.fromhex(digest)
+        return self._catalog.packs.sizes(domain, [pack]).get(pack, 0)
+
+    def _readers(self, name: str) -> int:
+        return readers_for(self._installation.inventory.stores[name])

@@ -1,0 +1,278 @@
+"""Reading a store back, byte by byte, without any key.
+
+Every record names its packs in the clear and every object's name is the hash of its bytes, so a scrub needs only the
+vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``; points with damage
+fall to ``written``. Nothing is written to the store and nothing is taken away: damage is reported and no longer relied
+upon by later runs; mending is :mod:`drbackup.controller.copies.repair`'s work.
+
+What was read is in the catalog two seconds later. So a scrub that is killed loses that much, and a rolling one goes on
+with what is longest unread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from drbackup.controller.catalog.scrub import Coverage
+from drbackup.controller.copies.health import RecordShelf, Standing, stand
+from drbackup.controller.copies.read_back import Pace, Seen, list_few, read_back, readers_for, require_there, witness
+from drbackup.controller.home.installation import Installation
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
+from drbackup.model.scrub import next_slice
+from drbackup.stores.base import Store
+from drbackup.system.instants import to_ns
+from drbackup.vault.description import read_vault
+from drbackup.vault.evidence import EVIDENCE_PREFIX
+from drbackup.vault.layout import (
+    SEALED_KEYS_PREFIX,
+    VAULT_NAME,
+    digest_in_name,
+    object_name,
+    record_prefix,
+    split_pack_name,
+)
+
+_NOTE_SECONDS = 2.0
+_EARLIER = "was found damaged or missing before, and is not mended"
+
+Watch = Callable[[int, int, int], None]  # packs done, packs in all, bytes read
+
+
+class ScrubWish(msgspec.Struct, frozen=True):
+    """What to read. ``within``: a slice of a rolling scrub that reads everything within that time; None: all of it.
+    ``unread_for``: leave out what was read back since then. ``rate``: bytes a second, 0: no limit."""
+
+    system: str = ""
+    within: timedelta | None = None
+    unread_for: timedelta | None = None
+    rate: int = 0
+    stop: threading.Event | None = None
+    watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bool(each) for each in (self.system, self.within, self.unread_for)) > 1:
+            raise UsageError("say only one of a system, a period and an age: each chooses what is read")
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """One object that is not what its name says. ``points``: the ids of the points that need it."""
+
+    name: str
+    why: str
+    points: tuple[str, ...]
+
+
+class ScrubReport(msgspec.Struct, frozen=True):
+    """What a scrub of one store saw. ``packs`` and ``bytes``: read back now; ``proven``: ids of points whose every pack
+    is known to be whole; ``coverage``: of all packs, how much was read back ``within`` lately."""
+
+    store: str
+    records: int
+    packs: int
+    bytes: int
+    damages: tuple[Damage, ...]
+    proven: tuple[str, ...]
+    within: timedelta
+    coverage: Coverage
+
+    @property
+    def good(self) -> bool:
+        return not self.damages
+
+
+def scrub(
+    installation: Installation, store_name: str, wish: ScrubWish | None = None, *, now: Callable[[], datetime]
+) -> ScrubReport:
+    """Read a store back as ``wish`` says, and remember what was read, found damaged and proven.
+
+    Raises :class:`~drbackup.errors.StoreUnavailable` and its like when the store does not answer, and
+    :class:`VaultMissing` when nothing of ours is there: what could not be read is neither good nor damaged.
+    """
+    return _Scrub(installation, store_name, wish or ScrubWish(), now).run()
+
+
+@dataclass
+class _Scrub:
+    """One scrub of one store. One thread runs it."""
+
+    installation: Installation
+    store_name: str
+    wish: ScrubWish
+    now: Callable[[], datetime]
+    found: dict[str, str] = field(default_factory=dict)  # object → what is wrong with it, seen now
+    whole: dict[str, int] = field(default_factory=dict)  # pack's object → row's number, read but not yet noted
+    noted_at: float = 0.0
+    listed: list[str] = field(default_factory=list)  # names of records, evidence and sealed keys
+    packs: int = 0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.catalog = self.installation.catalog
+        self.store: Store = self.installation.store(self.store_name)
+        self.key = self.installation.signer.public
+        self.shelf = RecordShelf(self.store, self.key)
+        self.readers = readers_for(self.installation.inventory.stores[self.store_name])
+
+    def run(self) -> ScrubReport:
+        self.witness = witness(self.store, self.key)
+        self.listed = list_few(self.store, (record_prefix(""), EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))
+        records = self._record_names()
+        numbers = self._to_read(records)
+        with Pace(self.wish.rate, self.wish.stop) as pace:
+            self._small_objects(pace)
+            strange = self._packs(numbers, pace)
+        standing = self._judge(records, strange)
+        return self._report(standing)
+
+    # --- what there is to read ---
+
+    def _record_names(self) -> list[str]:
+        """Every record that is there, and every one that must be."""
+        wanted = record_prefix(self.wish.system)
+        listed = {name for name in self.listed if name.startswith(wanted)}
+        return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.wish.system).keys())
+
+    def _to_read(self, records: Iterable[str]) -> dict[str, int]:
+        """Pack's object → its row's number (0: the catalog does not know it), in the order of reading."""
+        copies = self.catalog.scrubs.copies(self.store_name)
+        now = self.now()
+        if self.wish.within is not None:
+            chosen = next_slice(copies, now=now, within=self.wish.within)
+            return {object_name(each.domain, each.pack): each.number for each in chosen}
+        oldest_first = sorted(copies, key=lambda each: (each.read_at is not None, each.known_whole, each.pack))
+        known = {object_name(each.domain, each.pack): each for each in oldest_first}
+        if self.wish.unread_for is not None:
+            before = now - self.wish.unread_for
+            return {name: each.number for name, each in known.items() if not each.read_at or each.read_at < before}
+        needed = self._needed(records)
+        if self.wish.system:
+            return {name: known[name].number if name in known else 0 for name in sorted(needed)}
+        return {name: each.number for name, each in known.items()} | dict.fromkeys(sorted(needed - known.keys()), 0)
+
+    def _needed(self, records: Iterable[str]) -> set[str]:
+        needed: set[str] = set()
+        for _, record in self.shelf.walk(records):
+            if not isinstance(record, str):
+                needed.update(object_name(record.domain, pack) for pack in record.packs)
+        return needed
+
+    # --- reading ---
+
+    def _small_objects(self, pace: Pace) -> None:
+        """The vault's description, evidence, sealed keys: few and small, so every scrub reads them all."""
+        if self.witness != VAULT_NAME:  # as the witness it was read and found good
+            try:
+                read_vault(self.store, self.key)
+            except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
+                self.found[VAULT_NAME] = bad.message
+        names = [name for name in self.listed if name.startswith((EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))]
+        for seen in read_back(self.store, filter(digest_in_name, names), pace, self.readers):
+            self.bytes += seen.size
+            if seen.why:
+                self._damaged(seen)
+
+    def _packs(self, numbers: Mapping[str, int], pace: Pace) -> dict[str, int]:
+        """Read them; those that are whole although the catalog knows nothing of them, with when they were read."""
+        strange: dict[str, int] = {}
+        self.noted_at = time.monotonic()
+        try:
+            for seen in read_back(self.store, numbers, pace, self.readers):
+                self.packs += 1
+                self.bytes += seen.size
+                if seen.why:
+                    self._bad_pack(seen, numbers[seen.name])
+                elif numbers[seen.name]:
+                    self.whole[seen.name] = numbers[seen.name]
+                else:
+                    strange[seen.name] = to_ns(self.now())
+                if time.monotonic() - self.noted_at > _NOTE_SECONDS:
+                    self._note()
+                if self.wish.watch is not None:
+                    self.wish.watch(self.packs, len(numbers), self.bytes)
+        finally:
+            self._note()  # whatever ends it: what was read was read
+        return strange
+
+    def _note(self) -> None:
+        if self.whole:
+            self.catalog.scrubs.note(self.store_name, list(self.whole.values()), now=self.now())
+            self.whole.clear()
+        self.noted_at = time.monotonic()
+
+    def _damaged(self, seen: Seen) -> None:
+        """Raises :class:`~drbackup.errors.StoreUnavailable` when it is the whole store that went away."""
+        require_there(self.store, self.witness, self.key)
+        self.found[seen.name] = seen.why
+
+    def _bad_pack(self, seen: Seen, number: int) -> None:
+        require_there(self.store, self.witness, self.key)
+        if number and not self.catalog.scrubs.living(self.store_name, number):
+            return  # collected since it was listed
+        self.found[seen.name] = seen.why
+        # At once, not at the end: no run that begins now may rely on it, and a scrub that is killed has not seen it in
+        # vain. What a point needs and the store is not known to hold is named by every later scrub.
+        forget(self.installation, self.store_name, [seen.name])
+
+    # --- judging ---
+
+    def _judge(self, records: Iterable[str], strange: Mapping[str, int]) -> Standing:
+        found_again = {name: when for name, when in strange.items() if name not in self.found}
+        regain(self.installation, self.store_name, found_again, now=self.now())
+        reads = self.catalog.scrubs.reads(self.store_name)
+        for name, when in found_again.items():  # packs of records that the catalog does not know either
+            if (parts := split_pack_name(name)) is not None:
+                reads.setdefault(parts[0], {}).setdefault(parts[1].encode() + parts[2], when)
+        standing = stand(self.shelf, records, reads, now_ns=to_ns(self.now()))
+        if standing.unsound:
+            require_there(self.store, self.witness, self.key)
+            self._leave_out_collected(standing)
+        self.catalog.scrubs.judge(self.store_name, standing.since, now=self.now())
+        return standing
+
+    def _leave_out_collected(self, standing: Standing) -> None:
+        """A record that is gone and that nobody expects any more was collected while we read."""
+        expected = self.catalog.scrubs.expected(self.store_name)
+        for name in [name for name in standing.unsound if name not in expected]:
+            if self.store.stat(name) is None:
+                del standing.unsound[name]
+                del standing.since[digest_in_name(name)]
+
+    def _report(self, standing: Standing) -> ScrubReport:
+        why = {**dict.fromkeys(standing.needed_by, _EARLIER), **standing.unsound, **self.found}
+        needed = defaultdict(list, standing.needed_by)
+        for name in standing.unsound:
+            needed[name] = [digest_in_name(name)]
+        damages = tuple(
+            Damage(name, why[name] if why[name] is not _EARLIER else f"{name} {_EARLIER}", tuple(sorted(needed[name])))
+            for name in sorted(why)
+        )
+        within = self.wish.within or self.installation.inventory.stores[self.store_name].scrub.within
+        coverage = self.catalog.scrubs.coverage(self.store_name, now=self.now(), within=within)
+        sound = len(standing.since) - len(standing.unsound)
+        return ScrubReport(self.store_name, sound, self.packs, self.bytes, damages, standing.proven, within, coverage)
+
+
+def forget(installation: Installation, store: str, names: Iterable[str]) -> None:
+    """Let no later run rely on these packs: their chunks are sent again while the source still has them."""
+    for name in names:
+        if (parts := split_pack_name(name)) is not None:
+            installation.catalog.packs.forget(parts[0], store, [(parts[1], parts[2])])
+
+
+def regain(installation: Installation, store: str, names: Iterable[str], *, now: datetime) -> None:
+    """These packs were read back whole although the store was not known to hold them: it does."""
+    domains: dict[str, list[bytes]] = defaultdict(list)
+    for name in names:
+        if (parts := split_pack_name(name)) is not None:
+            domains[parts[0]].append(parts[1].encode() + parts[2])
+    catalog = installation.catalog
+    for domain, packs in domains.items():
+        catalog.packs.add_copies(domain, store, packs, now=now)
+        catalog.scrubs.note(store, list(catalog.scrubs.numbers(domain, packs).values()), now=now)

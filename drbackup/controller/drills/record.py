@@ -1,0 +1,285 @@
+"""From a drill's course to what is judged and what is signed. Pure but for the course it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from drbackup import __version__
+from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, Finding, PhaseSpan, PointUsed
+from drbackup.controller.restore.restore import Located
+from drbackup.model import verdict
+from drbackup.model.inventory import Inventory
+from drbackup.model.point import Point
+from drbackup.model.policy import CheckPolicy, Policy
+from drbackup.model.verdict import Expectation, JudgedCheck, Judgement, Measurements, Restored, Seen
+from drbackup.wire.messages import DrillResult, Measured, PhaseTime, RestoreResult
+from drbackup.wire.specs import Check
+
+_SCENARIOS = {
+    "drill": "主机房全部损毁,仅凭异地副本恢复。 The machine room is lost; only the offsite copy is left.",
+    "negative-drill": "途中破坏一个字节,验证须发现。 One byte is flipped on the way; the drill must find it.",
+}
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened so far. Keys of the dicts: a source's name, or ``source@point`` for an older point."""
+
+    id: str
+    kind: str
+    policy: Policy
+    planned_at: datetime
+    declared_at: datetime
+    selection: str = ""
+    store: str = ""
+    damage: str = ""
+    offset: float = 0.0  # seconds from the declaration to the begin of the drill host's job
+    result: DrillResult | None = None
+    points: dict[str, Point] = field(default_factory=dict)
+    located: dict[str, Located] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    phases: list[PhaseSpan] = field(default_factory=list)
+    older: dict[str, tuple[Check, DrillResult]] = field(default_factory=dict)
+
+    @property
+    def next_number(self) -> int:
+        assert self.policy.drill is not None
+        return len(self.policy.drill.checks) + len(self.older)
+
+    @property
+    def results(self) -> Iterator[DrillResult]:
+        if self.result is not None:
+            yield self.result
+        yield from (result for _, result in self.older.values())
+
+    @property
+    def restored(self) -> dict[str, RestoreResult]:
+        return {source: each for result in self.results for source, each in result.restored.items()}
+
+    @property
+    def canaries(self) -> dict[str, int]:
+        return {source: ns for result in self.results for source, ns in result.canaries.items()}
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        return tuple(each for result in self.results for each in result.measured)
+
+    @property
+    def wiped(self) -> bool:
+        """Every sandbox, with proof. A drill without any session had none."""
+        return all(result.wiped for result in self.results)
+
+    def note_phase(self, source: str, phase: str, begin: float, end: float) -> None:
+        """A phase of the controller's own."""
+        self.phases.append(PhaseSpan(source, phase, round(begin, 3), round(end, 3)))
+
+    def take_older(self, label: str, check: Check, result: DrillResult, begin: float) -> None:
+        """The drawn point's own session, which began ``begin`` seconds after the declaration."""
+        self.older[label] = (check, result)
+        self.failures.update(result.failures)
+        self.phases.extend(_shifted(result.phases, begin, label))
+
+
+def measurements(course: Course) -> Measurements:
+    """What is judged."""
+    return Measurements(
+        declared_at=course.declared_at,
+        restored=tuple(_restored(course)),
+        checks=tuple(_checks(course)),
+        seen=tuple(_seen(each) for each in course.measured),
+        rto=_rto(course),
+        wiped=course.wiped,
+    )
+
+
+def describe(course: Course, judgement: Judgement, inventory: Inventory, ended: datetime) -> DrillStatement:
+    """What is signed."""
+    policy = course.policy
+    assert policy.drill is not None
+    host = dict(course.result.host) if course.result else {}
+    attribution = host.pop("attribution", "")
+    scenario = _SCENARIOS[course.kind] + (f" ({course.damage})" if course.damage else "")
+    return DrillStatement(
+        id=course.id,
+        kind=course.kind,
+        scenario=scenario,
+        city=inventory.title,
+        system=policy.system,
+        title=policy.title,
+        department=policy.department,
+        level=policy.level,
+        time_zone=inventory.time_zone,
+        planned_at=course.planned_at,
+        declared_at=course.declared_at,
+        ended_at=ended,
+        verdict=str(judgement.verdict),
+        promised_rto=policy.objectives.rto.total_seconds(),
+        promised_rpo=policy.objectives.rpo.total_seconds(),
+        measured_rto=_seconds(judgement.rto),
+        measured_rpo=_seconds(judgement.rpo),
+        selection=course.selection,
+        agent=policy.drill.on,
+        host=host,
+        points=tuple(_point_used(course, label) for label in course.points),
+        phases=tuple(_phases(course)),
+        checks=tuple(_outcome(judged) for judged in judgement.checks),
+        findings=tuple(
+            Finding(str(reason.rule), reason.subject, reason.seen, reason.promised, reason.is_condition)
+            for reason in judgement.reasons
+        ),
+        wiped=course.wiped and course.result is not None,
+        wipe_proof="; ".join(result.wipe_proof for result in course.results),
+        attribution=attribution,
+        software=f"drbackup {__version__}",
+    )
+
+
+# --- what is judged --------------------------------------------------------------------------------------------------
+
+
+def _restored(course: Course) -> Iterator[Restored]:
+    for label in dict.fromkeys((*course.points, *course.failures)):
+        point, located = course.points.get(label), course.located.get(label)
+        facts = located.sealed.facts if located else None
+        failure = course.failures.get(label, "")
+        if not failure and label not in course.restored:
+            failure = "the drill host did not say that it was restored"
+        noted = facts.canary_ns if facts else 0
+        skew = facts.skew_ns if facts else 0
+        yield Restored(
+            source=label,
+            pinned_at=point.pinned_at if point else course.declared_at,
+            failure=failure,
+            canary_at=_instant(course.canaries.get(label, 0), skew),
+            canary_noted_at=_instant(noted, skew),
+            newest="@" not in label,
+        )
+
+
+def _checks(course: Course) -> Iterator[verdict.Check]:
+    assert course.policy.drill is not None
+    for number, check in enumerate(course.policy.drill.checks):
+        source, other = check.across or (check.source or "", "")
+        yield verdict.Check(number, check.kind, source, expectation(check), check.sql or "", other)
+    for label, (asked, _) in course.older.items():
+        yield verdict.Check(asked.number, asked.kind, label, Expectation(match=True))
+
+
+def expectation(check: CheckPolicy) -> Expectation:
+    """What a policy's check line expects, as it is judged and shown."""
+    expect = check.expect
+    if expect is None:
+        return Expectation(match=True)
+    return Expectation(
+        equals=_plain(expect.equals) if "equals" in expect.model_fields_set else None,
+        min=_bound(expect.min),
+        max=_bound(expect.max),
+    )
+
+
+def _bound(value: float | None) -> Decimal | None:
+    """As a person wrote it: 1000, not 1000.0."""
+    if value is None:
+        return None
+    return Decimal(int(value)) if value.is_integer() else Decimal(repr(value))
+
+
+def _plain(value: str | int | float | bool | None) -> str:
+    """A YAML value as a query's result is written."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _seen(measured: Measured) -> Seen:
+    return Seen(measured.number, measured.value, measured.expected, measured.compared, measured.wrong, measured.error)
+
+
+def _rto(course: Course) -> timedelta | None:
+    """Declaration to the last check of the newest points. None when one of them was not restored: a recovery that did
+    not happen has no length."""
+    if course.result is None or any("@" not in label for label in course.failures):
+        return None
+    done = [phase.end for phase in course.result.phases if phase.phase not in {"wipe"}]
+    return timedelta(seconds=course.offset + max(done)) if done else None
+
+
+def _instant(ns: int, skew_ns: int) -> datetime | None:
+    """An agent's instant on the controller's clock; None for 0."""
+    if not ns:
+        return None
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=(ns - skew_ns) // 1000)
+
+
+# --- what is signed --------------------------------------------------------------------------------------------------
+
+
+def _point_used(course: Course, label: str) -> PointUsed:
+    point, located = course.points[label], course.located.get(label)
+    facts = located.sealed.facts if located else None
+    restored = course.restored.get(label)
+    skew = facts.skew_ns if facts else 0
+    return PointUsed(
+        id=point.id,
+        name=point.name,
+        source=point.source,
+        kind=point.kind,
+        domain=point.domain,
+        store=located.store.name if located else "",
+        pinned_at=point.pinned_at,
+        committed_at=point.committed_at,
+        newest="@" not in label,
+        canary_at=_instant(course.canaries.get(label, 0), skew),
+        canary_noted_at=_instant(facts.canary_ns, skew) if facts else None,
+        entries=point.totals.entries,
+        files=point.totals.files,
+        rows=point.totals.rows,
+        bytes=point.totals.bytes,
+        restored_files=restored.files if restored else 0,
+        restored_bytes=restored.content_bytes if restored else 0,
+        failure=course.failures.get(label, ""),
+        notes=restored.notes if restored else (),
+    )
+
+
+def _phases(course: Course) -> Iterator[PhaseSpan]:
+    own = [phase for phase in course.phases if not phase.source]
+    yield from own
+    if course.result is not None:
+        # From the records' being found to the job's begin: reaching the drill host is part of the RTO.
+        yield PhaseSpan("", "connect", max((phase.end for phase in own), default=0.0), round(course.offset, 3))
+        yield from _shifted(course.result.phases, course.offset, "")
+    yield from (phase for phase in course.phases if phase.source)
+
+
+def _shifted(phases: tuple[PhaseTime, ...], offset: float, whole: str) -> Iterator[PhaseSpan]:
+    for phase in phases:
+        name = phase.source or whole
+        yield PhaseSpan(name, phase.phase, round(phase.begin + offset, 3), round(phase.end + offset, 3))
+
+
+def _outcome(judged: JudgedCheck) -> CheckOutcome:
+    check, seen = judged.check, judged.seen
+    expected = check.expectation.text
+    if check.expectation.match and seen is not None and seen.expected:
+        expected = seen.expected
+    return CheckOutcome(
+        number=check.number,
+        kind=check.kind,
+        source=check.source,
+        other=check.other,
+        query=check.query,
+        expected=expected,
+        seen=seen.value if seen else "",
+        compared=seen.compared if seen else 0,
+        wrong=seen.wrong if seen else (),
+        passed=judged.passed,
+        reason=judged.reason,
+    )
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

@@ -1,0 +1,339 @@
+"""One drill: from the declaration to signed evidence.
+
+Order: the drill stands in the catalog before anything is read · points and copy are chosen · the drill host restores,
+checks and wipes · the verdict is judged · points climb by what was proven · the evidence is signed, written and
+published · the catalog's row is closed. A controller killed before the evidence leaves a drill without a verdict, which
+:func:`close_abandoned` turns into evidence of a drill that was not run: no drill ends in silence.
+
+The clock runs from the declaration: finding records, connecting and waiting count towards the RTO. The wipe does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import msgspec
+
+from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.drills.negative import damaged
+from drbackup.controller.drills.record import Course, describe, measurements
+from drbackup.controller.drills.replay import finding_line
+from drbackup.controller.drills.selection import select
+from drbackup.controller.drills.statement import encode
+from drbackup.controller.evidence import Evidence, chain_head, write_evidence
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.restore.restore import (
+    Connector,
+    Located,
+    by_inventory,
+    locate,
+    shelf_of,
+    timeouts,
+    unsealing_key,
+)
+from drbackup.controller.runs.agent_requests import Listeners, ReadingDesk
+from drbackup.controller.runs.specs import checks as wire_checks
+from drbackup.controller.runs.specs import limits
+from drbackup.errors import DrbackupError, Interrupted, ProtocolViolation, UsageError
+from drbackup.fleet.deployed import expected
+from drbackup.fleet.session import run_session
+from drbackup.model.point import Point, Rung
+from drbackup.model.policy import Policy
+from drbackup.model.verdict import JudgedCheck, Judgement, Reason, Verdict, judge, judge_negative, not_run
+from drbackup.vault.layout import timestamp
+from drbackup.wire.messages import DrillJob, DrillResult, Note, Progress
+from drbackup.wire.specs import Check
+
+Clock = Callable[[], datetime]
+DRILL, NEGATIVE = "drill", "negative-drill"
+
+
+class DrillOptions(TypedDict, total=False):
+    """What a caller may say about one drill."""
+
+    due: datetime | None  # when it was planned; left out: now
+    now: Clock
+    on_progress: Callable[[Progress], None] | None  # called from the session's threads; must be quick
+    on_note: Callable[[Note], None] | None
+    point_choice: str  # latest, the beginning of an id, an ISO time; left out: latest
+    store: str  # from this copy; left out: drawn by lot
+    negative: bool  # flip a byte on the way: the drill must find it
+    stop: threading.Event | None
+    connect: Connector
+
+
+class DrillOutcome(msgspec.Struct, frozen=True):
+    """How a drill ended. ``evidence``: its signed object; the readable page is the reports' to write beside it."""
+
+    id: str
+    system: str
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    checks: tuple[JudgedCheck, ...]
+    rto: timedelta | None
+    rpo: timedelta | None
+    evidence: Evidence
+
+    @property
+    def evidence_id(self) -> str:
+        return self.evidence.id
+
+    @property
+    def statement_path(self) -> Path:
+        return self.evidence.statement_path
+
+    @property
+    def report_path(self) -> Path:
+        return self.evidence.report_path
+
+    def __str__(self) -> str:
+        return f"{self.verdict.label_zh} ({self.verdict}) evidence {self.evidence.sequence} {self.evidence.id[:12]}"
+
+
+def run_drill(installation: Installation, system: str, **options: Unpack[DrillOptions]) -> DrillOutcome:
+    """Drill a system on its policy's drill host, and write the evidence whatever comes of it.
+
+    A failed drill is an outcome, not an error. Raises :class:`UsageError` for a system without a drill in its policy,
+    and :class:`Interrupted` when it was stopped, after the evidence of that was written.
+    """
+    policy = installation.policy(system)
+    if policy.drill is None:
+        raise UsageError(f"{system}'s policy has no drill", hint="add drill: to the policy")
+    return _DrillRun(installation, policy, options).run()
+
+
+def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutcome]:
+    """Write the evidence of drills whose controller died under them. Drills that a living process is at are left
+    alone, whoever started it."""
+    closed = []
+    for row in installation.catalog.drills.list():
+        policy = installation.policies.policies.get(row.system)
+        if row.ended_at is not None or policy is None or policy.drill is None:
+            continue
+        with _alive(installation, row.id) as ours:
+            if ours and installation.catalog.drills.get(row.id).ended_at is None:
+                run = _DrillRun(installation, policy, {"now": now, "due": row.planned_at}, row)
+                closed.append(run.close(not_run("the controller died during the drill")))
+    return closed
+
+
+@contextmanager
+def _alive(installation: Installation, drill: str) -> Iterator[bool]:
+    """Hold a drill's lock, which dies with its process; False when another process holds it."""
+    folder = installation.evidence_folder / ".running"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / drill
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+class _DrillRun:
+    """One drill under way."""
+
+    def __init__(
+        self, installation: Installation, policy: Policy, options: DrillOptions, row: Drill | None = None
+    ) -> None:
+        assert policy.drill is not None
+        self._installation = installation
+        self._policy = policy
+        self._options = options
+        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
+        self._stop = options.get("stop") or threading.Event()
+        self._seed = chain_head(installation.evidence_folder).digest
+        declared = row.started_at if row else self._now()
+        self._begun = time.monotonic()
+        self._course = Course(
+            id=row.id if row else f"{timestamp(declared)}-{policy.system}-{secrets.token_hex(4)}",
+            kind=NEGATIVE if options.get("negative") else DRILL,
+            policy=policy,
+            planned_at=options.get("due") or declared,
+            declared_at=declared,
+        )
+
+    def run(self) -> DrillOutcome:
+        with _alive(self._installation, self._course.id):
+            self._installation.catalog.drills.begin(self._row())
+            return self._to_its_end()
+
+    def _to_its_end(self) -> DrillOutcome:
+        course = self._course
+        try:
+            judgement = self._drill()
+        except Interrupted as stopped:
+            self.close(not_run(f"interrupted: {stopped.message}"))
+            raise
+        except DrbackupError as failure:
+            judgement = not_run(f"{failure.code}: {failure.message}")
+        except BaseException as crash:
+            self.close(not_run(f"broken off: {type(crash).__name__}"))
+            raise
+        if course.kind == NEGATIVE:
+            judgement = judge_negative(judgement)
+        else:
+            self._climb(judgement)
+        return self.close(judgement)
+
+    def close(self, judgement: Judgement) -> DrillOutcome:
+        """Sign, write, publish; then close the catalog's row."""
+        course, ended = self._course, self._now()
+        document = describe(course, judgement, self._installation.inventory, ended)
+        evidence = write_evidence(self._installation, encode(document), subject=course.kind, when=ended)
+        self._installation.catalog.drills.end(self._row(judgement, evidence, ended))
+        return DrillOutcome(
+            id=course.id,
+            system=self._policy.system,
+            verdict=judgement.verdict,
+            reasons=judgement.reasons,
+            checks=judgement.checks,
+            rto=judgement.rto,
+            rpo=judgement.rpo,
+            evidence=evidence,
+        )
+
+    # --- the drill itself ---
+
+    def _drill(self) -> Judgement:
+        course, policy = self._course, self._policy
+        catalog = self._installation.catalog
+        which, store = self._options.get("point_choice") or "latest", self._options.get("store", "")
+        selection = select(catalog, policy, self._seed, which=which, store=store)
+        course.selection, course.store = selection.said, selection.store
+        course.failures.update(selection.missing)
+        if not selection.newest:
+            return not_run("; ".join(selection.missing.values()))
+        found = self._locate(selection.newest)
+        if course.kind == NEGATIVE and found:
+            found, course.damage = damaged(
+                found, self._installation.keyring, self._seed or self._policy.system.encode()
+            )
+        course.note_phase("", "locate", 0.0, self._elapsed())
+        if found:
+            self._take(self._session(found, wire_checks(policy)), self._elapsed())
+        if selection.older is not None and course.kind == DRILL:
+            self._restore_older(selection.older)
+        objectives = policy.objectives
+        return judge(measurements(course), rpo=objectives.rpo, rto=objectives.rto)
+
+    def _locate(self, points: dict[str, Point]) -> list[Located]:
+        """The records from the store alone. One that can't be had is its source's failure."""
+        found = []
+        for source, point in points.items():
+            course = self._course
+            course.points[source] = point
+            store = course.store or (point.copies[0] if point.copies else "")
+            try:
+                located = locate(self._installation, point, store)
+            except DrbackupError as failure:
+                course.failures[source] = f"{failure.code}: {failure.message}"
+                continue
+            course.located[source] = located
+            found.append(located)
+        return found
+
+    def _session(self, found: list[Located], checks: tuple[Check, ...], label: str = "") -> DrillResult:
+        assert self._policy.drill is not None
+        agent = self._policy.drill.on
+        entry = self._installation.agent(agent)
+        job = DrillJob(
+            drill=self._course.id,
+            points=tuple(each.reference(label) for each in found),
+            checks=checks,
+            key=unsealing_key(self._installation, None),
+            limits=limits(entry),
+            sandbox=entry.sandbox,
+        )
+        connect = self._options.get("connect") or by_inventory
+        told, noted = self._options.get("on_progress"), self._options.get("on_note")
+        listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
+        channel = connect(agent, entry, self._installation.inventory)
+        desk = ReadingDesk(shelf_of(found), listeners, relay=entry.route == "tunnel")
+        wanted = expected(self._installation.home, agent)
+        allowed = timeouts(self._installation, entry)
+        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
+        if not isinstance(result, DrillResult):  # the session has checked it
+            raise ProtocolViolation(f"a drill ended with a {type(result).__name__}", host=agent)
+        return result
+
+    def _take(self, result: DrillResult, ended: float) -> None:
+        """The agent's clock starts with its job; ``ended``: seconds since the declaration when its result was here."""
+        course = self._course
+        length = max((phase.end for phase in result.phases), default=0.0)
+        course.result = result
+        course.offset = max(ended - length, 0.0)  # the answer's way back is counted in, never left out
+        course.failures.update(result.failures)
+
+    def _restore_older(self, point: Point) -> None:
+        """The drawn point, in a session of its own so that it does not lengthen the measured RTO."""
+        course = self._course
+        label = f"{point.source}@{point.short}"
+        course.points[label] = point
+        store = course.store if course.store in point.copies else point.copies[0] if point.copies else ""
+        try:
+            located = locate(self._installation, point, store)
+            course.located[label] = located
+            kind = "files" if point.kind in {"files", "command"} else "counts"
+            check = Check(course.next_number, kind, label)
+            begin = self._elapsed()
+            course.take_older(label, check, self._session([located], (check,), label), begin)
+        except Interrupted:
+            raise
+        except DrbackupError as failure:
+            course.failures[label] = f"{failure.code}: {failure.message}"
+
+    def _climb(self, judgement: Judgement) -> None:
+        """Points climb by what was proven on them, even when the drill as a whole broke a promise."""
+        points, now = self._installation.catalog.points, self._now()
+        for source, point in self._course.points.items():
+            if source in self._course.failures or source not in self._course.restored:
+                continue
+            rung = Rung.APP_CHECKED if source in judgement.proven else Rung.RESTORED
+            points.climb(point.id, rung, now=now)
+
+    # --- the catalog's row ---
+
+    def _row(
+        self, judgement: Judgement | None = None, evidence: Evidence | None = None, ended: datetime | None = None
+    ) -> Drill:
+        assert self._policy.drill is not None
+        course = self._course
+        return Drill(
+            id=course.id,
+            system=self._policy.system,
+            kind=course.kind,
+            planned_at=course.planned_at,
+            started_at=course.declared_at,
+            ended_at=ended,
+            verdict=str(judgement.verdict) if judgement else "",
+            host=self._policy.drill.on,
+            points=tuple(point.id for point in course.points.values()),
+            evidence=evidence.id if evidence else "",
+            rto_seconds=judgement.rto.total_seconds() if judgement and judgement.rto else None,
+            rpo_seconds=judgement.rpo.total_seconds() if judgement and judgement.rpo else None,
+            findings=tuple(_line(reason) for reason in judgement.reasons) if judgement else (),
+        )
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
+
+
+def _line(reason: Reason) -> str:
+    return finding_line(str(reason.rule), reason.subject, reason.seen, reason.promised)

@@ -1,0 +1,71 @@
+"""Which points a drill restores, and from which store: nobody picks the easy one.
+
+The newest point of each source always; for a monthly drill one older point besides, drawn by lot. The lot, and the
+store the copies are read from, are decided by the hash of the evidence before: known to nobody until that drill had
+ended, and checkable by everybody afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.restore.restore import choose_point
+from drbackup.errors import PointMissing
+from drbackup.model.point import Point
+from drbackup.model.policy import Policy
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What a drill takes. ``newest``: source → point; ``missing``: source → why it has none; ``store``: where from,
+    empty when no single store has them all; ``said``: the choice in both languages, for the evidence."""
+
+    newest: dict[str, Point]
+    missing: dict[str, str]
+    older: Point | None
+    store: str
+    said: str
+
+
+def lot(seed: bytes, purpose: str, count: int) -> int:
+    """A number below ``count``, decided by ``seed`` alone."""
+    digest = hashlib.sha256(seed + b"\0" + purpose.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count
+
+
+def select(catalog: Catalog, policy: Policy, seed: bytes, *, which: str = "latest", store: str = "") -> Selection:
+    """The points and the store. ``which``: as for a restore; anything but ``latest`` is a person's choice, and said so.
+    ``seed``: SHA-256 of the evidence before. ``store``: a person's choice of the copy."""
+    newest: dict[str, Point] = {}
+    missing: dict[str, str] = {}
+    for source in policy.sources:
+        try:
+            newest[source.name] = choose_point(catalog, policy.system, source.name, which)
+        except PointMissing as none:
+            missing[source.name] = none.message
+    older = _drawn(catalog, policy, newest, seed) if which == "latest" else None
+    chosen = store or _store(policy.copies, list(newest.values()), seed)
+    said = "最新恢复点 newest" if which == "latest" else f"人工指定 chosen by a person: {which}"
+    if older is not None:
+        said += f";另抽签一个旧恢复点 and one older, drawn by lot from evidence {seed.hex()[:12] or 'none'}"
+    if chosen:
+        said += f";副本 copy {chosen}" + ("" if store else "(抽签 drawn)" if len(policy.copies) > 1 else "")
+    return Selection(newest, missing, older, chosen, said)
+
+
+def _drawn(catalog: Catalog, policy: Policy, newest: dict[str, Point], seed: bytes) -> Point | None:
+    if policy.drill is None or policy.drill.every != "month":
+        return None
+    taken = {point.id for point in newest.values()}
+    known = {source.name for source in policy.sources}
+    points = catalog.points.list(system=policy.system)
+    older = sorted((point for point in points if point.source in known and point.id not in taken), key=lambda p: p.id)
+    return older[lot(seed, f"{policy.system}/older", len(older))] if older else None
+
+
+def _store(copies: Sequence[str], points: Sequence[Point], seed: bytes) -> str:
+    complete = [name for name in copies if points and all(name in point.copies for point in points)]
+    return complete[lot(seed, "store", len(complete))] if complete else ""

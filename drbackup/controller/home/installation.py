@@ -1,0 +1,185 @@
+"""One installation: its home folder, its policies, its keys, its catalog and its stores, opened together.
+
+Owns what belongs to exactly one backup centre. Refuses to open a home that was never founded. The stores' vault
+descriptions are checked against our own evidence key, so a store can't hand us other people's public keys to seal to.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.home.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, read_seed
+from drbackup.controller.home.policies import PolicySet, load, load_readable
+from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing
+from drbackup.model.document import nearest
+from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
+from drbackup.model.policy import Policy
+from drbackup.stores.base import Store
+from drbackup.stores.folder.store import DirectoryStore
+from drbackup.stores.registry import open_store
+from drbackup.vault.description import VaultDescription, read_vault
+from drbackup.vault.keys import CATALOG, DRILL, Keyring, SealKey, SigningKey, domain_keys
+from drbackup.vault.layout import VAULT_NAME
+from drbackup.wire.specs import DomainKeys
+
+CATALOG_FILE = "catalog.sqlite"
+
+
+class Installation:
+    """An opened installation. Safe to use from several threads."""
+
+    def __init__(self, home: Path, policies_folder: Path, policies: PolicySet, catalog: Catalog) -> None:
+        self.home = home
+        self.policies_folder = policies_folder
+        self.policies = policies
+        self.catalog = catalog
+        self._lock = threading.Lock()
+        self._stores: dict[str, tuple[StoreEntry, Store]] = {}
+        self._vaults: dict[str, VaultDescription] = {}
+
+    @classmethod
+    def open(
+        cls, home: Path, policies_folder: Path, *, new_catalog: bool = False, broken_policies: bool = False
+    ) -> Self:
+        """Open what :func:`drbackup.controller.home.initialise.found` made. ``broken_policies``: open it even if some
+        policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
+
+        Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
+        :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
+        shall be made and filled from the vault (:func:`drbackup.controller.backup.adopt.adopt_records`). No store is
+        asked yet.
+        """
+        if not is_founded(home):
+            raise VaultMissing(
+                f"there is no installation in {home}",
+                where=str(home),
+                hint="name its folder with --home or DRBACKUP_HOME; to found a new one: drbackup init",
+            )
+        policies = (load_readable if broken_policies else load)(policies_folder)
+        path = home / CATALOG_FILE
+        if not new_catalog and not path.exists():
+            # An empty one made in silence would start every chain of records anew and show a city without backups.
+            raise CatalogUnusable(
+                f"the catalog {path} is gone",
+                where=str(path),
+                hint="bring it back from the vault: drbackup vault rebuild",
+            )
+        return cls(home, policies_folder, policies, Catalog.open(path))
+
+    # --- folders and policies ---
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def evidence_folder(self) -> Path:
+        return self.home / "evidence"
+
+    @property
+    def logs_folder(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def inventory(self) -> Inventory:
+        return self.policies.inventory
+
+    def policy(self, system: str) -> Policy:
+        """Raises :class:`UsageError` for a system without a policy, :class:`~drbackup.errors.PolicyError` for one whose
+        policy is broken."""
+        self.policies.require_known(system)
+        found = self.policies.policies.get(system)
+        if found is None:
+            raise UsageError(f"no policy for system {system}", hint=nearest(system, self.policies.policies))
+        return found
+
+    def agent(self, name: str) -> AgentEntry:
+        """Raises :class:`UsageError` for an unknown agent."""
+        found = self.inventory.agents.get(name)
+        if found is None:
+            raise UsageError(f"no agent {name} in the inventory", hint=nearest(name, self.inventory.agents))
+        return found
+
+    def reload_policies(self) -> PolicySet:
+        """Read the policy folder again. Raises :class:`~drbackup.errors.PolicyError`; then the old ones stay."""
+        self.policies = load(self.policies_folder)
+        return self.policies
+
+    # --- stores and vaults ---
+
+    def store(self, name: str) -> Store:
+        """The opened store. Raises :class:`UsageError` for an unknown name."""
+        entry = self.inventory.stores.get(name)
+        if entry is None:
+            raise UsageError(f"no store {name} in the inventory", hint=nearest(name, self.inventory.stores))
+        with self._lock:
+            held = self._stores.get(name)
+            if held is None or held[0] != entry:  # a reload may have moved the store
+                held = (entry, open_store(name, entry))
+                self._stores[name] = held
+                self._vaults.pop(name, None)
+            return held[1]
+
+    def vault(self, name: str) -> VaultDescription:
+        """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`.
+
+        A folder is looked at each time: one whose disk was unmounted is empty, and nothing may be written into that.
+        """
+        store = self.store(name)
+        with self._lock:
+            known = self._vaults.get(name)
+        if known is None or (isinstance(store, DirectoryStore) and store.stat(VAULT_NAME) is None):
+            known = read_vault(store, self.signer.public)
+            if known.evidence_key != self.signer.public:
+                raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)
+            with self._lock:
+                self._vaults[name] = known
+        return known
+
+    # --- keys ---
+
+    @cached_property
+    def signer(self) -> SigningKey:
+        """The evidence key: signs records and drill evidence."""
+        return SigningKey.from_seed(read_seed(self.keys_folder, EVIDENCE_KEY))
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The catalog key alone: opens trees and records, no content."""
+        return Keyring([SealKey.from_seed(CATALOG, read_seed(self.keys_folder, CATALOG_KEY))])
+
+    def drill_key(self) -> SealKey:
+        """The drill key, while it is still here: an installation that is finished has it on the drill host only.
+
+        Raises :class:`VaultMissing` when it was moved away.
+        """
+        return SealKey.from_seed(DRILL, read_seed(self.keys_folder, DRILL_KEY))
+
+    def domain_keys(self, domain: str, store: str) -> DomainKeys:
+        """What an agent needs to write to its domain of the vault in ``store``."""
+        secret = read_seed(self.keys_folder, DOMAINS_KEY)
+        entry = self.inventory.agents.get(domain)
+        return domain_keys(secret, domain, self.vault(store).recipients, entry.epoch if entry is not None else 0)
+
+    # --- end ---
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def is_founded(home: Path) -> bool:
+    """Whether ``home`` holds an installation: its keys folder appears only when all keys are written."""
+    return (home / "keys").is_dir()

@@ -1,0 +1,148 @@
+"""Where the keys of a rebuild come from: the home's own files, or a store's sealed object and the recovery key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from drbackup.controller.home.initialise import write_description
+from drbackup.controller.home.keyfiles import CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY, add_seeds, read_seed
+from drbackup.controller.rebuild.points import Fault, Origin
+from drbackup.errors import NOT_SOUND, DrbackupError, SignatureInvalid, VaultMissing, WrongKey
+from drbackup.stores.base import Store
+from drbackup.vault.description import VaultDescription, read_vault
+from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
+from drbackup.vault.layout import VAULT_NAME
+from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, open_sealed_keys, require_custodians
+
+_NEEDED = (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY)
+
+
+class HomeKeys(msgspec.Struct, frozen=True):
+    """What a rebuild opens with, and what the home lacks. ``seeds``: key file → seed to be written; ``faults``: stores
+    and sealed objects that are not as they should be; ``notes``: stores without any vault."""
+
+    description: VaultDescription
+    catalog: SealKey
+    recovery: SealKey | None
+    seeds: Mapping[str, bytes]
+    stores: tuple[str, ...]  # those that hold this vault
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"HomeKeys(vault={self.description.vault_id}, seeds=***)"
+
+    def origin(self, stores: Mapping[str, Store]) -> Origin:
+        """What is read, with which keys."""
+        keys = [self.catalog] if self.recovery is None else [self.catalog, self.recovery]
+        ours = {name: stores[name] for name in self.stores}
+        return Origin(ours, self.description.evidence_key, Keyring(keys), opens_data=self.recovery is not None)
+
+    def settle(self, home: Path) -> None:
+        """Write what the home lacks. A crash in between leaves a home that the next rebuild completes."""
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("logs", "evidence"):
+            (home / name).mkdir(mode=0o700, exist_ok=True)
+        write_description(home, self.description)
+        add_seeds(home / "keys", self.seeds)
+
+
+def keys_for_rebuild(home: Path, stores: Mapping[str, Store], recovery_seed: bytes | None) -> HomeKeys:
+    """The keys of the vault in ``stores``, checked to be that vault's. Nothing is written.
+
+    Raises :class:`VaultMissing` or :class:`SignatureInvalid` without a vault, :class:`WrongKey` (exit code 12) when the
+    catalog key is neither in the home nor to be had with the recovery key, or is another vault's.
+    """
+    faults: list[Fault] = []
+    notes: list[str] = []
+    description, ours = _vaults(stores, faults, notes)
+    recovery = None
+    if recovery_seed is not None:
+        recovery = SealKey.from_seed(RECOVERY, recovery_seed)
+        require_custodians(recovery, description)
+    have = _in_home(home)
+    sealed: InstallationKeys | None = None
+    if recovery is not None and set(have) < set(_NEEDED):
+        sealed = _unsealed({name: stores[name] for name in ours}, description, Keyring([recovery]), faults)
+    lacking = {name: seed for name, seed in _files(sealed).items() if name not in have}
+    seeds = {**have, **lacking}
+    _require_ours(seeds, description, home)
+    for name in _NEEDED:
+        if name not in seeds:
+            faults.append(Fault("", f"keys/{name}", f"{home / 'keys' / name} is missing: no backup can be made"))
+    catalog = SealKey.from_seed(CATALOG, seeds[CATALOG_KEY])
+    return HomeKeys(description, catalog, recovery, lacking, ours, tuple(faults), tuple(notes))
+
+
+def _vaults(
+    stores: Mapping[str, Store], faults: list[Fault], notes: list[str]
+) -> tuple[VaultDescription, tuple[str, ...]]:
+    """The vault, and the stores that hold this very one."""
+    ours: dict[str, VaultDescription] = {}
+    first: DrbackupError = VaultMissing("the inventory names no store")
+    for name, store in stores.items():
+        try:
+            ours[name] = read_vault(store)
+        except VaultMissing as none:
+            first = none
+            notes.append(none.message)
+        except NOT_SOUND as bad:
+            first = bad
+            faults.append(Fault(name, VAULT_NAME, bad.message))
+    if not ours:
+        raise first
+    chosen, description = next(iter(ours.items()))
+    for name, each in ours.items():
+        if each != description:  # which of two is ours only a person can say
+            raise SignatureInvalid(
+                f"stores {chosen} and {name} hold different vaults",
+                where=name,
+                hint="name the store whose evidence key is the printed one",
+            )
+    return description, tuple(ours)
+
+
+def _in_home(home: Path) -> dict[str, bytes]:
+    found = {}
+    for name in _NEEDED:
+        try:
+            found[name] = read_seed(home / "keys", name)
+        except VaultMissing:
+            continue
+    return found
+
+
+def _files(keys: InstallationKeys | None) -> dict[str, bytes]:
+    return {} if keys is None else dict(zip(_NEEDED, (keys.catalog, keys.evidence, keys.domains), strict=True))
+
+
+def _unsealed(
+    stores: Mapping[str, Store], description: VaultDescription, keyring: Keyring, faults: list[Fault]
+) -> InstallationKeys:
+    """The newest sound object of any store."""
+    for store_name, store in stores.items():
+        for name in list_sealed_keys(store):
+            try:
+                return open_sealed_keys(store.get(name), name, description, keyring)
+            except NOT_SOUND as bad:
+                faults.append(Fault(store_name, name, bad.message))
+    raise WrongKey(
+        "no store holds this installation's keys sealed to the custodians",
+        hint="bring keys/catalog.key back from elsewhere; vaults founded by old versions have no such object",
+    )
+
+
+def _require_ours(seeds: Mapping[str, bytes], description: VaultDescription, home: Path) -> None:
+    if CATALOG_KEY not in seeds:
+        raise WrongKey(
+            f"there is no catalog key in {home / 'keys'}",
+            where=str(home / "keys" / CATALOG_KEY),
+            hint="join the custodians' shares (drbackup keys combine) and say --recovery-key FILE",
+        )
+    if SealKey.from_seed(CATALOG, seeds[CATALOG_KEY]).recipient not in description.recipients:
+        raise WrongKey("the catalog key is another vault's", where=str(home / "keys" / CATALOG_KEY))
+    if EVIDENCE_KEY in seeds and SigningKey.from_seed(seeds[EVIDENCE_KEY]).public != description.evidence_key:
+        raise WrongKey("the evidence key is another vault's", where=str(home / "keys" / EVIDENCE_KEY))

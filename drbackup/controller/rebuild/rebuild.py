@@ -1,0 +1,232 @@
+"""The whole catalog anew, from the stores and the keys alone; the keys, too, with the custodians' recovery key.
+
+No store is ever written to. Order of what is written: the keys (all at once), then everything into
+``catalog.sqlite.rebuilding``, then its name becomes ``catalog.sqlite``. A crash before that leaves a home without a
+catalog, which is refused by every other command; the next rebuild goes on with what is there.
+
+What no store tells does not come back: runs that did not commit, holds, the rung "checksummed" (scrub again).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.damage import is_damaged
+from drbackup.controller.collect.statement import SUBJECT, collected_ids
+from drbackup.controller.drills.replay import drill_row, rungs
+from drbackup.controller.drills.statement import DrillStatement, decode
+from drbackup.controller.evidence import keep, objects_in
+from drbackup.controller.home.installation import CATALOG_FILE
+from drbackup.controller.home.keyfiles import sync_folder
+from drbackup.controller.rebuild.keys import HomeKeys
+from drbackup.controller.rebuild.packs import PackScan, Watch
+from drbackup.controller.rebuild.points import Fault, Origin, chain_faults, read_points, whole_copies
+from drbackup.errors import NOT_SOUND, CatalogUnusable, RunActive, UsageError
+from drbackup.stores.base import Store
+from drbackup.vault.evidence import Head, check_chain, list_evidence, open_statement, read_head
+from drbackup.vault.layout import digest_in_name, timestamp
+
+REBUILDING_FILE = CATALOG_FILE + ".rebuilding"
+_BESIDE = ("-wal", "-shm")  # SQLite's own files; one that is left holds what the catalog itself lacks
+_DRILLS = ("drill", "negative-drill")
+
+
+class RebuildReport(msgspec.Struct, frozen=True):
+    """What a rebuild found, whether it wrote it or only looked. ``bytes``: of all packs; ``chunks``: read this time."""
+
+    points: int
+    packs: int
+    bytes: int
+    chunks: int
+    drills: int
+    evidence: int
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Rebuilding:
+    """A rebuild of one home's catalog. ``evidence_folder``: where evidence lies that the stores may lack."""
+
+    origin: Origin
+    evidence_folder: Path
+    now: datetime
+    watch: Watch = lambda _done, _total, _bytes: None
+    _faults: list[Fault] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+
+    def into(self, catalog: Catalog | None) -> RebuildReport:
+        """Read everything, and write it into ``catalog``; None only looks. Again with the same one is harmless.
+
+        Raises the stores' errors: a store that does not answer is no empty store.
+        """
+        found = read_points(self.origin, self._faults)
+        objects = self._objects(write=catalog is not None)
+        self._faults.extend(chain_faults(found, self._collected(objects)))
+        packs = catalog.packs if catalog is not None else None
+        scan = PackScan(self.origin, packs, self.now, self.watch, self._faults, self._notes)
+        scan.run(found)
+        for each in found.values():
+            point = each.point(whole_copies(each, scan.holds, self._faults))
+            if catalog is not None:
+                catalog.points.add(point, session=each.record.session, previous=each.record.previous)
+        drills = self._evidence(objects, catalog)
+        return RebuildReport(
+            points=len(found),
+            packs=len(scan.listed),
+            bytes=scan.stored_bytes,
+            chunks=scan.chunks,
+            drills=drills,
+            evidence=len(objects),
+            faults=tuple(self._faults),
+            notes=tuple(self._notes),
+        )
+
+    def _collected(self, objects: Mapping[str, tuple[Head, bytes]]) -> frozenset[str]:
+        """Ids of points whose records were removed on purpose."""
+        found: set[str] = set()
+        for name, (head, statement) in objects.items():
+            if head.subject == SUBJECT:
+                try:
+                    found |= collected_ids({name: statement})
+                except NOT_SOUND as bad:
+                    self._faults.append(Fault("", name, bad.message))
+        return frozenset(found)
+
+    def _evidence(self, objects: Mapping[str, tuple[Head, bytes]], catalog: Catalog | None) -> int:
+        """How many drills the chain's objects tell of; points climb as far as each drill proved them."""
+        heads = [(name, head) for name, (head, _) in objects.items()]
+        self._faults.extend(Fault("", "", f"the evidence's chain: {why}") for why in check_chain(heads).faults)
+        drills = 0
+        for name, (head, statement) in sorted(objects.items(), key=lambda each: each[1][0].sequence):
+            if head.subject not in _DRILLS:
+                continue
+            drills += 1
+            drill = self._drill(name, statement)
+            if drill is None or catalog is None:
+                continue
+            catalog.drills.adopt(drill_row(drill, digest_in_name(name)))
+            for point, rung in rungs(drill):
+                catalog.points.climb(point, rung, now=drill.ended_at)
+        return drills
+
+    def _drill(self, name: str, statement: bytes) -> DrillStatement | None:
+        try:
+            return decode(statement, name)
+        except NOT_SOUND as bad:
+            self._faults.append(Fault("", name, bad.message))
+            return None
+
+    def _objects(self, *, write: bool) -> dict[str, tuple[Head, bytes]]:
+        """Every sound object of evidence with its statement, by name: the folder's, and what only stores have."""
+        found: dict[str, tuple[Head, bytes]] = {}
+        here = objects_in(self.evidence_folder)
+        for name, path in here.items():
+            self._take(found, "", name, path.read_bytes())
+        for store_name, store in self.origin.stores.items():
+            for name in sorted(list_evidence(store)):
+                if name in found:
+                    continue
+                data = self._take_from(found, (store_name, store), name)
+                if data and write and name not in here:  # a damaged file is named, and left for a person to look at
+                    keep(self.evidence_folder, name, data, found[name][1])
+        return found
+
+    def _take_from(self, found: dict[str, tuple[Head, bytes]], place: tuple[str, Store], name: str) -> bytes:
+        try:
+            data = place[1].get(name)
+        except NOT_SOUND as bad:
+            self._faults.append(Fault(place[0], name, bad.message))
+            return b""
+        return data if self._take(found, place[0], name, data) else b""
+
+    def _take(self, found: dict[str, tuple[Head, bytes]], store: str, name: str, data: bytes) -> bool:
+        try:
+            head = read_head(data, self.origin.evidence_key, name)
+            found[name] = head, open_statement(head, self.origin.keyring, name)
+        except NOT_SOUND as bad:
+            self._faults.append(Fault(store, name, bad.message))
+            return False
+        return True
+
+
+# --- the home ---------------------------------------------------------------------------------------------------------
+
+
+def has_catalog(home: Path) -> bool:
+    """Whether the home has a catalog that is not damaged."""
+    path = home / CATALOG_FILE
+    return path.exists() and not is_damaged(path)
+
+
+def require_lost(home: Path) -> None:
+    """Raises :class:`UsageError` while the home has a catalog that is not damaged: nothing is ever built over it."""
+    path = home / CATALOG_FILE
+    if has_catalog(home):
+        raise UsageError(
+            f"the catalog {path} is whole",
+            where=str(path),
+            hint="it knows more than any rebuilt one; to rebuild it all the same, move it away first",
+            safe="nothing was changed",
+        )
+
+
+def look(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: datetime, watch: Watch) -> RebuildReport:
+    """What a rebuild would do. Nothing is written. Raises :class:`UsageError`, the stores' errors."""
+    require_lost(home)
+    return _begin(home, keys, stores, now, watch).into(None)
+
+
+def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: datetime, watch: Watch) -> RebuildReport:
+    """Restore the keys, then the catalog. Raises :class:`UsageError`, :class:`CatalogUnusable`, the stores' errors."""
+    require_lost(home)
+    keys.settle(home)
+    with _alone(home):
+        require_lost(home)  # another rebuild may have ended meanwhile
+        fresh, path = home / REBUILDING_FILE, home / CATALOG_FILE
+        if fresh.exists() and is_damaged(fresh):
+            _move_away(fresh, now)
+        with Catalog.open(fresh) as catalog:
+            report = _begin(home, keys, stores, now, watch).into(catalog)
+        if Path(f"{fresh}-wal").exists():
+            raise CatalogUnusable(f"{fresh} is still open elsewhere", where=str(fresh), hint="run the rebuild again")
+        _move_away(path, now)  # also a log without its catalog: SQLite would take it for the new one's
+        fresh.rename(path)
+        sync_folder(home)
+    return report
+
+
+def _begin(home: Path, keys: HomeKeys, stores: Mapping[str, Store], now: datetime, watch: Watch) -> Rebuilding:
+    return Rebuilding(keys.origin(stores), home / "evidence", now, watch, list(keys.faults), list(keys.notes))
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One rebuild of a home at a time; the lock dies with its process."""
+    handle = os.open(home / f"{REBUILDING_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RunActive("another rebuild of this home is under way", where=str(home), hint="wait for it") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _move_away(path: Path, now: datetime) -> None:
+    """A damaged catalog is kept under another name: somebody may still read something out of it."""
+    for end in ("", *_BESIDE):
+        old = path.with_name(path.name + end)
+        if old.exists():
+            old.rename(path.with_name(f"{path.name}.damaged-{timestamp(now)}{end}"))

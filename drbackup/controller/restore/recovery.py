@@ -1,0 +1,301 @@
+"""Bringing systems back in the order of their dependencies, and going on where a broken-off recovery stopped.
+
+Wave by wave; the systems of one wave at the same time. Every step is durable in the catalog before it begins and when
+it ends, so a recovery that is run again with the same plan repeats nothing that was finished; a step that was under way
+is done again, which the restore itself makes cheap. A system whose dependency did not come back is not begun: it would
+start on nothing. What does not depend on it goes on.
+
+Nothing is written without ``apply``. The clock of every promised RTO runs from the declaration.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import msgspec
+
+from drbackup.controller.catalog.recoveries import Recovery, RecoveryStep
+from drbackup.controller.evidence import Evidence, write_evidence
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.restore.recovery_plan import (
+    PreflightLine,
+    RecoveryPlan,
+    SourceStep,
+    SystemStep,
+    plan_recovery,
+    preflight,
+    target_of,
+)
+from drbackup.controller.restore.restore import Connector, RestoreOptions, restore_point
+from drbackup.errors import DrbackupError, Interrupted, PointMissing
+from drbackup.vault.layout import timestamp
+from drbackup.wire.messages import Progress
+
+__all__ = ["RecoveryOutcome", "RecoveryPlan", "SystemOutcome", "plan_recovery", "preflight", "run_recovery"]
+
+Clock = Callable[[], datetime]
+WAITING, RUNNING, DONE, FAILED, HELD_BACK = "waiting", "running", "done", "failed", "held-back"
+_AT_ONCE = 4  # systems of one wave
+RESUMABLE = timedelta(days=3)
+"""How long after its last step a broken-off recovery is gone on with. After that the same points may be wanted again
+because what was brought back burnt a second time."""
+
+
+class RecoveryOptions(TypedDict, total=False):
+    """What a caller may say about one recovery."""
+
+    apply: bool  # left out: only the preflight is made and shown
+    target_folder: Path | None  # below this folder on this machine; None: where the sources live
+    replace: bool  # existing data may go
+    fresh: bool  # begin anew, whatever an earlier recovery finished
+    key: bytes | None  # an unsealing key's seed; left out: the drill key while it lies in the home
+    declared_at: datetime | None  # when the disaster was declared; left out: now, or the resumed recovery's
+    now: Clock
+    on_progress: Callable[[str, Progress], None] | None  # (system/source, news), from several threads
+    on_step: Callable[[str, str], None] | None  # (system/source or system, its new state), from several threads
+    stop: threading.Event | None
+    connect: Connector
+
+
+class SystemOutcome(msgspec.Struct, frozen=True):
+    """One system. ``state``: done, failed, held-back; ``rto``: declaration to its last source, None unless done."""
+
+    system: str
+    title: str
+    wave: int
+    state: str
+    promised: timedelta
+    rto: timedelta | None
+    reconnect: tuple[str, ...]
+    details: dict[str, str]  # source → what became of it
+
+    @property
+    def kept(self) -> bool:
+        """Was the promised RTO kept?"""
+        return self.rto is not None and self.rto <= self.promised
+
+
+class RecoveryOutcome(msgspec.Struct, frozen=True):
+    """How a recovery ended. Not applied: no systems, no evidence, only the preflight."""
+
+    id: str
+    applied: bool
+    resumed: bool
+    preflight: tuple[PreflightLine, ...]
+    systems: tuple[SystemOutcome, ...] = ()
+    evidence: Evidence | None = None
+
+    @property
+    def ready(self) -> bool:
+        return all(line.good for line in self.preflight)
+
+    @property
+    def complete(self) -> bool:
+        return self.applied and all(system.state == DONE for system in self.systems)
+
+
+class RecoveryStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery's signed evidence."""
+
+    id: str
+    city: str
+    declared_at: datetime
+    ended_at: datetime
+    resumed: bool
+    target: str
+    plan: RecoveryPlan
+    systems: tuple[dict[str, str | float | None], ...]
+    format: str = "drbackup-recovery/1"
+
+
+def run_recovery(installation: Installation, plan: RecoveryPlan, **options: Unpack[RecoveryOptions]) -> RecoveryOutcome:
+    """Preflight, and with ``apply`` the recovery. The same plan to the same target again resumes.
+
+    A system that fails does not stop the others: the outcome names it. Raises :class:`Interrupted` when stopped; run it
+    again to go on.
+    """
+    folder = options.get("target_folder")
+    lines = preflight(installation, plan, folder=folder, key=options.get("key"), connect=options.get("connect"))
+    if not options.get("apply", False):
+        return RecoveryOutcome("", False, False, lines)
+    return _RecoveryRun(installation, plan, options).run(lines)
+
+
+class _RecoveryRun:
+    """One recovery under way."""
+
+    def __init__(self, installation: Installation, plan: RecoveryPlan, options: RecoveryOptions) -> None:
+        self._installation = installation
+        self._plan = plan
+        self._options = options
+        self._folder = options.get("target_folder")
+        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
+        self._stop = options.get("stop") or threading.Event()
+        self._recoveries = installation.catalog.recoveries
+        self._lock = threading.Lock()
+        self._state: dict[str, RecoveryStep] = {}
+        self._resumed = False
+        self._id = ""
+        self._declared = self._now()
+
+    def run(self, lines: tuple[PreflightLine, ...]) -> RecoveryOutcome:
+        self._begin()
+        outcomes: dict[str, SystemOutcome] = {}
+        for wave in self._plan.waves:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="recover") as pool:
+                tasks = [pool.submit(self._system, step, dict(outcomes)) for step in wave]
+                for task in tasks:
+                    outcome = task.result()
+                    outcomes[outcome.system] = outcome
+            if self._stop.is_set():
+                raise Interrupted("the recovery was stopped", hint="run the same command again: it goes on from here")
+        ended = self._now()
+        state = DONE if all(outcome.state == DONE for outcome in outcomes.values()) else FAILED
+        evidence = self._evidence(outcomes, ended)
+        self._recoveries.state(self._id, state, ended_at=ended)
+        return RecoveryOutcome(self._id, True, self._resumed, lines, tuple(outcomes.values()), evidence)
+
+    # --- begin or resume ---
+
+    def _begin(self) -> None:
+        wanted = self._document()
+        for known in self._recoveries.list():
+            if known.plan == wanted and self._goes_on(known):
+                self._id, self._resumed = known.id, True
+                self._declared = self._options.get("declared_at") or known.started_at
+                self._state = {step.step: step for step in known.steps}
+                self._recoveries.state(self._id, RUNNING)
+                return
+        self._declared = self._options.get("declared_at") or self._declared
+        self._id = f"{timestamp(self._declared)}-{secrets.token_hex(4)}"
+        names = [_name(step, source) for step in self._plan.steps for source in step.sources]
+        self._state = {name: RecoveryStep(name, number, WAITING) for number, name in enumerate(names)}
+        steps = tuple(self._state.values())
+        self._recoveries.begin(Recovery(self._id, wanted, RUNNING, self._declared, None, steps))
+
+    def _goes_on(self, known: Recovery) -> bool:
+        """Only one that did not come to its end, with the very same points and targets, and not long ago."""
+        if self._options.get("fresh", False) or known.state not in {RUNNING, FAILED}:
+            return False
+        last = max((step.ended_at or known.started_at for step in known.steps), default=known.started_at)
+        return self._now() - last <= RESUMABLE
+
+    def _document(self) -> str:
+        target = str(self._folder) if self._folder else ""
+        return msgspec.json.encode({"target": target, "plan": self._plan}, order="sorted").decode()
+
+    # --- systems and sources ---
+
+    def _system(self, step: SystemStep, before: dict[str, SystemOutcome]) -> SystemOutcome:
+        absent = [name for name in step.after if name in before and before[name].state != DONE]
+        if absent:
+            reason = f"waits for {', '.join(absent)}"
+            for source in step.sources:
+                self._note(step, source, HELD_BACK, reason)
+            return self._outcome(step, HELD_BACK)
+        for source in step.sources:
+            if self._stop.is_set():
+                break
+            if self._state[_name(step, source)].state != DONE:
+                self._source(step, source)
+        states = {self._state[_name(step, source)].state for source in step.sources}
+        return self._outcome(step, DONE if states == {DONE} else FAILED)
+
+    def _source(self, step: SystemStep, source: SourceStep) -> None:
+        name = _name(step, source)
+        if source.missing:
+            self._note(step, source, FAILED, source.missing)
+            return
+        self._note(step, source, RUNNING, "")
+        told = self._options.get("on_progress")
+        try:
+            point = self._installation.catalog.points.get(source.point)
+            agent, target = target_of(self._installation, step.system, source, self._folder)
+            more: RestoreOptions = {
+                "agent": agent,
+                "target": target,
+                "replace": self._options.get("replace", False),
+                "key": self._options.get("key"),
+                "now": self._now,
+                "stop": self._stop,
+            }
+            if (connect := self._options.get("connect")) is not None:
+                more["connect"] = connect
+            if told is not None:
+                more["on_progress"] = lambda news: told(name, news)
+            result = restore_point(self._installation, point, **more)
+        except Interrupted:
+            return  # it stays "running" in the catalog: the next attempt begins with it
+        except DrbackupError as failure:
+            self._note(step, source, FAILED, f"{failure.code}: {failure.message}")
+        else:
+            self._note(step, source, DONE, f"{result.files} files, {result.content_bytes} bytes")
+
+    def _note(self, step: SystemStep, source: SourceStep, state: str, detail: str) -> None:
+        """Durable, before anybody hears of it."""
+        name = _name(step, source)
+        with self._lock:
+            known = self._state[name]
+            now = self._now()
+            begun = now if state == RUNNING else known.started_at
+            ended = None if state == RUNNING else now
+            self._state[name] = RecoveryStep(name, known.ordinal, state, begun, ended, detail)
+            self._recoveries.step(self._id, self._state[name])
+        if (heard := self._options.get("on_step")) is not None:
+            heard(name, state)
+
+    def _outcome(self, step: SystemStep, state: str) -> SystemOutcome:
+        steps = [self._state[_name(step, source)] for source in step.sources]
+        ends = [each.ended_at for each in steps if each.ended_at is not None]
+        return SystemOutcome(
+            system=step.system,
+            title=step.title,
+            wave=step.wave,
+            state=state,
+            promised=timedelta(seconds=step.rto),
+            rto=max(ends) - self._declared if state == DONE and ends else None,
+            reconnect=step.reconnect,
+            details={each.step.partition("/")[2]: each.detail or each.state for each in steps},
+        )
+
+    # --- evidence ---
+
+    def _evidence(self, outcomes: dict[str, SystemOutcome], ended: datetime) -> Evidence:
+        statement = RecoveryStatement(
+            id=self._id,
+            city=self._installation.inventory.title,
+            declared_at=self._declared,
+            ended_at=ended,
+            resumed=self._resumed,
+            target=str(self._folder) if self._folder else "in place",
+            plan=self._plan,
+            systems=tuple(
+                {
+                    "system": each.system,
+                    "state": each.state,
+                    "promised_rto": each.promised.total_seconds(),
+                    "measured_rto": each.rto.total_seconds() if each.rto is not None else None,
+                }
+                for each in outcomes.values()
+            ),
+        )
+        data = msgspec.json.format(msgspec.json.encode(statement, order="sorted"), indent=2) + b"\n"
+        return write_evidence(self._installation, data, subject="recovery", when=ended)
+
+
+def load_plan(installation: Installation, recovery: str) -> RecoveryPlan:
+    """The plan of a remembered recovery, to go on with it by name. Raises :class:`PointMissing` for one without."""
+    document = msgspec.json.decode(installation.catalog.recoveries.get(recovery).plan, type=dict[str, msgspec.Raw])
+    if "plan" not in document:
+        raise PointMissing(f"recovery {recovery} holds no plan")
+    return RecoveryPlan.decode(bytes(document["plan"]).decode())
+
+
+def _name(step: SystemStep, source: SourceStep) -> str:
+    return f"{step.system}/{source.source}"

@@ -1,0 +1,253 @@
+"""Bringing one recovery point back: choose it, find a sound copy, hand an agent the job.
+
+A copy that turns out damaged or unreachable is not the end: the same restore goes on from the next store, and what was
+finished is not fetched again. The agent opens the bytes with its own key, or with one handed in; the controller can't.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TypedDict, Unpack
+
+import msgspec
+
+from drbackup.controller.catalog import Catalog
+from drbackup.controller.catalog.runs import Claim, RunKind, RunState
+from drbackup.controller.home.installation import Installation
+from drbackup.controller.home.keyfiles import DRILL_KEY, read_seed
+from drbackup.controller.runs.agent_requests import Listeners, ReadingDesk, Shelf
+from drbackup.controller.runs.lease import Lease, RunStop, wish
+from drbackup.controller.runs.specs import limits
+from drbackup.errors import (
+    DrbackupError,
+    FormatUnsupported,
+    Interrupted,
+    ObjectCorrupt,
+    ObjectMissing,
+    PointMissing,
+    ProtocolViolation,
+    SignatureInvalid,
+    StoreRefused,
+    StoreUnavailable,
+    VaultMissing,
+    WrongKey,
+)
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.deployed import expected
+from drbackup.fleet.session import Timeouts, run_session
+from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.model.point import Point
+from drbackup.stores.base import Store
+from drbackup.vault.record import Record, Sealed, read_record, unseal
+from drbackup.wire.messages import Note, Progress, RestoreJob, RestoreResult
+from drbackup.wire.specs import NO_SECRET, PointRef, RestoreTarget, Secret
+
+Clock = Callable[[], datetime]
+Connector = Callable[[str, AgentEntry, Inventory], Channel]
+LOCAL = "local"
+_OTHER_COPY_MAY_DO = (
+    FormatUnsupported,  # a flipped bit in a pack's header can look like another format
+    ObjectCorrupt,
+    ObjectMissing,
+    SignatureInvalid,
+    StoreRefused,
+    StoreUnavailable,
+    VaultMissing,
+    WrongKey,  # or like another key's pack
+)
+
+
+class RestoreOptions(TypedDict, total=False):
+    """What a caller may say about one restore."""
+
+    agent: str  # who writes; left out or empty: a child process on this machine
+    target: RestoreTarget  # required
+    paths: tuple[bytes, ...]  # tree paths; left out: the whole point
+    replace: bool  # existing data may go
+    key: bytes | None  # an unsealing key's 32-byte seed; left out: the agent's own
+    now: Clock
+    on_progress: Callable[[Progress], None] | None  # called from the session's threads; must be quick
+    on_note: Callable[[Note], None] | None
+    stop: threading.Event | None  # set it to end the restore cleanly
+    connect: Connector
+    store: str  # from this store only
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A point's signed record as one store has it, checked and opened. ``store``: where it was read."""
+
+    point: Point
+    store: Store
+    record: Record
+    sealed: Sealed
+
+    def reference(self, label: str = "") -> PointRef:
+        """What an agent needs to read it. ``label``: another name than the source's inside one job."""
+        point = self.point
+        source = label or point.source
+        return PointRef(point.id, point.system, source, point.domain, point.kind, self.sealed.root)
+
+
+def choose_point(catalog: Catalog, system: str, source: str, which: str = "latest") -> Point:
+    """The point an operator means: ``latest``, the beginning of an id, or an ISO time (the newest point of data not
+    younger than that; without a zone: UTC). Raises :class:`PointMissing`."""
+    when = _instant(which)
+    if when is None:
+        return catalog.points.get(which, system=system, source=source)
+    fitting = [point for point in catalog.points.list(system=system, source=source) if point.pinned_at <= when]
+    if not fitting:
+        raise PointMissing(f"{system}/{source} has no recovery point of {which} or before")
+    return max(fitting, key=lambda point: point.pinned_at)
+
+
+def locate(installation: Installation, point: Point, store_name: str) -> Located:
+    """The point's record from one store: its hash, signature and seal checked. Raises what is wrong with it.
+
+    The vault's description is not asked for: it could name no other key than ours. So a point comes back from a store
+    that has lost its description, too."""
+    store = installation.store(store_name)
+    try:
+        record = read_record(store, point.name, installation.signer.public)
+    except ObjectMissing:
+        installation.vault(store_name)  # an empty folder is a disk that is not mounted, and no lost record
+        raise
+    return Located(point, store, record, unseal(record, installation.keyring))
+
+
+def shelf_of(found: Iterable[Located]) -> Shelf:
+    """What the agent may read for these points, and nothing else."""
+    return Shelf.of((each.record.domain, each.record.packs, each.store) for each in found)
+
+
+def unsealing_key(installation: Installation, key: bytes | None) -> Secret:
+    """The key to send along: the given one, else the drill key while it still lies in the home, else none (the agent
+    then uses its own)."""
+    if key is not None:
+        return Secret(key)
+    if not (installation.keys_folder / DRILL_KEY).exists():
+        return NO_SECRET
+    return Secret(read_seed(installation.keys_folder, DRILL_KEY))
+
+
+def agent_entry(installation: Installation, agent: str) -> AgentEntry:
+    """The inventory's entry; for the empty name a child process on this machine with its state in our home."""
+    if agent:
+        return installation.agent(agent)
+    return AgentEntry(transport="local", state_folder=str(installation.home / "agent"))
+
+
+def by_inventory(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
+    """The usual connector."""
+    from drbackup.fleet.connect import open_channel  # paramiko is slow to import
+
+    return open_channel(name, entry, inventory)
+
+
+def timeouts(installation: Installation, entry: AgentEntry) -> Timeouts:
+    """A session's limits from the inventory."""
+    return Timeouts(stall=entry.stall_timeout.total_seconds(), clock_skew=installation.inventory.max_clock_skew)
+
+
+def restore_point(installation: Installation, point: Point, **options: Unpack[RestoreOptions]) -> RestoreResult:
+    """Restore a point, or parts of it, to ``target``.
+
+    Raises :class:`~drbackup.errors.TargetOccupied`, :class:`~drbackup.errors.TargetFull`,
+    :class:`~drbackup.errors.WrongKey` and what else stops the agent; when every copy is bad, the last copy's error.
+    What was finished stays at the target and is not fetched again by the same command.
+    """
+    return _Restore(installation, point, options).run()
+
+
+class _Restore:
+    """One restore under way; a run in the catalog like everything that is executed."""
+
+    def __init__(self, installation: Installation, point: Point, options: RestoreOptions) -> None:
+        self._installation = installation
+        self._point = point
+        self._options = options
+        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
+        self._stop = RunStop(options.get("stop"))
+        self._agent = options.get("agent", "")
+
+    def run(self) -> RestoreResult:
+        runs, point = self._installation.catalog.runs, self._point
+        claim = runs.start(RunKind.RESTORE, point.system, point.source, lease=wish(self._now()))
+        with Lease(runs, claim, self._now, self._stop) as lease:
+            try:
+                result = self._from_any_copy(claim, lease)
+            except DrbackupError as failure:
+                runs.fail(claim, failure, now=self._now())
+                raise
+            except BaseException as crash:
+                runs.fail(claim, Interrupted(f"the restore was broken off: {type(crash).__name__}"), now=self._now())
+                raise
+            counters = {"content_bytes": result.content_bytes, "entries": result.entries}
+            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=point.id, **counters)
+        return result
+
+    def _from_any_copy(self, claim: Claim, lease: Lease) -> RestoreResult:
+        wanted = self._options.get("store", "")
+        stores = [wanted] if wanted else list(self._point.copies)
+        failure: DrbackupError = VaultMissing(f"point {self._point.short} lies in no store of the inventory")
+        for store in stores:
+            try:
+                return self._from(store, claim, lease)
+            except _OTHER_COPY_MAY_DO as bad:
+                failure = bad  # said when no other copy does better
+                if f"store {store}" not in bad.message:
+                    bad.message = f"store {store}: {bad.message}"
+                    bad.args = (bad.message,)
+                note = self._options.get("on_note")
+                if note is not None:
+                    note(Note("warning", f"{bad.code}: {bad.message}"))
+        raise failure
+
+    def _from(self, store: str, claim: Claim, lease: Lease) -> RestoreResult:
+        found = locate(self._installation, self._point, store)
+        entry = agent_entry(self._installation, self._agent)
+        job = RestoreJob(
+            point=found.reference(),
+            target=self._options["target"],
+            paths=self._options.get("paths", ()),
+            replace=self._options.get("replace", False),
+            key=unsealing_key(self._installation, self._options.get("key")),
+            limits=limits(entry),
+        )
+        name = self._agent or LOCAL
+        self._installation.catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=name)
+        connect = self._options.get("connect") or by_inventory
+        channel = connect(name, entry, self._installation.inventory)
+        desk = ReadingDesk(shelf_of([found]), self._listeners(lease), relay=entry.route == "tunnel")
+        wanted = expected(self._installation.home, name)
+        allowed = timeouts(self._installation, entry)
+        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
+        if not isinstance(result, RestoreResult):  # the session has checked it
+            raise ProtocolViolation(f"a restore ended with a {type(result).__name__}", host=name)
+        return result
+
+    def _listeners(self, lease: Lease) -> Listeners:
+        told, noted = self._options.get("on_progress"), self._options.get("on_note")
+
+        def progress(news: Progress) -> None:
+            lease.hear(news)
+            if told is not None:
+                told(news)
+
+        def note(line: Note) -> None:
+            if noted is not None:
+                noted(line)
+
+        return Listeners(progress=progress, note=note)
+
+
+def _instant(text: str) -> datetime | None:
+    """An ISO time; None for anything else. A bare number is the beginning of an id, never a year."""
+    if "-" not in text:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -1,0 +1,305 @@
+"""``drbackupd``: looks every few seconds what is due and does it, until it is told to stop.
+
+One per home, held by a lock the kernel frees when the process dies. What is due lives in the catalog; the timer is only
+a tick. SIGHUP reads the policies again (a bad file changes nothing and is named in the log), SIGTERM and SIGINT end the
+running sessions cleanly, mark their runs and leave. The watchdog is fed only while the ticks come.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import click
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor as TickExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from drbackup import __version__
+from drbackup.controller.backup.adopt import settle
+from drbackup.controller.catalog.runs import RunKind
+from drbackup.controller.collect.renew_locks import renew_locks, renewal_is_due
+from drbackup.controller.copies.catch_up import catch_up
+from drbackup.controller.drills.run import close_abandoned
+from drbackup.controller.home.installation import Installation
+from drbackup.daemon.scheduler import Scheduler
+from drbackup.daemon.sdnotify import Notifier
+from drbackup.daemon.workers import Workers
+from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
+from drbackup.system import logs
+from drbackup.system.memory import keep_freed_memory
+
+Clock = Callable[[], datetime]
+TICK_SECONDS = 5.0
+CATCH_UP_MINUTES = 15
+_STORES_AT_ONCE = 2  # read back at the same time
+LOCK_FILE = "drbackupd.lock"
+
+
+class Daemon:
+    """One running service. :meth:`run` blocks until a signal, :meth:`once` until nothing is due."""
+
+    def __init__(
+        self, installation: Installation, workers: int, now: Clock, tick_seconds: float = TICK_SECONDS
+    ) -> None:
+        self._installation = installation
+        self._now = now
+        self._tick_seconds = tick_seconds
+        self._scheduler = Scheduler(installation.catalog, now())
+        self._workers = Workers(installation, workers, now)
+        # Reading stores back takes hours at a polite rate: it must never take a backup's place.
+        self._readers = Workers(installation, _STORES_AT_ONCE, now)
+        self._ending = threading.Event()
+        self._notifier = Notifier()
+        self._log = structlog.get_logger()
+        self._wake = threading.Event()
+        self._reload_wanted = False
+        self._stop_wanted = False
+        self._ticked = time.monotonic()
+
+    def once(self) -> int:
+        """Start everything that is due and wait for it; how many runs failed."""
+        self._mark_dead()
+        self._look_after()
+        self.renew()
+        self.catch_up()
+        tried: set[str] = set()
+        while self.tick(tried) or self._workers.active or self._readers.active:
+            (self._workers if self._workers.active else self._readers).wait(1.0)
+        self._workers.stop()
+        self._readers.stop()
+        return self._workers.failed + self._readers.failed
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+        self._mark_dead()
+        # Beside the service: a store that is down must neither delay the start nor starve the watchdog.
+        looking = threading.Thread(target=self._look_after, name="look-after", daemon=True)
+        timer = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": TickExecutor(1), "locks": TickExecutor(1), "copies": TickExecutor(1)},
+            # A late tick is still a tick: what is due is in the catalog, so it may neither be dropped nor doubled.
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        timer.add_job(self.tick, "interval", seconds=self._tick_seconds, next_run_time=datetime.now(UTC))
+        timer.add_job(self.renew, "interval", hours=1, next_run_time=datetime.now(UTC), executor="locks")
+        every = {"minutes": CATCH_UP_MINUTES, "next_run_time": datetime.now(UTC), "executor": "copies"}
+        timer.add_job(self.catch_up, "interval", **every)
+        timer.start()
+        looking.start()
+        self._notifier.ready(self._status())
+        self._log.info("ready", version=__version__, home=str(self._installation.home))
+        try:
+            self._serve()
+        finally:
+            self._notifier.stopping()
+            self._log.info("stopping", running=self._workers.active)
+            self._stop_wanted = True
+            self._ending.set()
+            timer.shutdown(wait=True)
+            self._workers.stop()
+            self._readers.stop()
+            looking.join(timeout=30)
+            self._log.info("stopped")
+
+    def tick(self, tried: set[str] | None = None) -> int:
+        """Write down what is due, start what there is room for; how many started. ``tried``: runs to leave alone,
+        those started are added. A catalog that is unusable now is tried again by the next tick."""
+        started: list[str] = []
+        try:
+            ready = self._scheduler.look(self._installation.policies, self._now())
+            fresh = [run for run in ready if not tried or run.id not in tried]
+            started = self._workers.start_due([run for run in fresh if run.kind != RunKind.SCRUB])
+            started += self._readers.start_due([run for run in fresh if run.kind == RunKind.SCRUB])
+        except DrbackupError as trouble:
+            self._log.error("tick-failed", code=trouble.code, error=trouble.message, hint=trouble.hint)
+        if tried is not None:
+            tried.update(started)
+        self._ticked = time.monotonic()
+        return len(started)
+
+    def renew(self) -> None:
+        """Once a day: make the locks last of what points need. A store that does not answer is asked again in an
+        hour."""
+        try:
+            if not renewal_is_due(self._installation, self._now()):
+                return
+            for each in renew_locks(self._installation, self._now(), lambda: self._stop_wanted):
+                log = self._log.error if each.missing else self._log.info
+                log("locks-renewed", store=each.store, packs=each.packs, records=each.records, missing=each.missing[:5])
+        except DrbackupError as trouble:
+            self._log.error("locks-not-renewed", code=trouble.code, error=trouble.message, hint=trouble.hint)
+
+    def catch_up(self) -> None:
+        """Bring every store what its policies promise it and it lacks, without waiting for a backup. What can't be
+        brought now stays lacking in the catalog, and the next look tries again."""
+        try:
+            for result in catch_up(self._installation, now=self._now, stop=self._ending):
+                if result.copied:
+                    self._log.info("copied", store=result.store, points=len(result.copied))
+                for point, error in result.behind.items():
+                    self._log.warning("copy-lacking", store=result.store, point=point[:12], error=error.message)
+                if result.away is not None:
+                    self._log.warning("store-behind", store=result.store, error=result.away.message)
+        except DrbackupError as unready:
+            self._log.warning("not-caught-up", error=unready.message)
+
+    def reload(self) -> bool:
+        """Read the policies again; False when a file is bad and the old ones stay in force."""
+        self._notifier.reloading()
+        try:
+            policies = self._installation.reload_policies()
+        except PolicyError as bad:
+            for line in bad.message.splitlines():
+                self._log.error("policies-refused", finding=line, kept="the policies that were loaded before")
+            return False
+        else:
+            self._log.info("policies-loaded", systems=len(policies.policies), digest=policies.digest[:12])
+            return True
+        finally:
+            self._notifier.ready(self._status())
+
+    def _serve(self) -> None:
+        beat = min(self._notifier.watchdog_seconds / 3 or 60.0, 60.0)
+        while not self._stop_wanted:
+            self._wake.wait(beat)
+            self._wake.clear()
+            if self._reload_wanted:
+                self._reload_wanted = False
+                self.reload()
+            # A tick that hangs (a dead disk under the catalog) must end in a restart, not in silence.
+            if time.monotonic() - self._ticked < max(60.0, 6 * self._tick_seconds):
+                self._notifier.watchdog()
+                self._notifier.status(self._status())
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload_wanted = True
+        else:
+            self._stop_wanted = True
+        self._wake.set()
+
+    def _mark_dead(self) -> None:
+        """Runs of a controller that died are marked failed, with the step they died at."""
+        for run in self._installation.catalog.runs.mark_dead(now=self._now()):
+            self._log.warning("run-abandoned", run=run.id, system=run.system, source=run.source, step=str(run.state))
+
+    def _look_after(self) -> None:
+        """Find out whether dead runs had committed, and close dead drills. What a store that does not answer leaves
+        open stays open in the catalog: the source's next run, or the next start, looks again."""
+        for system, policy in self._installation.policies.policies.items():
+            for source in policy.sources:
+                try:
+                    settle(self._installation, system, source.name, self._now)
+                except DrbackupError as unready:
+                    self._log.warning("not-settled", system=system, source=source.name, error=unready.message)
+        try:
+            for drill in close_abandoned(self._installation, now=self._now):
+                self._log.warning("drill-abandoned", drill=drill.id, system=drill.system, outcome=str(drill))
+        except DrbackupError as unready:
+            self._log.warning("drills-not-closed", error=unready.message)
+
+    def _status(self) -> str:
+        count = len(self._installation.policies.policies)
+        return f"{count} systems, {self._workers.active} runs under way"
+
+
+def hold_home(home: Path) -> IO[str]:
+    """The lock of ``home``, held as long as the returned file is open. Raises :class:`ServiceRefused`."""
+    try:
+        file = open(home / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 - held open for the process's life
+    except OSError as trouble:
+        raise ServiceRefused(f"{home}: {trouble}", where=str(home)) from trouble
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(32).strip() or "unknown"
+        file.close()
+        raise ServiceRefused(f"a drbackupd is running for {home} (process {holder})", where=str(home)) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def serve(
+    home: Path, policies_folder: Path, *, workers: int = 2, once: bool = False, tick: float = TICK_SECONDS
+) -> int:
+    """Open the installation and serve; the exit code. Raises :class:`DrbackupError` when it can't start."""
+    keep_freed_memory()
+    with Installation.open(home, policies_folder) as installation, hold_home(home):
+        daemon = Daemon(installation, workers, lambda: datetime.now(UTC), tick)
+        if once:
+            return 1 if daemon.once() else 0
+        daemon.run()
+    return 0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    envvar="DRBACKUP_HOME",
+    default=Path("/var/lib/drbackup"),
+    show_default=True,
+    help="The installation's state.",
+)
+@click.option(
+    "--policies",
+    type=click.Path(path_type=Path),
+    envvar="DRBACKUP_POLICIES",
+    default=Path("/etc/drbackup/policies"),
+    show_default=True,
+    help="The policy folder.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Runs at the same time.")
+@click.option("--tick", type=click.FloatRange(0.1, 60), default=TICK_SECONDS, help="Seconds between two looks.")
+@click.option("--once", is_flag=True, help="Do what is due now, wait for it and end: 1 when a run failed.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: say the result as one JSON document.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-format", type=click.Choice(logs.FORMS), default=None, help="Left out: journald under systemd.")
+@click.version_option(__version__, prog_name="drbackupd")
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    home: Path,
+    policies: Path,
+    workers: int,
+    tick: float,
+    once: bool,
+    as_json: bool,
+    log_level: str,
+    log_format: str | None,
+) -> None:
+    """Run due backups and drills of all policies until told to stop."""
+    logs.configure(log_level, log_format or ("journald" if "JOURNAL_STREAM" in os.environ else "console"))
+    try:
+        code = serve(home, policies, workers=workers, once=once, tick=tick)
+        if once and as_json:
+            click.echo(json.dumps({"failed": bool(code)}))
+    except DrbackupError as refused:
+        log = structlog.get_logger()
+        for line in refused.message.splitlines():
+            log.error("refused", code=refused.code, error=line, hint=refused.hint)
+        code = refused.exit_code
+    sys.exit(code)
+
+
+def main() -> None:
+    """The ``drbackupd`` program."""
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""A collect as a person reads it: per source what goes and why the rest stays, per store what becomes free.
+
+Pure: values in, rich tables and ``--json`` documents out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from drbackup.model.collect import Act, CollectPlan, PackFate, PointFate, Reason, Why
+from drbackup.reports.figures import iso, local, size
+from drbackup.reports.gettext import _
+from drbackup.reports.layout import foldable
+from drbackup.reports.tables import plain_table, right
+from drbackup.system.instants import from_ns, from_ns_or_none
+
+NAMED = 12  # points that go are named, so many of each source
+
+
+def why_word(why: Why) -> str:
+    """A reason in the reader's language."""
+    return {
+        Why.HELD: _("held"),
+        Why.KEPT: _("kept by policy"),
+        Why.NEWEST: _("newest of its source"),
+        Why.ELSEWHERE: _("copy in a store not collected now"),
+        Why.GROUP: _("member of a kept group"),
+        Why.LOCKED: _("locked"),
+        Why.YOUNG: _("younger than the grace"),
+        Why.BUSY: _("its agent has an open session"),
+        Why.CONDEMNED: _("condemned, within the grace"),
+        Why.UNREAD: _("a record can't be read"),
+        Why.TELLS: _("index of packs that stay"),
+        Why.NEEDED: _("needed by a point"),
+        Why.EXPIRED: _("no keep rule covers it"),
+        Why.UNNEEDED: _("needed by no point"),
+        Why.SPARSE: _("mostly unused"),
+    }[why]
+
+
+# --- points -----------------------------------------------------------------------------------------------------------
+
+
+def points_table(plan: CollectPlan, zone: tzinfo) -> Table:
+    """One row a source: how many points go and stay, and why those stay."""
+    titles = (_("Source"), _("Points"), _("Go"), _("Stay"), _("Why they stay"))
+    table = foldable(right(plain_table(*titles), 1, 2, 3), 4)
+    for source, fates in sorted(_by_source(plan.points).items()):
+        go = sum(1 for fate in fates if fate.goes)
+        reasons = [fate.reasons[0] for fate in fates if not fate.goes]
+        gone = Text(str(go), style="bold yellow" if go else "dim")
+        table.add_row(source, str(len(fates)), gone, str(len(fates) - go), _counted(reasons, zone))
+    return table
+
+
+def going_lines(plan: CollectPlan, zone: tzinfo) -> Iterable[Text]:
+    """The points that go, the oldest first, by source."""
+    for source, fates in sorted(_by_source(plan.going).items()):
+        for fate in fates[:NAMED]:
+            line = Text(f"  − {fate.point.short}", style="yellow")
+            line.append(f"  {source}  {local(fate.point.pinned_at, zone)}  {why_word(fate.reasons[0].why)}")
+            yield line
+        if len(fates) > NAMED:
+            yield Text(_("  … and {n} more of {source}").format(n=len(fates) - NAMED, source=source), style="dim")
+
+
+def _by_source(fates: Sequence[PointFate]) -> dict[str, list[PointFate]]:
+    found: dict[str, list[PointFate]] = {}
+    for fate in sorted(fates, key=lambda each: (each.point.pinned_at, each.point.id)):
+        found.setdefault(f"{fate.point.system}/{fate.point.source}", []).append(fate)
+    return found
+
+
+def _counted(reasons: Sequence[Reason], zone: tzinfo) -> str:
+    """``kept by policy or hold 12, locked 3 (until 2027-01-04 12:00:00)``: the last end of each."""
+    counts = Counter(reason.why for reason in reasons)
+    ends = {why: max(reason.until_ns for reason in reasons if reason.why is why) for why in counts}
+    parts = []
+    for why, count in counts.most_common():
+        end = _(" (until {time})").format(time=local(from_ns(ends[why]), zone)) if ends[why] else ""
+        parts.append(f"{why_word(why)} {count}{end}")
+    return ", ".join(parts)
+
+
+# --- packs ------------------------------------------------------------------------------------------------------------
+
+
+def packs_table(plan: CollectPlan, zone: tzinfo) -> Table:
+    """One row a store: what is erased now, what is condemned now, what waits and for what."""
+    titles = (_("Store"), _("Packs"), _("Erase now"), _("Condemn now"), _("Retire"), _("Unneeded, but stays"))
+    table = foldable(right(plain_table(*titles), 1, 2, 3, 4), 5)
+    for store, fates in sorted(_by_store(plan.packs).items()):
+        waiting = [
+            fate.reason for fate in fates if fate.act is Act.STAY and fate.reason.why not in (Why.NEEDED, Why.TELLS)
+        ]
+        acts = [_weighed([fate for fate in fates if fate.act is act]) for act in (Act.ERASE, Act.CONDEMN)]
+        retired = str(sum(1 for fate in fates if fate.act is Act.RETIRE))
+        table.add_row(store, _weighed(fates), *acts, retired, _counted(waiting, zone))
+    return table
+
+
+def _by_store(fates: Sequence[PackFate]) -> dict[str, list[PackFate]]:
+    found: dict[str, list[PackFate]] = {}
+    for fate in fates:
+        found.setdefault(fate.copy.store, []).append(fate)
+    return found
+
+
+def _weighed(fates: Sequence[PackFate]) -> str:
+    return f"{len(fates)} · {size(sum(fate.copy.size for fate in fates))}" if fates else "0"
+
+
+# --- --json -----------------------------------------------------------------------------------------------------------
+
+
+def plan_document(plan: CollectPlan) -> dict[str, Any]:
+    """Everything. Sizes in bytes. Packs that stay because a point needs them are only counted."""
+    return {
+        "points": [_point(fate) for fate in plan.points],
+        "stores": {store: _store(fates) for store, fates in sorted(_by_store(plan.packs).items())},
+        "freed_bytes": plan.freed,
+        "freed_later_bytes": plan.freed_later,
+    }
+
+
+def _point(fate: PointFate) -> dict[str, Any]:
+    point = fate.point
+    return {
+        "id": point.id,
+        "system": point.system,
+        "source": point.source,
+        "pinned_at": iso(point.pinned_at),
+        "goes": fate.goes,
+        "reasons": [_reason(reason) for reason in fate.reasons],
+    }
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    return {"why": reason.why, "detail": reason.detail, "until": _instant(from_ns_or_none(reason.until_ns))}
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
+def _store(fates: Sequence[PackFate]) -> dict[str, Any]:
+    told = [fate for fate in fates if fate.act is not Act.STAY or fate.reason.why is not Why.NEEDED]
+    return {
+        "packs": len(fates),
+        "bytes": sum(fate.copy.size for fate in fates),
+        "needed": len(fates) - len(told),
+        "others": [
+            {
+                "domain": fate.copy.domain,
+                "pack": f"{fate.copy.kind}/{fate.copy.pack[1:].hex()}",
+                "bytes": fate.copy.size,
+                "act": fate.act,
+                **_reason(fate.reason),
+            }
+            for fate in told
+        ],
+    }

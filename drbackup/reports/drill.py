@@ -1,0 +1,98 @@
+"""A drill's evidence as one readable page: self-contained HTML in both languages, fit to be printed and filed.
+
+The page is made from the statement alone and adds nothing to it; the statement is what was signed. It can be made again
+at any time, so losing it loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import jinja2
+from markupsafe import Markup
+
+from drbackup.controller.drills.statement import DrillStatement, Finding, decode
+from drbackup.controller.evidence import Evidence, list_folder
+from drbackup.model.verdict import Rule, Verdict
+from drbackup.reports import bilingual, timeline
+from drbackup.reports.bilingual import Words
+from drbackup.reports.figures import size
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("drbackup.reports"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write_report(evidence: Evidence) -> Path:
+    """Write the page beside the evidence and return its path. Raises :class:`~drbackup.errors.ObjectCorrupt` when the
+    statement is no drill's."""
+    page = render(evidence, evidence.statement_path.read_bytes())
+    temporary = evidence.report_path.with_name(evidence.report_path.name + ".new")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.chmod(0o600)
+    temporary.replace(evidence.report_path)
+    return evidence.report_path
+
+
+def write_missing(folder: Path) -> list[Path]:
+    """Pages for all drills in an evidence folder that have none yet: the daemon, which prints nothing, left them."""
+    drills = [each for each in list_folder(folder) if each.subject in bilingual.SUBJECTS]
+    return [write_report(each) for each in drills if not each.report_path.exists() and each.statement_path.exists()]
+
+
+def render(evidence: Evidence, data: bytes) -> str:
+    """The page. ``data``: the statement's bytes as they were signed."""
+    statement = decode(data, evidence.statement_path.name)
+    zone = ZoneInfo(statement.time_zone)
+
+    def local(instant: datetime | None) -> str:
+        return "—" if instant is None else instant.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+    return _TEMPLATES.get_template("drill.html").render(
+        s=statement,
+        evidence=evidence,
+        statement_sha256=hashlib.sha256(data).hexdigest(),
+        verdict=bilingual.VERDICTS[Verdict(statement.verdict)],
+        subject=bilingual.SUBJECTS.get(statement.kind, Words(statement.kind, statement.kind)),
+        promises=_promises(statement),
+        findings=[_finding(finding) for finding in statement.findings],
+        svg=Markup(timeline.draw(statement.phases, statement.measured_rto)),
+        legend=timeline.legend(statement.phases),
+        checks=bilingual.CHECKS,
+        facts=_facts(statement.host),
+        local=local,
+        size=size,
+    )
+
+
+def _promises(statement: DrillStatement) -> list[tuple[str, Words, Words, Words, float, bool | None]]:
+    """Abbreviation, name, promised, measured, share of the promise used (0–1), kept (None: not measured)."""
+    rows = []
+    for short, name, promised, measured in (
+        ("RTO", Words("恢复时间目标", "recovery time"), statement.promised_rto, statement.measured_rto),
+        ("RPO", Words("恢复点目标", "recovery point"), statement.promised_rpo, statement.measured_rpo),
+    ):
+        share = 0.0 if measured is None else min(max(measured / promised, 0.0), 1.0) if promised else 1.0
+        kept = None if measured is None else measured <= promised
+        rows.append((short, name, bilingual.length(promised), bilingual.length(measured), share, kept))
+    return rows
+
+
+def _finding(finding: Finding) -> tuple[Finding, Words, Words, Words]:
+    try:
+        words = bilingual.RULES[Rule(finding.rule)]
+    except ValueError:  # evidence of a newer program: its rule's own name still says something
+        words = Words(finding.rule, finding.rule)
+    return finding, words, bilingual.span_text(finding.seen), bilingual.span_text(finding.promised)
+
+
+def _facts(host: dict[str, str]) -> list[tuple[Words, str]]:
+    known = [(words, host[key]) for key, words in bilingual.HOST_FACTS.items() if host.get(key)]
+    return known + [(Words(key, ""), host[key]) for key in sorted(host.keys() - bilingual.HOST_FACTS.keys())]

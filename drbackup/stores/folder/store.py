@@ -1,0 +1,316 @@
+"""Objects as files of one folder tree: a second disk, a NAS mount, a removable drive.
+
+Owns the order of system calls that makes "stored" mean "survives a power cut": bytes into a hidden file of the same
+folder, fsync, a hard link that fails if the name is taken, fsync of the folder. Refuses to follow symbolic links below
+the root. Hidden files are never objects: ``.tmp-…`` are what a crash may leave behind, :meth:`sweep_leftovers` removes
+them; ``.damaged-…`` are damaged objects that were mended, kept until a person has looked at them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUnavailable
+from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
+from drbackup.stores.folder.syscalls import (
+    hash_whole,
+    link_new,
+    read_range,
+    same_bytes,
+    set_aside,
+    store_error,
+    write_beside_cache,
+)
+
+TEMPORARY = ".tmp-"
+DAMAGED = ".damaged-"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted fifo must not hang us
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class DirectoryStore:
+    """A store below ``path``. The folder itself is made by the first :meth:`put`, but only below ``within`` (its parent
+    unless given): where that is not there, a disk is not mounted, and everything raises StoreUnavailable."""
+
+    def __init__(self, name: str, path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> None:
+        self.name = name
+        self.path = Path(path)
+        self.within = self.path.parent if within is None else Path(within)
+        self._durable: set[str] = set()  # folders whose entry in their parent this process has synced
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`."""
+        *parents, leaf = require_name(name).split("/")
+        try:
+            with self._faults(name), self._make_folder(parents, name) as folder:
+                if not self._settled(folder, leaf, name, data):
+                    self._create(folder, leaf, name, data)
+                # Only now is the name durable. A crash before this line leaves no object or a whole one, never a part;
+                # on a retry of the same bytes it also settles a name whose first writer died between link and fsync.
+                os.fsync(folder)
+        except FileNotFoundError as gone:
+            self._durable.clear()  # what we made is not there any more: the disk was taken away or changed
+            raise StoreUnavailable(f"store {self.name}: its folders vanished under {name}", where=name) from gone
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes ``[offset, offset+length)``. Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused."""
+        *parents, leaf = require_name(name).split("/")
+        try:
+            with self._faults(name), self._folder(parents) as folder, _opened(leaf, _FILE, folder) as file:
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    raise ObjectMissing(f"{name} is no object in store {self.name}", where=name)
+                data = read_range(file, offset, length, name)
+        except FileNotFoundError:
+            raise ObjectMissing(f"store {self.name} has no object {name}", where=name) from None
+        promised = digest_in_name(name) if offset == 0 and length is None else None
+        if promised is not None and hashlib.sha256(data).digest() != promised:
+            raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
+        return data
+
+    def check(self, name: str) -> int:
+        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        *parents, leaf = require_name(name).split("/")
+        try:
+            with self._faults(name), self._folder(parents) as folder:
+                if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise ObjectMissing(f"{name} is no object in store {self.name}", where=name)
+                with _opened(leaf, _FILE, folder) as file:
+                    size, digest = _hashed(file, self.name, name)
+        except FileNotFoundError:
+            raise ObjectMissing(f"store {self.name} has no object {name}", where=name) from None
+        if digest_in_name(name) not in (None, digest):
+            raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
+        return size
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Make ``name`` give back ``data``. See :class:`drbackup.stores.base.Store`.
+
+        In this order: the good bytes are durable under a hidden name; what lay there is durable under another hidden
+        name; then one rename gives the good bytes the name. A crash leaves the name with the old bytes or the new.
+        """
+        require_match(name, data)
+        *parents, leaf = require_name(name).split("/")
+        with self._faults(name), self._make_folder(parents, name) as folder:
+            if not _holds(folder, leaf, data):
+                temporary = _write_hidden(folder, data)
+                try:
+                    set_aside(leaf, f"{DAMAGED}{secrets.token_hex(4)}-{leaf[:200]}", folder)
+                    os.replace(temporary, leaf, src_dir_fd=folder, dst_dir_fd=folder)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # gone when it was given the name
+                        os.unlink(temporary, dir_fd=folder)
+            os.fsync(folder)
+
+    def stat(self, name: str) -> Stat | None:
+        """Size and time of one object, None when there is none."""
+        *parents, leaf = require_name(name).split("/")
+        try:
+            with self._faults(name), self._folder(parents) as folder:
+                found = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return _stat(name, found) if stat.S_ISREG(found.st_mode) else None
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Every object below ``prefix``. Hidden files, symbolic links and anything not a plain file are passed over."""
+        *parents, start = require_prefix(prefix).split("/")
+        above = "".join(f"{part}/" for part in parents)
+        with contextlib.ExitStack() as stack, self._faults(prefix):
+            try:
+                folder = stack.enter_context(self._folder(parents))
+            except FileNotFoundError:
+                self._require_mounted()
+                return
+            # Not inside the "try": what vanishes further down must never end a list early without a word.
+            yield from _walk(folder, above, start)
+
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
+        """A folder can't sign: the bytes go through the wire."""
+        return None
+
+    def sign_get(self, name: str) -> str | None:
+        """A folder can't sign."""
+        return None
+
+    def sweep_leftovers(self, older_seconds: float = 86_400.0) -> int:
+        """Remove hidden files that writers killed more than ``older_seconds`` ago left behind; how many went.
+
+        They are not objects. The age keeps this from taking a living writer's file away.
+        """
+        before, gone = time.time() - older_seconds, 0
+        with self._faults("leftover files"):
+            for _, _, files, folder in os.fwalk(self.path):
+                for file in filter(_is_temporary, files):
+                    with contextlib.suppress(FileNotFoundError):  # its writer was alive and has just finished
+                        if os.stat(file, dir_fd=folder, follow_symlinks=False).st_mtime < before:
+                            os.unlink(file, dir_fd=folder)
+                            gone += 1
+        return gone
+
+    def _settled(self, folder: int, leaf: str, name: str, data: bytes | memoryview) -> bool:
+        """Whether ``name`` holds exactly ``data`` already. Raises ObjectExists when it holds anything else."""
+        try:
+            with _opened(leaf, _FILE, folder) as file:
+                if stat.S_ISREG(os.fstat(file).st_mode) and same_bytes(file, data):
+                    return True
+        except FileNotFoundError:
+            return False
+        raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name)
+
+    def _create(self, folder: int, leaf: str, name: str, data: bytes | memoryview) -> None:
+        temporary = _write_hidden(folder, data)
+        try:
+            try:
+                link_new(temporary, leaf, folder)
+            except FileExistsError:
+                # Another writer won the race after we looked. Its bytes were synced before its link, so comparing is
+                # enough to know whether our promise holds too.
+                self._settled(folder, leaf, name, data)
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # gone when the name was taken by renaming
+                os.unlink(temporary, dir_fd=folder)
+
+    @contextlib.contextmanager
+    def _folder(self, parents: Sequence[str]) -> Iterator[int]:
+        """An open descriptor of a folder below the root, reached without following any symbolic link."""
+        with contextlib.ExitStack() as stack:
+            current = stack.enter_context(_opened(self.path, _FOLDER & ~os.O_NOFOLLOW, None))
+            for part in parents:
+                if _is_object(part, current):
+                    raise FileNotFoundError(errno.ENOENT, "a name above it is an object", part)
+                current = stack.enter_context(_opened(part, _FOLDER, current))
+            yield current
+
+    @contextlib.contextmanager
+    def _make_folder(self, parents: Sequence[str], name: str) -> Iterator[int]:
+        """The same, making what is missing. Every folder's entry in its parent is synced once per process, because
+        the folder may have been made a moment ago by a process that died before its own sync."""
+        self._make_root()
+        with contextlib.ExitStack() as stack:
+            current = stack.enter_context(_opened(self.path, _FOLDER & ~os.O_NOFOLLOW, None))
+            reached = ""
+            for part in parents:
+                reached += f"{part}/"
+                if reached not in self._durable:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(part, 0o750, dir_fd=current)
+                    os.fsync(current)
+                    self._durable.add(reached)
+                if _is_object(part, current):
+                    raise ObjectExists(
+                        f"store {self.name}: {reached[:-1]} is an object, so {name} can't be", where=name
+                    )
+                current = stack.enter_context(_opened(part, _FOLDER, current))
+            yield current
+
+    def _require_mounted(self) -> None:
+        if not self.path.is_dir() and not self.within.is_dir():
+            raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?")
+
+    def _make_root(self) -> None:
+        if self.path.is_dir():
+            return
+        self._require_mounted()
+        steps = [self.path, *self.path.parents]
+        for folder in reversed(steps[: steps.index(self.within)]):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(0o750)
+            with _opened(folder.parent, _FOLDER & ~os.O_NOFOLLOW, None) as parent:
+                os.fsync(parent)
+
+    @contextlib.contextmanager
+    def _faults(self, name: str) -> Iterator[None]:
+        """The system's errors as ours; a missing file stays FileNotFoundError for the caller to judge."""
+        try:
+            yield
+        except FileNotFoundError:
+            self._require_mounted()
+            raise
+        except OSError as fault:
+            raise store_error(fault, self.name, name) from fault
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, flags: int, folder: int | None) -> Iterator[int]:
+    descriptor = os.open(path, flags, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_hidden(folder: int, data: bytes | memoryview) -> str:
+    """A hidden file of ``folder`` that durably holds ``data``: bytes before the name, so that no name is without."""
+    temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+    try:
+        write_beside_cache(file, temporary, folder, data)
+        os.fchmod(file, 0o444)
+        os.fsync(file)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
+    return temporary
+
+
+def _holds(folder: int, leaf: str, data: bytes | memoryview) -> bool:
+    """Whether the file ``leaf`` has exactly these bytes; one that can't be read has not."""
+    try:
+        if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
+            return False
+        with _opened(leaf, _FILE, folder) as file:
+            return same_bytes(file, data)
+    except FileNotFoundError:
+        return False
+    except OSError as fault:
+        if fault.errno != errno.EIO:
+            raise
+        return False
+
+
+def _hashed(file: int, store: str, name: str) -> tuple[int, bytes]:
+    try:
+        return hash_whole(file)
+    except OSError as fault:
+        if fault.errno != errno.EIO:
+            raise
+        # The folder and the file could be opened: this object lies on bad sectors, the disk is not away.
+        raise ObjectCorrupt(f"{name} in store {store} can't be read: {fault.strerror}", where=name) from fault
+
+
+def _is_object(part: str, folder: int) -> bool:
+    return stat.S_ISREG(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _is_temporary(file: str) -> bool:
+    return file.startswith(TEMPORARY)
+
+
+def _walk(folder: int, above: str, start: str) -> Iterator[Stat]:
+    with os.scandir(folder) as found:
+        entries = sorted((entry for entry in found if entry.name.startswith(start)), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):  # collected since the folder was read
+                yield _stat(above + entry.name, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
+        elif entry.is_dir(follow_symlinks=False):
+            with _opened(entry.name, _FOLDER, folder) as below:
+                yield from _walk(below, f"{above}{entry.name}/", "")
+
+
+def _stat(name: str, found: os.stat_result) -> Stat:
+    return Stat(name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))

@@ -1,0 +1,98 @@
+"""Taking objects of a bucket away: every version and every delete marker of a name, each by its own id.
+
+A version that Object Lock protects is refused by the server; that is an answer (until when), not a failure. Delete
+markers go first: should the rest stay, nothing hides it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused
+from drbackup.stores.base import require_name
+from drbackup.stores.erase import CREDENTIAL_HINT, Erased
+from drbackup.stores.s3.client import S3Config, make_client
+from drbackup.stores.s3.errors import faults_as_ours
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Result = TypeVar("Result")
+
+
+class S3Eraser:
+    """Erases in one bucket under one prefix. ``config`` carries the collecting credential."""
+
+    def __init__(self, name: str, config: S3Config, clock: Callable[[], datetime] | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.client: S3Client = make_client(config)
+        self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
+        self._clock = clock or (lambda: datetime.now(UTC))
+
+    def erase(self, name: str) -> Erased:
+        """See :class:`drbackup.stores.erase.Eraser`."""
+        key = self._prefix + require_name(name)
+        found = sorted(self._versions(key, name), key=lambda each: not each[1])
+        ends: list[datetime | None] = []
+        for version, marker in found:
+            try:
+                self._delete(key, version, name)
+            except ObjectMissing:
+                continue
+            except StoreRefused as refused:
+                if marker:
+                    raise
+                ends.append(self._lock_of(key, version, name, refused))
+        if not ends:
+            return Erased(name, gone=True)
+        dated = [end for end in ends if end is not None]
+        return Erased(name, gone=False, locked_until=max(dated) if len(dated) == len(ends) else None)
+
+    def _versions(self, key: str, name: str) -> Iterator[tuple[str, bool]]:
+        """(version id, is a delete marker) of everything that lies under exactly this key."""
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": key}
+        while True:
+            page = self._call(name, lambda: self.client.list_object_versions(**asked))
+            for version in page.get("Versions", ()):
+                if version["Key"] == key:
+                    yield version["VersionId"], False
+            for hidden in page.get("DeleteMarkers", ()):
+                if hidden["Key"] == key:
+                    yield hidden["VersionId"], True
+            if not page.get("IsTruncated"):
+                return
+            asked["KeyMarker"] = page["NextKeyMarker"]
+            asked["VersionIdMarker"] = page.get("NextVersionIdMarker", "")
+
+    def _delete(self, key: str, version: str, name: str) -> None:
+        self._call(name, lambda: self.client.delete_object(Bucket=self.config.bucket, Key=key, VersionId=version))
+
+    def _lock_of(self, key: str, version: str, name: str, refused: StoreRefused) -> datetime | None:
+        """Until when a version that could not be deleted is locked; None under a legal hold.
+
+        Raises ``refused`` when no lock explains the refusal: then the credential lacks the right.
+        """
+        bucket = self.config.bucket
+        head = self._call(name, lambda: self.client.head_object(Bucket=bucket, Key=key, VersionId=version))
+        until = head.get("ObjectLockRetainUntilDate")
+        if head.get("ObjectLockLegalHoldStatus") == "ON":
+            return None
+        if until is None or until <= self._clock():
+            refused.hint = CREDENTIAL_HINT
+            raise refused
+        return until.astimezone(UTC)
+
+    def _call(self, name: str, ask: Callable[[], Result]) -> Result:
+        def attempt(_deadline: float) -> Result:
+            with faults_as_ours(name):
+                return ask()
+
+        try:
+            return self.config.patience.run(attempt)
+        except DrbackupError as fault:
+            fault.message = f"store {self.name}: {fault.message}"
+            fault.args = (fault.message,)
+            raise

@@ -1,0 +1,237 @@
+"""The agent's side of a signed upload or read: plain HTTPS with urllib3, no credential, no S3 library.
+
+A signed URL is itself a secret for minutes, so its query never reaches a log line or an error message. Redirects are
+not followed: a signature is good for one address only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import re
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import IO, cast
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable
+from drbackup.stores.base import past_the_end
+from drbackup.stores.retry import DEFAULT_PATIENCE, Patience, TryAgain
+from drbackup.stores.s3.status import blame_clock, error_for, read_error, require_authority
+
+_PIECE = 256 * 1024
+_CHECKSUM = "x-amz-checksum-sha256"
+_QUERY = re.compile(r"\?[^\s\"')]*")
+
+
+class _Blocks:
+    """Bytes as a file: then each block that is sent has its own timeout, where one big send would have to fit into one.
+    A pack is tens of megabytes, so its blocks are views of it and no copies."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._rest = memoryview(data)
+
+    def read(self, size: int) -> memoryview:
+        """The next ``size`` bytes, fewer at the end, then none."""
+        block, self._rest = self._rest[:size], self._rest[size:]
+        return block
+
+
+class _HideQueries(logging.Filter):
+    """urllib3 logs the whole URL at DEBUG; the query is the signature."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _QUERY.sub("?***", record.getMessage()), None
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_HideQueries())
+
+
+def put_signed(
+    url: str,
+    headers: Mapping[str, str],
+    data: bytes | memoryview,
+    *,
+    patience: Patience = DEFAULT_PATIENCE,
+    ca_file: str = "",
+) -> None:
+    """Upload ``data`` with exactly these signed headers; returns when the store has answered that it is durable.
+
+    412 means the name is taken. Names are hashes of the bytes, so what lies there is what we were about to send (our
+    own earlier attempt, most often) and that is a success, unless the answer reports a digest that says otherwise; the
+    controller, which may read, compares size and checksum before it counts the pack as stored. Raises ObjectExists,
+    StoreFull, StoreRefused (also an expired URL: ask for a new one), StoreUnavailable.
+    """
+    expected = b64encode(hashlib.sha256(data).digest()).decode("ascii")
+    signed = {name.lower(): value for name, value in headers.items()}
+    if signed.get(_CHECKSUM, expected) != expected or signed.get("content-length", str(len(data))) != str(len(data)):
+        raise StoreRefused(f"{_shown(url)}: signed for other bytes than these", where=_shown(url))
+
+    def attempt(deadline: float) -> None:
+        answer = _ask("PUT", url, signed, patience, ca_file, _Blocks(data))
+        said = _read(answer, url, deadline)
+        reported = answer.headers.get(_CHECKSUM, expected)
+        if reported != expected:
+            raise ObjectExists(f"{_shown(url)}: the store reports another digest", where=_shown(url))
+        if answer.status != 412 and not 200 <= answer.status < 300:
+            raise _refusal(answer, said, url)
+
+    patience.run(attempt, len(data))
+
+
+def get_signed(
+    url: str,
+    offset: int = 0,
+    length: int | None = None,
+    *,
+    patience: Patience = DEFAULT_PATIENCE,
+    ca_file: str = "",
+    short_ok: bool = False,
+) -> bytes:
+    """Bytes ``[offset, offset+length)`` of the object behind the URL; to the end when ``length`` is None.
+
+    A range that reaches past the end raises ObjectCorrupt, or gives what is there when ``short_ok``. Raises
+    ObjectMissing, StoreRefused, StoreUnavailable.
+    """
+    if length == 0:
+        return b""
+    last = "" if length is None else str(offset + length - 1)
+    asked = {"range": f"bytes={offset}-{last}"} if offset or length is not None else {}
+
+    def attempt(deadline: float) -> bytes:
+        answer = _ask("GET", url, asked, patience, ca_file)
+        data = _read(answer, url, deadline)
+        if answer.status == 416 and short_ok:
+            return b""
+        if answer.status != (206 if asked else 200):
+            raise _refusal(answer, data, url)
+        return data
+
+    data = patience.run(attempt, length or 0)
+    if length is not None and (len(data) > length or (len(data) < length and not short_ok)):
+        raise past_the_end(_shown(url), offset + len(data), offset, length)
+    return data
+
+
+def get_signed_into(
+    url: str, offset: int, into: memoryview, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+) -> int:
+    """Fill ``into`` with the object's bytes from ``offset`` on, without a second copy of them in memory; how many
+    there were, fewer when the object ends before. Raises as :func:`get_signed`."""
+    asked = {"range": f"bytes={offset}-{offset + len(into) - 1}"}
+
+    def attempt(deadline: float) -> int:
+        answer = _ask("GET", url, asked, patience, ca_file)
+        if answer.status == 206:
+            return _read_into(answer, into, url, deadline)
+        data = _read(answer, url, deadline)
+        if answer.status == 416:
+            return 0
+        raise _refusal(answer, data, url)
+
+    return patience.run(attempt, len(into))
+
+
+def send_once(
+    url: str, headers: Mapping[str, str], data: bytes, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+) -> tuple[int, str]:
+    """One PUT of whatever is given, right or wrong: (status, S3 error code). For :mod:`drbackup.stores.probe`."""
+
+    def attempt(deadline: float) -> tuple[int, str]:
+        answer = _ask("PUT", url, headers, patience, ca_file, _Blocks(data))
+        return answer.status, read_error(_read(answer, url, deadline))[0]
+
+    return patience.run(attempt, len(data))
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Exception:
+    if 200 <= answer.status < 300:
+        return StoreRefused(f"{_shown(url)}: the store does not serve ranges ({answer.status})", where=_shown(url))
+    return blame_clock(error_for(answer.status, *read_error(body), _shown(url)), answer.headers.get("Date"))
+
+
+def _ask(
+    method: str, url: str, headers: Mapping[str, str], patience: Patience, ca_file: str, body: _Blocks | None = None
+) -> urllib3.BaseHTTPResponse:
+    timeout = urllib3.Timeout(connect=patience.connect, read=patience.stall)
+    try:
+        return _pool(ca_file).request(
+            method,
+            url,
+            body=cast("IO[bytes] | None", body),  # of a file it only wants to read
+            headers=dict(headers),
+            timeout=timeout,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+    except SSLError as fault:
+        raise _tls_error(fault, url) from None
+    except HTTPError as fault:
+        raise TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url))) from None
+
+
+def _read(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
+    return b"".join(_pieces(answer, url, deadline))
+
+
+def _read_into(answer: urllib3.BaseHTTPResponse, into: memoryview, url: str, deadline: float) -> int:
+    done = 0
+    for piece in _pieces(answer, url, deadline):
+        if done + len(piece) > len(into):
+            answer.close()
+            raise past_the_end(_shown(url), done + len(piece), 0, len(into))
+        into[done : done + len(piece)] = piece
+        done += len(piece)
+    return done
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iterator[bytes]:
+    """The answer's body as it comes."""
+    try:
+        while piece := answer.read1(_PIECE):  # whatever has come, so that a dripping store meets the deadline
+            yield piece
+            if time.monotonic() > deadline:
+                answer.close()
+                raise TryAgain(StoreUnavailable(f"{_shown(url)}: the store sends too slowly", where=_shown(url)))
+    except HTTPError as fault:  # cut short, or silent for longer than the stall timeout
+        raise TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url))) from None
+    finally:
+        answer.release_conn()
+
+
+def _tls_error(fault: Exception, url: str) -> Exception:
+    if "certificate" in str(fault).lower():
+        return StoreRefused(
+            f"{_shown(url)}: the store's certificate does not check: {_masked(fault)}",
+            where=_shown(url),
+            hint="the controller reads the authority's file (ca_file of the store in inventory.yaml); an agent trusts "
+            "what its server trusts: put the authority there, on Debian with update-ca-certificates",
+        )
+    return TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url)))
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(ca_file: str) -> urllib3.PoolManager:
+    """One pool a certificate authority for the whole process: connections are kept, so a TLS handshake is rare."""
+    require_authority(ca_file)
+    return urllib3.PoolManager(
+        num_pools=8, maxsize=8, block=False, cert_reqs="CERT_REQUIRED", ca_certs=ca_file or None, blocksize=_PIECE
+    )
+
+
+def _shown(url: str) -> str:
+    """The URL without its signature."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _masked(fault: Exception) -> str:
+    return _QUERY.sub("?***", str(fault))

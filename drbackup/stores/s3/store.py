@@ -1,0 +1,359 @@
+"""Objects in an S3 bucket.
+
+Owns what the vault's promises mean in S3's words: create-once is ``If-None-Match: *``, durable is a 2xx for a request
+that carried the SHA-256, "nobody can delete it" is Object Lock. Two things S3 does not promise are made up for here: a
+server may ignore the condition (Ceph does in versioned buckets), and no lock stops a newer version or a delete marker.
+So a name that ends in a SHA-256 is read as "the version whose bytes have that hash". This store never deletes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
+from drbackup.stores.base import (
+    SignedPut,
+    Stat,
+    digest_in_name,
+    past_the_end,
+    require_match,
+    require_name,
+    require_prefix,
+)
+from drbackup.stores.s3.client import S3Config, make_client
+from drbackup.stores.s3.errors import faults_as_ours, hash_body, read_body
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Result = TypeVar("Result")
+_REMEMBERED = 10_000
+_DEEP = 2  # folders above a domain's: packs have neighbours that are asked for together, records have not
+_PAGES_AHEAD = 3
+
+
+class S3Store:
+    """A store in one bucket under one prefix. Thread-safe. ``clock`` gives the time that locks are counted from."""
+
+    def __init__(self, name: str, config: S3Config, clock: Callable[[], datetime] | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.client: S3Client = make_client(config)
+        self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._lock = threading.Lock()
+        self._foreseen: set[str] = set()  # domains whose versions were listed
+        self._keeps_none = False  # the server was seen to keep no checksum of what we stored
+        self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
+
+    def key(self, name: str) -> str:
+        """The key inside the bucket of object ``name``."""
+        return self._prefix + require_name(name)
+
+    # --- the promises of base.Store ---------------------------------------------------------------------------------
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`.
+
+        A condition that fails may be our own earlier attempt whose answer was lost, so the object that is there is
+        compared before anything is called a conflict.
+        """
+        digest = hashlib.sha256(data).digest()
+        asked = {**self._address(name), **self._conditions(len(data), digest)}
+        try:
+            self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
+        except ObjectExists:
+            if not self.holds(name, len(data), digest):
+                raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name) from None
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes ``[offset, offset+length)``; to the end when ``length`` is None.
+
+        A hashed name that is hidden by a delete marker or a foreign newer version is read from the version whose hash
+        matches. A whole read proves it by hashing; a range can't, so there the server's checksum decides.
+        """
+        promised = digest_in_name(name)
+        if promised is None or offset or length is not None:
+            return self._read(name, offset, length, self._version_for(name))
+        try:
+            data = self._read(name, 0, None)
+        except ObjectMissing as missing:  # or a delete marker hides it
+            return self._read(name, 0, None, self._sound_version(name, promised, missing)[0])
+        if hashlib.sha256(data).digest() != promised:
+            data = self._read(name, 0, None, self._sound_version(name, promised)[0])
+        return data
+
+    def check(self, name: str) -> int:
+        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        promised = digest_in_name(name)
+        try:
+            size, digest = self._hash(name)
+        except ObjectMissing as missing:
+            if promised is None:
+                raise
+            return self._sound_version(name, promised, missing)[1]
+        return size if promised in (None, digest) else self._sound_version(name, promised or b"")[1]
+
+    def mend(self, name: str, data: bytes | memoryview) -> None:
+        """Make ``name`` give back ``data``, by adding a version. See :class:`drbackup.stores.base.Store`.
+
+        The damaged version stays below, locked or not. Only a bucket without versions loses it.
+        """
+        digest = require_match(name, data)
+        with contextlib.suppress(ObjectMissing):  # hidden by a delete marker, or never there
+            if self._hash(name) == (len(data), digest):
+                return
+        asked = {**self._address(name), **self._conditions(len(data), digest)}
+        del asked["IfNoneMatch"]  # the name is taken, and that is the trouble
+        self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
+        self._chosen.pop(name, None)
+
+    def stat(self, name: str) -> Stat | None:
+        """Size of the newest version, None when there is none or a delete marker hides it. Where something foreign was
+        laid over a hashed name, it is the size of the version that readers get."""
+        try:
+            found = self._head(name)
+            promised = digest_in_name(name)
+            if promised is not None and self._foreign(name, promised, found):
+                found = self._head(name, self._matching(name, promised) or "")
+        except ObjectMissing:
+            return None
+        return Stat(name, found["ContentLength"], found["LastModified"].astimezone(UTC))
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Every object whose name starts with ``prefix``, a page of up to 1,000 at a time."""
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self._prefix + require_prefix(prefix)}
+        while True:
+            page = self._call(prefix, lambda _: self.client.list_objects_v2(**asked))
+            for found in page.get("Contents", ()):
+                name = found["Key"][len(self._prefix) :]
+                if not name.endswith("/"):  # other tools' "folder" markers are not objects of ours
+                    yield Stat(name, found["Size"], found["LastModified"].astimezone(UTC))
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut:
+        """A single upload of exactly these bytes. Every header in it is signed: leaving one out is refused."""
+        asked = {**self._address(name), **self._conditions(size, sha256)}
+        with faults_as_ours(name):
+            url = self.client.generate_presigned_url("put_object", Params=asked, ExpiresIn=self.config.sign_seconds)
+        headers = {
+            "Content-Length": str(size),
+            "If-None-Match": "*",
+            "x-amz-checksum-sha256": asked["ChecksumSHA256"],
+        }
+        if self.config.lock_days:
+            headers["x-amz-object-lock-mode"] = self.config.lock_mode
+            headers["x-amz-object-lock-retain-until-date"] = f"{asked['ObjectLockRetainUntilDate']:%Y-%m-%dT%H:%M:%SZ}"
+        return SignedPut(url, headers)
+
+    def sign_get(self, name: str) -> str:
+        """A URL that reads any range of this object until it runs out. A hashed name that something was laid over is
+        signed for the version that has the hash, because whoever holds the URL can't look for it."""
+        asked = self._address(name, self._version_for(name))
+        with faults_as_ours(name):
+            return self.client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.config.sign_seconds)
+
+    # --- what only S3 needs -----------------------------------------------------------------------------------------
+
+    def holds(self, name: str, size: int, sha256: bytes) -> bool:
+        """Whether a whole read of ``name`` gives exactly these bytes; asks for the server's checksum before reading."""
+        try:
+            found = self._head(name)
+        except ObjectMissing:
+            found = {}
+        if found.get("ContentLength") == size:
+            stored = _whole_checksum(found)
+            if stored == _base64(sha256):
+                return True
+            if not stored and hashlib.sha256(self._read(name, 0, None)).digest() == sha256:
+                return True
+        return digest_in_name(name) == sha256 and self._matching(name, sha256) is not None
+
+    def get_version_matching(self, name: str, sha256: bytes, offset: int = 0, length: int | None = None) -> bytes:
+        """A range of the version of ``name`` whose whole has this SHA-256, however many versions or delete markers
+        were put over it. Raises ObjectCorrupt when no version has it, ObjectMissing when there is none at all."""
+        version = self._matching(name, sha256)
+        if version is None:
+            if not any(self._versions(name)):
+                raise ObjectMissing(f"store {self.name} has no object {name}", where=name)
+            raise ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
+        return self._read(name, offset, length, version)
+
+    def _address(self, name: str, version: str = "") -> dict[str, Any]:
+        return {"Bucket": self.config.bucket, "Key": self.key(name), **({"VersionId": version} if version else {})}
+
+    def _conditions(self, size: int, sha256: bytes) -> dict[str, Any]:
+        asked: dict[str, Any] = {"ContentLength": size, "ChecksumSHA256": _base64(sha256), "IfNoneMatch": "*"}
+        if self.config.lock_days:
+            asked["ObjectLockMode"] = self.config.lock_mode
+            until = self._clock() + timedelta(days=self.config.lock_days)
+            asked["ObjectLockRetainUntilDate"] = until.replace(microsecond=0)
+        return asked
+
+    def _head(self, name: str, version: str = "") -> dict[str, Any]:
+        asked = {**self._address(name, version), "ChecksumMode": "ENABLED"}
+        return dict(self._call(name, lambda _: self.client.head_object(**asked)))
+
+    def _read(self, name: str, offset: int, length: int | None, version: str = "") -> bytes:
+        asked = self._address(name, version)
+        if offset == 0 and length is None:
+            return self._call(name, lambda deadline: read_body(self.client.get_object(**asked), name, deadline))
+        size = None
+        if length == 0 or length is None:
+            # HTTP has no way to ask for nothing, nor for "the rest" when the rest is nothing.
+            size = int(self._head(name, version)["ContentLength"])
+            if offset == size or (length == 0 and offset < size):
+                return b""
+        last = "" if length is None else str(offset + length - 1)
+        asked["Range"] = f"bytes={offset}-{last}"
+        data = self._call(
+            name, lambda deadline: read_body(self.client.get_object(**asked), name, deadline), length or size or 0
+        )
+        if length is not None and len(data) != length:
+            raise past_the_end(name, offset + len(data), offset, length)
+        return data
+
+    def _hash(self, name: str, version: str = "") -> tuple[int, bytes]:
+        """(size, SHA-256) of what the store gives back, read in pieces."""
+        asked = self._address(name, version)
+        return self._call(name, lambda deadline: hash_body(self.client.get_object(**asked), name, deadline))
+
+    def _sound_version(self, name: str, promised: bytes, missing: ObjectMissing | None = None) -> tuple[str, int]:
+        """(id, size) of a version whose bytes, read back, have that hash: the server's own checksum may be of what it
+        once took. Raises ``missing`` when it is given and there is none, else ObjectCorrupt."""
+        # No right to list versions, or a server without them: then only the newest can be had, and it is no good.
+        with contextlib.suppress(StoreRefused):
+            for version, _ in self._versions(name):
+                size, digest = self._hash(name, version)
+                if digest == promised:
+                    return version, size
+        raise missing or ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
+
+    def _version_for(self, name: str) -> str:
+        """The version id to ask for; empty when the newest is right, or when nothing better is known.
+
+        Remembered for names that were found, so that the many ranges of one pack cost one look.
+        """
+        promised = digest_in_name(name)
+        if promised is None:
+            return ""
+        if name not in self._chosen:
+            self._foresee(name)
+        if name in self._chosen:
+            return self._chosen[name]
+        try:
+            stored = _whole_checksum(self._head(name))
+        except ObjectMissing:
+            return self._matching(name, promised) or ""
+        right = stored == _base64(promised) or (not stored and self._only_one(name))
+        if len(self._chosen) >= _REMEMBERED:
+            self._chosen.clear()
+        self._chosen[name] = "" if right else self._matching(name, promised) or ""
+        return self._chosen[name]
+
+    def _foresee(self, name: str) -> None:
+        """Before the first look at a deep name (a pack), mark all names two folders up (its domain) that have one
+        version and nothing over it: of those, the newest is all there is. Who asks for one pack asks for its neighbours
+        next, and one request tells a thousand of them.
+
+        A few pages only, because a domain of very many packs would cost more requests than it saves."""
+        above = name.rsplit("/", 2)[0]
+        if above.count("/") < _DEEP:
+            return
+        folder = above + "/"
+        with self._lock:
+            if folder in self._foreseen:
+                return
+            self._foreseen.add(folder)
+        counts: dict[str, int] = {}
+        hidden: set[str] = set()
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self.key(folder + "x")[:-1]}
+        with contextlib.suppress(StoreRefused):  # no right to list versions: then each name is asked for by itself
+            for _ in range(_PAGES_AHEAD):
+                page = self._call(folder, lambda _: self.client.list_object_versions(**asked))
+                for found in page.get("Versions", ()):
+                    counts[found["Key"]] = counts.get(found["Key"], 0) + 1
+                hidden.update(found["Key"] for found in page.get("DeleteMarkers", ()))
+                if not page.get("IsTruncated"):
+                    break
+                asked["KeyMarker"] = page["NextKeyMarker"]
+                asked["VersionIdMarker"] = page.get("NextVersionIdMarker", "")
+            else:
+                counts.pop(asked["KeyMarker"], None)  # more of its versions may be on the next page
+        sole = (key for key, count in counts.items() if count == 1 and key not in hidden)
+        for key in itertools.islice(sole, _REMEMBERED - len(self._chosen)):
+            self._chosen.setdefault(key[len(self._prefix) :], "")
+
+    def _foreign(self, name: str, promised: bytes, newest: dict[str, Any]) -> bool:
+        """Whether the newest version is not ours, as far as its checksum tells; versions are listed only in doubt."""
+        stored = _whole_checksum(newest)
+        if stored or self._keeps_none:
+            return bool(stored) and stored != _base64(promised)
+        # Ours without a checksum: so this server keeps none, and from now on there is nothing to compare.
+        self._keeps_none = self._only_one(name)
+        return not self._keeps_none
+
+    def _only_one(self, name: str) -> bool:
+        try:
+            return len(list(itertools.islice(self._versions(name), 2))) < 2
+        except StoreRefused:
+            return True  # versions can't be listed here, so there is nothing to choose from
+
+    def _matching(self, name: str, sha256: bytes) -> str | None:
+        """The id of a version with that hash; None when there is none, or when versions can't be listed here."""
+        try:
+            for version, size in self._versions(name):
+                stored = _whole_checksum(self._head(name, version))
+                if stored == _base64(sha256):
+                    return version
+                if not stored and size and hashlib.sha256(self._read(name, 0, None, version)).digest() == sha256:
+                    return version
+        except StoreRefused:
+            return None  # no right to list versions, or a server without them: then only the newest can be had
+        return None
+
+    def _versions(self, name: str) -> Iterator[tuple[str, int]]:
+        """(version id, size) of every version of exactly ``name``, delete markers left out."""
+        asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self.key(name)}
+        while True:
+            page = self._call(name, lambda _: self.client.list_object_versions(**asked))
+            for found in page.get("Versions", ()):
+                if found["Key"] == asked["Prefix"]:
+                    yield found["VersionId"], found["Size"]
+            if not page.get("IsTruncated"):
+                return
+            asked["KeyMarker"] = page["NextKeyMarker"]
+            asked["VersionIdMarker"] = page.get("NextVersionIdMarker", "")
+
+    def _call(self, name: str, ask: Callable[[float], Result], size: int = 0) -> Result:
+        def attempt(deadline: float) -> Result:
+            with faults_as_ours(name):
+                return ask(deadline)
+
+        try:
+            return self.config.patience.run(attempt, size)
+        except DrbackupError as fault:
+            # An object's name says nothing of where it is: an operator has several stores.
+            fault.message = f"store {self.name}: {fault.message}"
+            fault.args = (fault.message,)
+            raise
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _whole_checksum(found: dict[str, Any]) -> str:
+    """The server's SHA-256 of the whole object; empty when it keeps none, or one of a multipart upload's parts."""
+    stored = str(found.get("ChecksumSHA256") or "")
+    return "" if "-" in stored else stored
