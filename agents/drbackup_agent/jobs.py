@@ -40,7 +40,7 @@ from drbackup.wire.specs import Limits, Plausibility
 from drbackup_agent.session.download import WireFetch
 from drbackup_agent.session.link import Link
 from drbackup_agent.session.throttle import TokenBucket
-from drbackup_agent.session.upload import WireDepot
+from drbackup_agent.session.upload import WireDestination
 from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch
 from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.restore import RestoreRequest, restore_point
@@ -72,7 +72,7 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
     """Copy one source. Raises :class:`SourceEmpty` or :class:`SourceShrunk` when the copy can't be true."""
     watch = Watch(link.cancelled.is_set)
     source = open_source(job.spec, _context(job, state_folder))
-    depot = WireDepot(link, _bucket(job.limits, link))
+    destination = WireDestination(link, _bucket(job.limits, link))
     try:
         link.tell(Progress("pinning", 0))
         pin = source.pin()
@@ -80,7 +80,7 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
         if not isinstance(answer, Proceed):
             raise ProtocolViolation(f"a controller may not answer Pinned with {type(answer).__name__}")
         with (
-            PointWriter(depot, job.keys, workers=job.limits.workers, session=job.session) as writer,
+            PointWriter(destination, job.keys, workers=job.limits.workers, session=job.session) as writer,
             _progress(link, lambda: _sending(writer, job.plausible.previous)),
         ):
             facts = source.copy(writer, watch)

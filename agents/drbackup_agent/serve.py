@@ -27,7 +27,7 @@ import msgspec
 
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
-from drbackup.system.memory import collect_rarely, end_uncollected, keep_freed_memory
+from drbackup.system.memory import end_uncollected, keep_freed_memory, relax_gc
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
@@ -185,7 +185,7 @@ def _serve_here(state: Path) -> int:
 
 def _load_jobs() -> None:
     """Import what a job needs, also what its libraries would load in the middle of the work."""
-    collect_rarely()
+    relax_gc()
     importlib.import_module("drbackup_agent.jobs")
     importlib.import_module("cryptography.hazmat.backends.openssl.backend")
 
@@ -194,7 +194,7 @@ def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     from drbackup_agent.jobs import run_job
 
     keep_freed_memory()
-    collect_rarely()
+    relax_gc()
     return run_job(job, link, state, skew_ns)
 
 

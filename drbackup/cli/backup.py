@@ -21,6 +21,6 @@ def backup(context: CliContext, places: tuple[str, ...], everything: bool, jobs:
     Exit code 3 when some were backed up and some were not; the error's own code when all failed alike.
     """
     with SpareAgent(wanted=mentions_local(context.policies_folder)) as spare:
-        from drbackup.cli.backup_runs import BackupWishes, back_up
+        from drbackup.cli.backup_runs import BackupRequest, back_up
 
-        back_up(context, BackupWishes(places, everything, jobs, accept_shrink), spare.connect)
+        back_up(context, BackupRequest(places, everything, jobs, accept_shrink), spare.connect)

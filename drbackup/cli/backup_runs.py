@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: DrbackupError | None
 
 
-class BackupWishes(msgspec.Struct, frozen=True):
+class BackupRequest(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
     places: tuple[str, ...]
@@ -42,30 +42,30 @@ class BackupWishes(msgspec.Struct, frozen=True):
     accept_shrink: bool
 
 
-def back_up(context: CliContext, wishes: BackupWishes, connect: Connector) -> None:
+def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> None:
     """Carry the command out, show the outcomes, and raise when some failed."""
-    sources = chosen_sources(context, wishes.places, everything=wishes.everything)
+    sources = chosen_sources(context, request.places, everything=request.everything)
     names = [f"{policy.system}/{source}" for policy, source in sources]
-    outcomes = _run_all(context, names, wishes, connect)
+    outcomes = _run_all(context, names, request, connect)
     context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes, wide=context.view().wide))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if wishes.everything:
+    if request.everything:
         failures += left_out(context.installation().policies)
     if failures:
         good = [outcome.place for outcome in outcomes if outcome.error is None]
         raise joined(failures, good, partly=any(outcome.point for outcome in outcomes))
 
 
-def _run_all(context: CliContext, names: list[str], wishes: BackupWishes, connect: Connector) -> list[Outcome]:
+def _run_all(context: CliContext, names: list[str], request: BackupRequest, connect: Connector) -> list[Outcome]:
     """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
     with Bars(context) as bars:
 
         def one(name: str) -> Callable[[threading.Event], Outcome]:
             return lambda stop: _run_one(
-                context, name, bars, BackupOptions(stop=stop, accept_shrink=wishes.accept_shrink, connect=connect)
+                context, name, bars, BackupOptions(stop=stop, accept_shrink=request.accept_shrink, connect=connect)
             )
 
-        return side_by_side([one(name) for name in names], wishes.jobs)
+        return side_by_side([one(name) for name in names], request.jobs)
 
 
 def _run_one(context: CliContext, name: str, bars: Bars, options: BackupOptions) -> Outcome:

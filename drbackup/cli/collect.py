@@ -16,7 +16,7 @@ from drbackup.controller.collect.collect import CollectReport
 from drbackup.controller.collect.renew_locks import Renewal, Renewer, lockers_of, note_renewal
 from drbackup.controller.collect.setup import adopt_lost, collecting_alone, collector
 from drbackup.errors import DoneInPart, UsageError
-from drbackup.model.collect import GRACE, CollectPlan
+from drbackup.model.collect import COLLECT_GRACE, CollectPlan
 from drbackup.reports import plurals
 from drbackup.reports.collect import going_lines, packs_table, plan_document, points_table
 from drbackup.reports.figures import iso, local, size
@@ -51,7 +51,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
             installation,
             stores,
             context.now,
-            grace=grace or GRACE,
+            grace=grace or COLLECT_GRACE,
             acting=apply,
             watch=lambda _what, done, total: watch(done, total, 0),
         )

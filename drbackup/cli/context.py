@@ -95,10 +95,10 @@ class CliContext:
     @cached_property
     def _installation(self) -> Installation:
         from drbackup.controller.home.installation import Installation
-        from drbackup.system.memory import collect_rarely, keep_freed_memory
+        from drbackup.system.memory import keep_freed_memory, relax_gc
 
         keep_freed_memory()
-        collect_rarely()
+        relax_gc()
         return Installation.open(self.home, self.policies_folder, broken_policies=True)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from drbackup.controller.drills.run import DrillOutcome, run_drill
 from drbackup.controller.drills.statement import CheckOutcome, decode
 from drbackup.controller.evidence import find
 from drbackup.errors import DrillFailed, UsageError
-from drbackup.model.verdict import JudgedCheck, Reason, Rule
+from drbackup.model.verdict import BrokenRule, JudgedCheck, Rule
 from drbackup.reports import plurals
 from drbackup.reports.bilingual import RULES
 from drbackup.reports.drill import write_report
@@ -39,8 +39,8 @@ from drbackup.reports.tables import (
 from drbackup.wire.messages import Note, Progress
 
 
-class How(TypedDict):
-    """How to drill, as asked for on the command line."""
+class DrillChoice(TypedDict):
+    """DrillChoice to drill, as asked for on the command line."""
 
     choice: str
     store: str
@@ -66,7 +66,9 @@ def drill() -> None:
 )
 @click.option("--negative", is_flag=True, help="Flip a byte on the way: the drill must find it.")
 @pass_cli
-def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs: int, **how: Unpack[How]) -> None:
+def run(
+    context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs: int, **how: Unpack[DrillChoice]
+) -> None:
     """Drill systems now: restore into a sandbox, run the policy's checks, measure RTO and RPO, wipe, sign.
 
     Exit code 21 unless every drill passed, if need be with conditions.
@@ -102,7 +104,7 @@ def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) 
     return list(systems) or [name for name, policy in policies.items() if policy.drill is not None]
 
 
-def _drill_one(context: CliContext, bars: Bars, system: str, how: How, stop: threading.Event) -> DrillOutcome:
+def _drill_one(context: CliContext, bars: Bars, system: str, how: DrillChoice, stop: threading.Event) -> DrillOutcome:
     bars.begin(system)
 
     def progress(news: Progress) -> None:
@@ -234,7 +236,7 @@ def _check_line(judged: JudgedCheck) -> Text:
     return line
 
 
-def _reason(reason: Reason) -> str:
+def _reason(reason: BrokenRule) -> str:
     words = RULES[Rule(reason.rule)]
     text = words.zh if language() == "zh_CN" else words.en
     figures = " / ".join(part for part in (reason.seen, reason.promised) if part)

@@ -1,4 +1,4 @@
-"""``drbackup init``: found an installation, and hand out the custodians' shares once.
+"""``drbackup init``: initialise an installation, and hand out the custodians' shares once.
 
 The shares are shown on stdout or written to a folder, one file a custodian, and exist nowhere else afterwards.
 """
@@ -15,8 +15,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.controller.home.initialise import Founding, found
-from drbackup.controller.home.installation import is_founded
+from drbackup.controller.home.initialise import NewInstallation, initialise
+from drbackup.controller.home.installation import is_initialised
 from drbackup.errors import TargetOccupied, UsageError
 from drbackup.reports import plurals
 from drbackup.reports.figures import iso
@@ -51,7 +51,7 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
     The custodians' shares of the recovery key are given out ONCE, on stdout or into --shares-folder. Whoever joins
     enough of them reads everything; without them nothing survives the loss of the drill host.
     """
-    if is_founded(context.home):
+    if is_initialised(context.home):
         raise UsageError(
             f"there is an installation in {context.home} already",
             safe="nothing was changed",
@@ -59,9 +59,9 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
         )
     if shares_folder is not None:
         _make_empty(shares_folder)  # before anything is founded: shares that can't be written would be lost
-    founding = found(context.home, context.policies_folder, custodians, now=context.now())
-    files = [] if shares_folder is None else write_shares(shares_folder, founding, iso(context.now()))
-    context.show(_document(context, founding, files), *_lines(context, founding, files))
+    made = initialise(context.home, context.policies_folder, custodians, now=context.now())
+    files = [] if shares_folder is None else write_shares(shares_folder, made, iso(context.now()))
+    context.show(_document(context, made, files), *_lines(context, made, files))
 
 
 def _make_empty(folder: Path) -> None:
@@ -70,27 +70,27 @@ def _make_empty(folder: Path) -> None:
         raise TargetOccupied(f"{folder} is not empty", where=str(folder), hint="name a new folder for the shares")
 
 
-def write_shares(folder: Path, founding: Founding, when: str) -> list[Path]:
+def write_shares(folder: Path, made: NewInstallation, when: str) -> list[Path]:
     """One file a custodian: what it is, the words, a QR code of them made of characters that print anywhere."""
     written: list[Path] = []
-    for number, share in enumerate(founding.shares, 1):
-        path = folder / f"share-{number}-of-{len(founding.shares)}.txt"
+    for number, share in enumerate(made.shares, 1):
+        path = folder / f"share-{number}-of-{len(made.shares)}.txt"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(_paper(founding, number, share, when))
+            file.write(_paper(made, number, share, when))
             file.flush()
             os.fsync(file.fileno())
         written.append(path)
     return written
 
 
-def _paper(founding: Founding, number: int, share: str, when: str) -> str:
+def _paper(made: NewInstallation, number: int, share: str, when: str) -> str:
     words = share.split()
     lines = [" ".join(words[start : start + 5]) for start in range(0, len(words), 5)]
     head = (
-        f"# drbackup recovery key, share {number} of {len(founding.shares)}; any {founding.threshold} bring it back\n"
-        f"# 恢复密钥分片 第 {number} 份, 共 {len(founding.shares)} 份; 任意 {founding.threshold} 份可恢复\n"
-        f"# vault {founding.vault.vault_id}, {when}\n"
+        f"# drbackup recovery key, share {number} of {len(made.shares)}; any {made.threshold} bring it back\n"
+        f"# 恢复密钥分片 第 {number} 份, 共 {len(made.shares)} 份; 任意 {made.threshold} 份可恢复\n"
+        f"# vault {made.vault.vault_id}, {when}\n"
         "# Keep it on paper, apart from the other shares and from every computer, then destroy this file.\n\n"
     )
     return head + "\n".join(lines) + "\n\n" + _drawn(share)
@@ -106,37 +106,40 @@ def _drawn(share: str) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _lines(context: CliContext, founding: Founding, files: list[Path]) -> list[RenderableType]:
+def _lines(context: CliContext, made: NewInstallation, files: list[Path]) -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text(_("installation founded in {home}").format(home=context.home), style="bold green"),
-        Text(_("vault {id} in {stores}").format(id=founding.vault.vault_id, stores=", ".join(founding.stores))),
+        Text(_("vault {id} in {stores}").format(id=made.vault.vault_id, stores=", ".join(made.stores))),
     ]
-    for store, why in founding.pending.items():
+    for store, why in made.pending.items():
         lines.append(Text(_("no vault yet in {store}: {why}").format(store=store, why=why), style="yellow"))
-    people = {"threshold": founding.threshold, "count": len(founding.shares)}
+    people = {"threshold": made.threshold, "count": len(made.shares)}
     if files:
         lines.append(Text(_("{shares} in {folder}").format(shares=plurals.shares(len(files)), folder=files[0].parent)))
     else:
-        for number, share in enumerate(founding.shares, 1):
+        for number, share in enumerate(made.shares, 1):
             title = _("share {number} of {count}").format(number=number, **people)
             lines.append(Text(f"\n{title}\n", style="bold") + Text(f"  {share}", style="not bold"))
     warning = _("Shown once: hand each share to one custodian, on paper. Any {threshold} of {count} read everything.")
     lines.append(Text("\n" + warning.format(**people), style="bold yellow"))
     lines.append(
-        Text(_("Move {key} to the drill host, then delete it here.").format(key=founding.drill_key), style="yellow")
+        Text(
+            _("Move {key} to the drill host, then delete it here.").format(key=made.drill_key),
+            style="yellow",
+        )
     )
     lines.append(Text(_("next: drbackup check, then drbackup backup --all")))
     return lines
 
 
-def _document(context: CliContext, founding: Founding, files: list[Path]) -> dict[str, object]:
+def _document(context: CliContext, made: NewInstallation, files: list[Path]) -> dict[str, object]:
     return {
         "home": str(context.home),
-        "vault_id": founding.vault.vault_id,
-        "stores": list(founding.stores),
-        "pending": founding.pending,
-        "threshold": founding.threshold,
-        "shares": [] if files else list(founding.shares),
+        "vault_id": made.vault.vault_id,
+        "stores": list(made.stores),
+        "pending": made.pending,
+        "threshold": made.threshold,
+        "shares": [] if files else list(made.shares),
         "share_files": [str(path) for path in files],
-        "drill_key": str(founding.drill_key),
+        "drill_key": str(made.drill_key),
     }

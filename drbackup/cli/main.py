@@ -23,7 +23,7 @@ from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.reports.gettext import speak_by_environment
 from drbackup.reports.layout import unbroken
 from drbackup.system.logs import configure_libraries
-from drbackup.system.memory import collect_rarely, end_uncollected
+from drbackup.system.memory import end_uncollected, relax_gc
 
 cli = CommandList(
     "drbackup",
@@ -120,7 +120,7 @@ def _unexpected(problem: Exception) -> DrbackupError:
 
 def main() -> None:
     """Entry of the ``drbackup`` program."""
-    collect_rarely()  # before most imports: a command loads what it needs when it is chosen
+    relax_gc()  # before most imports: a command loads what it needs when it is chosen
     signal.signal(signal.SIGTERM, _stop)
     code = run()
     end_uncollected()

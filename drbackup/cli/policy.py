@@ -1,6 +1,6 @@
 """``drbackup policy``: check the folder, show a system as it is understood, the recovery order, schemas for editors.
 
-Works on files only: it needs no installation, so that a policy can be checked on any desk before it is put in force.
+Works on files only: it needs no installation, so that a policy can be checked on any handler before it is put in force.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec.structs import asdict
 from drbackup.controller.home.policies import Inspection, PolicySet, inspect_folder, load
 from drbackup.errors import UsageError
 from drbackup.model.document import nearest
-from drbackup.model.plan import Step, recovery_plan
+from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration
 from drbackup.model.schedule import dues
@@ -145,7 +145,7 @@ def _system_document(loaded: PolicySet, found: Policy, now: datetime) -> dict[st
     return document
 
 
-def _recovery_document(step: Step) -> dict[str, Any]:
+def _recovery_document(step: PlanStep) -> dict[str, Any]:
     return {
         "wave": step.wave,
         "after": list(step.after),

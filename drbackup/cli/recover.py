@@ -44,24 +44,24 @@ from drbackup.wire.messages import Progress
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An unsealing key's file.")
 @click.option("--apply", "apply", is_flag=True, help="Really do what the plan says.")
 @pass_cli
-def recover(context: CliContext, /, systems: tuple[str, ...], **wishes: object) -> None:
+def recover(context: CliContext, /, systems: tuple[str, ...], **request: object) -> None:
     """Bring systems back, and first what they depend on; systems that do not wait for each other at the same time.
 
     Without --apply the plan and the preflight are shown. The clock of every promised RTO runs from the start. Exit code
     3 when only a part came back, 20 when all came back but later than promised.
     """
-    if bool(systems) == bool(wishes["everything"]):
+    if bool(systems) == bool(request["everything"]):
         raise UsageError("name systems, or say --all")
     installation = context.installation()
     for system in systems:
         installation.policies.require_known(system)
         if system not in installation.policies.policies:
             raise UsageError(f"no system {system!r}", hint=did_you_mean(system, installation.policies.policies))
-    plan = plan_recovery(installation, systems, when=moment(context, str(wishes["at"])))
+    plan = plan_recovery(installation, systems, when=moment(context, str(request["at"])))
     if not context.json:
         context.err.print(_plan_table(plan))
     missing = [] if systems else _left_out(installation.policies)
-    outcome = _carry_out(context, plan, wishes)
+    outcome = _carry_out(context, plan, request)
     lines = [*_lines(outcome, wide=context.view().wide), *(Text(f"  ✗ {words}", style="red") for words in missing)]
     context.show(_document(plan, outcome) | {"left_out": missing}, *lines)
     failure = _failure(outcome)
@@ -72,8 +72,8 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **wishes: object) 
         raise failure
 
 
-def _carry_out(context: CliContext, plan: RecoveryPlan, wishes: dict[str, object]) -> RecoveryOutcome:
-    key, folder = wishes["key"], wishes["folder"]
+def _carry_out(context: CliContext, plan: RecoveryPlan, request: dict[str, object]) -> RecoveryOutcome:
+    key, folder = request["key"], request["folder"]
     sizes = {f"{step.system}/{source.source}": source.bytes for step in plan.steps for source in step.sources}
     with Bars(context) as bars, stopping() as stop:
 
@@ -89,9 +89,9 @@ def _carry_out(context: CliContext, plan: RecoveryPlan, wishes: dict[str, object
         return run_recovery(
             context.installation(),
             plan,
-            apply=bool(wishes["apply"]),
+            apply=bool(request["apply"]),
             target_folder=folder.absolute() if isinstance(folder, Path) else None,
-            replace=bool(wishes["replace"]),
+            replace=bool(request["replace"]),
             key=read_secret(key) if isinstance(key, Path) else None,
             now=context.now,
             on_progress=progress,

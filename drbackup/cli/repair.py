@@ -9,8 +9,8 @@ from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.next_steps import remaining, untouched
 from drbackup.cli.places import did_you_mean
 from drbackup.cli.progress import counting, stopping
-from drbackup.controller.copies.catch_up import CaughtUp, catch_up
-from drbackup.controller.copies.diagnose import Examined, Wound, examine
+from drbackup.controller.copies.catch_up import CatchUpResult, catch_up
+from drbackup.controller.copies.diagnose import Defect, Diagnosis, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
@@ -43,133 +43,133 @@ def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) ->
     _known(context, stores)
     installation = context.installation()
     with counting(context, _("looking for damage")) as watch:
-        examined = examine(installation, stores, now=context.now, watch=watch)
+        diagnosis = diagnose(installation, stores, now=context.now, watch=watch)
     if not apply:
-        context.show(_document(examined, None), *_plan_lines(examined))
-        _complain(installation, examined, [wound for wound in examined.wounds if not wound.donors], stores)
+        context.show(_document(diagnosis, None), *_plan_lines(diagnosis))
+        _complain(installation, diagnosis, [defect for defect in diagnosis.defects if not defect.sound_stores], stores)
         return
     with counting(context, _("mending")) as watch, stopping() as stop:
-        repaired = repair(installation, examined, now=context.now, stop=stop, watch=watch)
-    context.show(_document(examined, repaired), *_done_lines(examined, repaired))
-    failed = [wound for wound, _error in repaired.failed]
+        repaired = repair(installation, diagnosis, now=context.now, stop=stop, watch=watch)
+    context.show(_document(diagnosis, repaired), *_done_lines(diagnosis, repaired))
+    failed = [defect for defect, _error in repaired.failed]
     if failed and repaired.mended:
         words = _("mended: {mended}; not mended: {failed}: {names}")
         counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(failed))}
         raise DoneInPart(
             words.format(**counts, names=_names(failed)),
             safe=untouched(),
-            hint=_next(installation, examined, failed),
+            hint=_next(installation, diagnosis, failed),
         )
-    _complain(installation, examined, failed, stores)
+    _complain(installation, diagnosis, failed, stores)
 
 
-def _complain(installation: Installation, examined: Examined, lost: list[Wound], wanted: tuple[str, ...]) -> None:
+def _complain(installation: Installation, diagnosis: Diagnosis, lost: list[Defect], wanted: tuple[str, ...]) -> None:
     """What can't be mended, then what could not be looked at."""
     if lost:
         raise ObjectCorrupt(
             _("can't be mended: {objects}: {names}").format(objects=objects(len(lost)), names=_names(lost)),
             safe=untouched(),
-            hint=_next(installation, examined, lost),
+            hint=_next(installation, diagnosis, lost),
         )
-    away = {name: error for name, error in examined.away.items() if not wanted or name in wanted}
-    if away and not examined.stores:
+    away = {name: error for name, error in diagnosis.away.items() if not wanted or name in wanted}
+    if away and not diagnosis.stores:
         raise next(iter(away.values()))
     if away:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in away.items())
         raise DoneInPart(f"not looked at: {reasons}", hint=next(iter(away.values())).hint)
 
 
-def _next(installation: Installation, examined: Examined, lost: list[Wound]) -> str:
+def _next(installation: Installation, diagnosis: Diagnosis, lost: list[Defect]) -> str:
     """A store that is away may have what nobody else has; else only the sources can give it again."""
-    rest = remaining(installation.catalog, (point for wound in lost for point in wound.points))
-    if not examined.away:
+    rest = remaining(installation.catalog, (point for defect in lost for point in defect.points))
+    if not diagnosis.away:
         return rest
     words = _("{stores} could not be read and may have it whole: try again when that is mended; else {rest}")
-    return words.format(stores=", ".join(sorted(examined.away)), rest=rest)
+    return words.format(stores=", ".join(sorted(diagnosis.away)), rest=rest)
 
 
-def _nowhere(examined: Examined) -> str:
-    return _("whole in no store that answers") if examined.away else _("whole in no store")
+def _nowhere(diagnosis: Diagnosis) -> str:
+    return _("whole in no store that answers") if diagnosis.away else _("whole in no store")
 
 
-def _names(wounds: list[Wound]) -> str:
-    points = sorted({point[:12] for wound in wounds for point in wound.points})
-    words = "; ".join(f"{wound.store}: {wound.name}" for wound in wounds[:5])
-    words += f" (and {len(wounds) - 5} more)" if len(wounds) > 5 else ""
+def _names(defects: list[Defect]) -> str:
+    points = sorted({point[:12] for defect in defects for point in defect.points})
+    words = "; ".join(f"{defect.store}: {defect.name}" for defect in defects[:5])
+    words += f" (and {len(defects) - 5} more)" if len(defects) > 5 else ""
     return words + (f"; points: {', '.join(points)}" if points else "")
 
 
-def _wound_line(wound: Wound, end: str, style: str) -> Text:
+def _wound_line(defect: Defect, end: str, style: str) -> Text:
     line = Text("  ✗ " if style == "red" else "  • ", style=style)
-    line.append(f"{wound.store}: {wound.why}")
-    if wound.points:
-        line.append(f" ({count_points(len(wound.points))})")
+    line.append(f"{defect.store}: {defect.why}")
+    if defect.points:
+        line.append(f" ({count_points(len(defect.points))})")
     return line.append(f" → {end}")
 
 
-def _plan_lines(examined: Examined) -> list[Text]:
+def _plan_lines(diagnosis: Diagnosis) -> list[Text]:
     lines = []
-    for wound in examined.wounds[:_SHOWN]:
-        end = _("from {store}").format(store=wound.donors[0]) if wound.donors else _nowhere(examined)
-        lines.append(_wound_line(wound, end, "yellow" if wound.donors else "red"))
-    if len(examined.wounds) > _SHOWN:
-        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(examined.wounds) - _SHOWN)))
-    lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in examined.away.items()]
-    mendable = [wound for wound in examined.wounds if wound.donors]
-    if not examined.stores:
+    for defect in diagnosis.defects[:_SHOWN]:
+        end = _("from {store}").format(store=defect.sound_stores[0]) if defect.sound_stores else _nowhere(diagnosis)
+        lines.append(_wound_line(defect, end, "yellow" if defect.sound_stores else "red"))
+    if len(diagnosis.defects) > _SHOWN:
+        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(diagnosis.defects) - _SHOWN)))
+    lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in diagnosis.away.items()]
+    mendable = [defect for defect in diagnosis.defects if defect.sound_stores]
+    if not diagnosis.stores:
         return lines
-    if not examined.wounds:
-        words = _("✓ nothing to mend in {stores}").format(stores=", ".join(examined.stores))
+    if not diagnosis.defects:
+        words = _("✓ nothing to mend in {stores}").format(stores=", ".join(diagnosis.stores))
         return [*lines, Text(words, style="green")]
-    lost = len(examined.wounds) - len(mendable)
+    lost = len(diagnosis.defects) - len(mendable)
     if not mendable:
         words = _("Nothing can be mended: {objects}, {nowhere}.")
-        return [*lines, Text(words.format(objects=objects(lost), nowhere=_nowhere(examined)), style="bold red")]
+        return [*lines, Text(words.format(objects=objects(lost), nowhere=_nowhere(diagnosis)), style="bold red")]
     words = _("to mend: {objects}, {size} to fetch")
-    text = words.format(objects=objects(len(mendable)), size=size(sum(wound.size for wound in mendable)))
+    text = words.format(objects=objects(len(mendable)), size=size(sum(defect.size for defect in mendable)))
     if not lost:
         return [*lines, Text(text), Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")]
     lines.append(Text(text + "; " + _("can't be mended: {objects}").format(objects=objects(lost))))
     return [*lines, Text(_("Nothing was changed. Say --apply to mend what can be mended."), style="bold yellow")]
 
 
-def _done_lines(examined: Examined, repaired: Repaired) -> list[Text]:
+def _done_lines(diagnosis: Diagnosis, repaired: Repaired) -> list[Text]:
     lines = []
-    for wound, donor in repaired.mended[:_SHOWN]:
-        lines.append(Text("  ✓ ", style="green").append(f"{wound.store}: {wound.name} ← {donor}"))
+    for defect, donor in repaired.mended[:_SHOWN]:
+        lines.append(Text("  ✓ ", style="green").append(f"{defect.store}: {defect.name} ← {donor}"))
     if len(repaired.mended) > _SHOWN:
         lines.append(Text(_("  … and {count} more: --json names them").format(count=len(repaired.mended) - _SHOWN)))
-    for wound, error in repaired.failed[:_SHOWN]:
-        lines.append(_wound_line(wound, error.message if wound.donors else _nowhere(examined), "red"))
+    for defect, error in repaired.failed[:_SHOWN]:
+        lines.append(_wound_line(defect, error.message if defect.sound_stores else _nowhere(diagnosis), "red"))
     words = _("mended and read back: {mended}; not mended: {failed}; points proven now: {points}")
     points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"
     counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(repaired.failed))}
     return [*lines, Text(words.format(**counts, points=points), style="bold red" if repaired.failed else "bold green")]
 
 
-def _document(examined: Examined, repaired: Repaired | None) -> JsonObject:
+def _document(diagnosis: Diagnosis, repaired: Repaired | None) -> JsonObject:
     document: JsonObject = {
         "applied": repaired is not None,
-        "stores": examined.stores,
-        "away": {name: error.message for name, error in examined.away.items()},
-        "damaged": [_wound(wound) for wound in examined.wounds],
+        "stores": diagnosis.stores,
+        "away": {name: error.message for name, error in diagnosis.away.items()},
+        "damaged": [_wound(defect) for defect in diagnosis.defects],
     }
     if repaired is not None:
-        document["mended"] = [_wound(wound) | {"from": donor} for wound, donor in repaired.mended]
-        document["failed"] = [_wound(wound) | {"error": error.message} for wound, error in repaired.failed]
+        document["mended"] = [_wound(defect) | {"from": donor} for defect, donor in repaired.mended]
+        document["failed"] = [_wound(defect) | {"error": error.message} for defect, error in repaired.failed]
         document["proven"] = repaired.proven
     return document
 
 
-def _wound(wound: Wound) -> JsonObject:
+def _wound(defect: Defect) -> JsonObject:
     return {
-        "store": wound.store,
-        "name": wound.name,
-        "kind": wound.kind.name.lower(),
-        "why": wound.why,
-        "points": list(wound.points),
-        "donors": list(wound.donors),
-        "bytes": wound.size,
+        "store": defect.store,
+        "name": defect.name,
+        "kind": defect.kind.name.lower(),
+        "why": defect.why,
+        "points": list(defect.points),
+        "donors": list(defect.sound_stores),
+        "bytes": defect.size,
     }
 
 
@@ -198,7 +198,7 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
         raise DoneInPart(f"{words.format(n=len(errors))}: {reasons}", hint=errors[0].hint)
 
 
-def _caught_line(result: CaughtUp) -> Text:
+def _caught_line(result: CatchUpResult) -> Text:
     line = Text("✓ " if result.good else "✗ ", style="bold green" if result.good else "bold red")
     line.append(result.store, style="bold")
     line.append("  " + _("{points} copied").format(points=count_points(len(result.copied))))
@@ -209,7 +209,7 @@ def _caught_line(result: CaughtUp) -> Text:
     return line
 
 
-def _caught_document(result: CaughtUp) -> JsonObject:
+def _caught_document(result: CatchUpResult) -> JsonObject:
     return {
         "store": result.store,
         "copied": [point.id for point in result.copied],

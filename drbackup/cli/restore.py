@@ -34,15 +34,15 @@ from drbackup.fleet.spare import SpareAgent
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An unsealing key's file.")
 @click.option("--apply", "apply", is_flag=True, help="Really do what the plan says.")
 @pass_cli
-def restore(context: CliContext, /, **wishes: object) -> None:
+def restore(context: CliContext, /, **request: object) -> None:
     """Bring a recovery point back: to a folder, to a database, or in place.
 
     Without --on, --to restores on this machine, --in-place and --database on the source's own host. The bytes are
     opened with --key, else with the drill key if it is still here, else with the agent's own. In-place restores and
     --replace show their plan and want --apply.
     """
-    here = wishes["folder"] is not None and not wishes["agent"]
+    here = request["folder"] is not None and not request["agent"]
     with SpareAgent({"DRBACKUP_AGENT_STATE": str(context.home / "agent")}, wanted=here) as spare:
-        from drbackup.cli.restore_runs import Wishes, bring_back
+        from drbackup.cli.restore_runs import RestoreCommand, bring_back
 
-        bring_back(context, Wishes(**wishes), spare.connect)  # type: ignore[arg-type]
+        bring_back(context, RestoreCommand(**request), spare.connect)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from drbackup.wire.messages import Note, Progress, RestoreResult
 from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RestorePlan(msgspec.Struct, frozen=True):
     """What a restore would do. ``agent`` empty: a process on this machine."""
 
     point: Point
@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
         return self.replace or isinstance(self.target, InPlaceTarget)
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class RestoreCommand(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
     point: str
@@ -56,11 +56,11 @@ class Wishes(msgspec.Struct, frozen=True):
     apply: bool
 
 
-def bring_back(context: CliContext, wishes: Wishes, connect: Connector) -> None:
+def bring_back(context: CliContext, request: RestoreCommand, connect: Connector) -> None:
     """Carry the command out and show what was restored. Raises what failed."""
-    plan = _plan(context, find_point(context, wishes.point, wishes.at), wishes)
+    plan = _plan(context, find_point(context, request.point, request.at), request)
     facts = facts_table(_facts(context, plan))
-    if plan.touches_data and not wishes.apply:
+    if plan.touches_data and not request.apply:
         again = Text(_("Nothing was changed. Say --apply to do it."), style="bold yellow")
         context.show({"applied": False, "plan": _document(plan)}, facts, again)
         return
@@ -82,21 +82,21 @@ def bring_back(context: CliContext, wishes: Wishes, connect: Connector) -> None:
     context.show({"applied": True, "plan": _document(plan), "result": _result(result)}, *lines)
 
 
-def _plan(context: CliContext, point: Point, wishes: Wishes) -> Plan:
-    if sum((wishes.folder is not None, wishes.in_place, wishes.database is not None)) != 1:
+def _plan(context: CliContext, point: Point, request: RestoreCommand) -> RestorePlan:
+    if sum((request.folder is not None, request.in_place, request.database is not None)) != 1:
         raise UsageError("say where to: exactly one of --to FOLDER, --in-place, --database NAME")
-    if wishes.agent:
-        context.installation().agent(wishes.agent)  # a wrong name is said before anything else
+    if request.agent:
+        context.installation().agent(request.agent)  # a wrong name is said before anything else
     target: RestoreTarget
-    if wishes.folder is not None:
-        folder = wishes.folder if wishes.agent else wishes.folder.absolute()
+    if request.folder is not None:
+        folder = request.folder if request.agent else request.folder.absolute()
         if not folder.is_absolute():
             raise UsageError("--to on another host must be an absolute path")
-        target, agent, where = FolderTarget(str(folder)), wishes.agent, str(folder)
+        target, agent, where = FolderTarget(str(folder)), request.agent, str(folder)
     else:
-        target, home, where = _at_home(context, point, wishes.database)
-        agent = wishes.agent or home
-    return Plan(point, agent, target, where, wishes.paths, wishes.replace, wishes.key)
+        target, home, where = _at_home(context, point, request.database)
+        agent = request.agent or home
+    return RestorePlan(point, agent, target, where, request.paths, request.replace, request.key)
 
 
 def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[InPlaceTarget, str, str]:
@@ -122,7 +122,7 @@ def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[I
     return InPlaceTarget(spec), source.agent, f"{source.kind} {words} @ {source.agent}"
 
 
-def _restore(context: CliContext, plan: Plan, connect: Connector) -> RestoreResult:
+def _restore(context: CliContext, plan: RestorePlan, connect: Connector) -> RestoreResult:
     what = f"{plan.point.system}/{plan.point.source}"
     key = read_secret(plan.key) if plan.key is not None else None
     with Bars(context) as bars, stopping() as stop:
@@ -148,7 +148,7 @@ def _restore(context: CliContext, plan: Plan, connect: Connector) -> RestoreResu
         )
 
 
-def _facts(context: CliContext, plan: Plan) -> list[tuple[str, str]]:
+def _facts(context: CliContext, plan: RestorePlan) -> list[tuple[str, str]]:
     point = plan.point
     instant = f"{local(point.pinned_at, context.zone())}, {age(point.pinned_at, context.now())}"
     return [
@@ -162,7 +162,7 @@ def _facts(context: CliContext, plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _document(plan: Plan) -> dict[str, object]:
+def _document(plan: RestorePlan) -> dict[str, object]:
     return {
         "point": plan.point.id,
         "system": plan.point.system,

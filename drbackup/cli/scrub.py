@@ -14,7 +14,7 @@ from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age, read_rate
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.copies.diagnose import STORE_IS_ILL
-from drbackup.controller.copies.scrub import ScrubReport, ScrubWish, scrub
+from drbackup.controller.copies.scrub import ScrubReport, ScrubRequest, scrub
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError, VaultMissing
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.gettext import _
@@ -57,9 +57,9 @@ def scrub_command(
     away: dict[str, DrbackupError] = {}
     for name in stores or known:
         with counting(context, _("reading back {store}").format(store=name)) as watch:
-            wish = ScrubWish(system=system, within=within, unread_for=unread_for, rate=rate, watch=watch)
+            request = ScrubRequest(system=system, within=within, unread_for=unread_for, rate=rate, watch=watch)
             try:
-                reports.append(scrub(installation, name, wish, now=context.now))
+                reports.append(scrub(installation, name, request, now=context.now))
             except (*STORE_IS_ILL, VaultMissing) as ill:  # says nothing of the other stores
                 away[name] = ill
     lines = [line for report in reports for line in _lines(context, report)]

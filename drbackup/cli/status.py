@@ -23,13 +23,13 @@ def status(context: CliContext) -> None:
     known = installation.policies
     policies = list(known.policies.values())
     memory = recall(installation.catalog, policies)
-    estate = judge(known.inventory.title, policies, memory, context.now(), known.broken)
+    overview = judge(known.inventory.title, policies, memory, context.now(), known.broken)
     height = context.console.height if context.console.is_terminal else 0
-    context.show(document(estate), render(estate, context.zone(), context.console.width, height))
-    said = [(_("promise broken: {systems}"), estate.breached), (_("promise not known: {systems}"), estate.unknown)]
-    if estate.breached or estate.unknown:
+    context.show(document(overview), render(overview, context.zone(), context.console.width, height))
+    said = [(_("promise broken: {systems}"), overview.breached), (_("promise not known: {systems}"), overview.unknown)]
+    if overview.breached or overview.unknown:
         raise ObjectiveBreached(
             _("; ").join(words.format(systems=", ".join(names)) for words, names in said if names),
-            safe=_("all points but those that are damaged") if estate.lost else None,
+            safe=_("all points but those that are damaged") if overview.lost else None,
             hint=_("do what stands under “Needs a person”, the ✗ first"),
         )

@@ -26,9 +26,9 @@ from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, Usag
 from drbackup.stores.base import Store
 from drbackup.vault.evidence import (
     EVIDENCE_PREFIX,
+    ChainLink,
     ChainReport,
     Head,
-    Link,
     check_chain,
     list_evidence,
     make_evidence,
@@ -144,13 +144,13 @@ def objects_in(folder: Path) -> dict[str, Path]:
     return {_object_name(folder, path): path for path in _objects(folder)}
 
 
-def chain_head(folder: Path, public_key: bytes = b"") -> Link:
+def chain_head(folder: Path, public_key: bytes = b"") -> ChainLink:
     """The newest object's number and hash; signatures are checked when the public key is given."""
-    newest = Link()
+    newest = ChainLink()
     for path in _objects(folder):
         head = _decode(folder, path, public_key)
         if head.sequence > newest.sequence:
-            newest = Link(head.sequence, bytes.fromhex(digest_in_name(path.stem)))
+            newest = ChainLink(head.sequence, bytes.fromhex(digest_in_name(path.stem)))
     return newest
 
 
@@ -255,7 +255,7 @@ def _decode(folder: Path, path: Path, public: bytes) -> Head:
     return read_head(path.read_bytes(), public, _object_name(folder, path))
 
 
-def _instant_of(folder: Path, link: Link) -> datetime:
+def _instant_of(folder: Path, link: ChainLink) -> datetime:
     for path in _objects(folder):
         if digest_in_name(path.stem) == link.digest.hex():
             return datetime.fromtimestamp(_decode(folder, path, b"").when_ns / 1e9, UTC)

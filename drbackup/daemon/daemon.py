@@ -26,7 +26,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor as TickExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from drbackup import __version__
-from drbackup.controller.backup.adopt import settle
+from drbackup.controller.backup.adopt import reconcile_dead_runs
 from drbackup.controller.catalog.runs import RunKind
 from drbackup.controller.collect.renew_locks import renew_locks, renewal_is_due
 from drbackup.controller.copies.catch_up import catch_up
@@ -43,7 +43,7 @@ Clock = Callable[[], datetime]
 TICK_SECONDS = 5.0
 CATCH_UP_MINUTES = 15
 _STORES_AT_ONCE = 2  # read back at the same time
-LOCK_FILE = "drbackupd.lock"
+DAEMON_LOCK_FILE = "drbackupd.lock"
 
 
 class Daemon:
@@ -202,7 +202,7 @@ class Daemon:
         for system, policy in self._installation.policies.policies.items():
             for source in policy.sources:
                 try:
-                    settle(self._installation, system, source.name, self._now)
+                    reconcile_dead_runs(self._installation, system, source.name, self._now)
                 except DrbackupError as unready:
                     self._log.warning("not-settled", system=system, source=source.name, error=unready.message)
         try:
@@ -219,7 +219,7 @@ class Daemon:
 def hold_home(home: Path) -> IO[str]:
     """The lock of ``home``, held as long as the returned file is open. Raises :class:`ServiceRefused`."""
     try:
-        file = open(home / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 - held open for the process's life
+        file = open(home / DAEMON_LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 - held open for the process's life
     except OSError as trouble:
         raise ServiceRefused(f"{home}: {trouble}", where=str(home)) from trouble
     try:

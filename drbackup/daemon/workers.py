@@ -16,10 +16,10 @@ import structlog
 
 from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
-from drbackup.controller.copies.scrub import ScrubWish, scrub
+from drbackup.controller.copies.scrub import ScrubRequest, scrub
 from drbackup.controller.drills.run import DrillOptions, run_drill
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.lease import Lease, wish
+from drbackup.controller.runs.lease import Lease, lease_request
 from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError
 
 Clock = Callable[[], datetime]
@@ -137,8 +137,8 @@ class Workers:
 
         def read(_lease: Lease) -> tuple[str, str]:
             entry = self._installation.inventory.stores[run.source].scrub
-            wish = ScrubWish(within=entry.within, rate=entry.rate, stop=stop)
-            report = scrub(self._installation, run.source, wish, now=self._now)
+            lease_request = ScrubRequest(within=entry.within, rate=entry.rate, stop=stop)
+            report = scrub(self._installation, run.source, lease_request, now=self._now)
             if not report.good:
                 named = "; ".join(damage.why for damage in report.damages[:5])
                 raise ObjectCorrupt(
@@ -154,7 +154,7 @@ class Workers:
     def _led(self, run: Run, stop: threading.Event, work: Callable[[Lease], tuple[str, str]]) -> str:
         """Whatever it is, it is a run: claimed, leased, and never silent. ``work``: (the row's detail, the log's)."""
         runs = self._installation.catalog.runs
-        claim = runs.claim(run.id, wish(self._now()))
+        claim = runs.claim(run.id, lease_request(self._now()))
         with Lease(runs, claim, self._now, stop) as lease:
             try:
                 detail, outcome = work(lease)

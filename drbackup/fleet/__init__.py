@@ -1,5 +1,5 @@
 """Reaching agents: transports, the session with one agent, and the agent file that is deployed.
 
 Knows agents only by :mod:`drbackup.wire` messages, and what they ask for only as a
-:class:`~drbackup.fleet.answers.Desk`: nothing here touches the catalog, a policy or a key.
+:class:`~drbackup.fleet.answers.RequestHandler`: nothing here touches the catalog, a policy or a key.
 """

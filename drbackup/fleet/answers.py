@@ -1,7 +1,7 @@
 """The agent's questions, answered at the backup centre.
 
-The agent may be in an enemy's hands, so every number it sends is checked here before the desk sees it: names are 32
-bytes, bodies are what was announced, a pack is reported only after it was granted. What the desk refuses becomes
+The agent may be in an enemy's hands, so every number it sends is checked here before the handler sees it: names are 32
+bytes, bodies are what was announced, a pack is reported only after it was granted. What the handler refuses becomes
 :class:`~drbackup.wire.messages.Refused`; what the protocol does not allow ends the session.
 """
 
@@ -41,7 +41,7 @@ _KINDS = ("p", "t", "i")
 _POSITION_MOST = 64 << 10  # letters; an LSN, a snapshot's name or the like
 
 
-class Desk(Protocol):
+class RequestHandler(Protocol):
     """Who answers one session's agent. Called from several threads at once; raises only
     :class:`~drbackup.errors.DrbackupError`, which the agent is told."""
 
@@ -78,8 +78,8 @@ class Desk(Protocol):
 class Answerer:
     """Answers questions one by one; remembers which uploads were granted. Safe from any thread."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, handler: RequestHandler) -> None:
+        self._handler = handler
         self._lock = threading.Lock()
         self._granted: dict[tuple[str, bytes], str] = {}  # (kind, pack) → "http" or "relay"
 
@@ -98,7 +98,7 @@ class Answerer:
         match question:
             case Locate():
                 _require(len(question.ids) % NAME_BYTES == 0, "chunk ids are not whole")
-                return Located(question.ask, self._desk.locate(question.ids)), b""
+                return Located(question.ask, self._handler.locate(question.ids)), b""
             case Upload():
                 return self._grant(question), b""
             case Uploaded():
@@ -108,13 +108,13 @@ class Answerer:
             case Pinned():
                 _require(0 < question.pinned_ns < 1 << 63, f"an instant of {question.pinned_ns} ns")
                 _require(len(question.position) <= _POSITION_MOST, f"a position of {len(question.position)} letters")
-                self._desk.pinned(question.pinned_ns, question.position)
+                self._handler.pinned(question.pinned_ns, question.position)
                 return Proceed(question.ask), b""
 
     def _grant(self, question: Upload) -> Answer:
         _require_pack(question.kind, question.pack)
         _require(0 < question.size <= MAX_BODY, f"a pack of {question.size} bytes")
-        put = self._desk.upload(question.kind, question.pack, question.size)
+        put = self._handler.upload(question.kind, question.pack, question.size)
         if put == "stored":
             return Stored(question.ask)
         with self._lock:
@@ -131,7 +131,7 @@ class Answerer:
             _require(len(body) == question.size, f"a pack of {question.size} bytes came as {len(body)}")
             if hashlib.sha256(body).digest() != question.pack:
                 raise ObjectCorrupt("a relayed pack does not hash to its name", where=question.pack.hex())
-        self._desk.uploaded(
+        self._handler.uploaded(
             question.kind, question.pack, question.size, question.places, body if way == "relay" else None
         )
         with self._lock:  # only now: a refused pack may be sent again under the same grant
@@ -141,7 +141,7 @@ class Answerer:
     def _hand_out(self, question: Fetch) -> tuple[Answer, bytes]:
         _require_pack(question.kind, question.pack)
         _require(question.offset >= 0 and 0 < question.length <= MAX_BODY, "an impossible range")
-        found = self._desk.fetch(question.kind, question.domain, question.pack, question.offset, question.length)
+        found = self._handler.fetch(question.kind, question.domain, question.pack, question.offset, question.length)
         if isinstance(found, str):
             return GetHttp(question.ask, found, URL_SECONDS), b""
         return Fetched(question.ask), found

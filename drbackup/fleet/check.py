@@ -26,8 +26,8 @@ from drbackup.fleet.channel import Channel
 from drbackup.fleet.connect import open_channel, session_timeouts
 from drbackup.fleet.deployed import expected as deployed_here
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version
-from drbackup.fleet.no_requests import QuietDesk
-from drbackup.fleet.session import Session
+from drbackup.fleet.no_requests import NoRequests
+from drbackup.fleet.session import AgentSession
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.wire.messages import Hello, PreflightJob, PreflightResult
 
@@ -56,7 +56,7 @@ def check_agent(
         channel = connect(name, entry, inventory)
     except DrbackupError as failure:
         return _stopped_at(_step_of(failure), failure)
-    session = Session(channel, session_timeouts(entry, inventory), clock=clock)
+    session = AgentSession(channel, session_timeouts(entry, inventory), clock=clock)
     try:
         try:
             hello = session.greet()
@@ -119,12 +119,12 @@ def _clock(hello: Hello, heard_ns: int, limit: timedelta) -> CheckLine:
     return CheckLine("clock", True, f"{skew_ns / 1e9:+.1f} s")
 
 
-def _host_lines(session: Session, *, sound: bool) -> list[CheckLine]:
+def _host_lines(session: AgentSession, *, sound: bool) -> list[CheckLine]:
     """The agent's own look at its host: space, state folder, tools. A wrong agent is given no job."""
     if not sound:
         return [CheckLine("host", None)]
     try:
-        result = session.work(PreflightJob(), QuietDesk())
+        result = session.work(PreflightJob(), NoRequests())
     except DrbackupError as failure:
         return [CheckLine("host", False, f"{failure.message} — {failure.hint}")]
     assert isinstance(result, PreflightResult)

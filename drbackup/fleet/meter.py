@@ -56,7 +56,7 @@ class Movement:
             return 0.0 if self._busy else self._clock() - self._last
 
 
-class MeteredReader:
+class CountedReader:
     """A reader whose bytes are counted as they come, so that a large frame on a slow line is seen to move."""
 
     def __init__(self, reader: ByteReader, movement: Movement) -> None:

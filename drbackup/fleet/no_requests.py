@@ -1,4 +1,4 @@
-"""The desk of a session that moves no backups: a preflight may ask for nothing."""
+"""The handler of a session that moves no backups: a preflight may ask for nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drbackup.wire.framing import Body
 from drbackup.wire.messages import Note, Place, Progress
 
 
-class QuietDesk:
+class NoRequests:
     """Refuses every question; news go nowhere."""
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:

@@ -16,7 +16,7 @@ import paramiko
 
 from drbackup.errors import HostUnreachable
 from drbackup.fleet.address import SshAddress
-from drbackup.fleet.ssh import Connection, connect
+from drbackup.fleet.ssh import SshConnection, connect
 from drbackup.system.masking import masked
 
 _KEPT = 1 << 20  # bytes of each output stream
@@ -58,7 +58,7 @@ class LocalShell:
 class SshShell:
     """A host behind an administrator's login."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SshConnection) -> None:
         self.host = connection.address.name
         self._connection = connection
 

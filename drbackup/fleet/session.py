@@ -1,7 +1,7 @@
 """One session with one agent: greet, judge, give it its one job, answer its questions, take its result.
 
 Invariants: nothing is sent before the agent was judged; at most :data:`ANSWERERS` questions are worked on and one more
-held in memory, so a flood of packs waits in the agent's own pipe; no desk method is running any more when
+held in memory, so a flood of packs waits in the agent's own pipe; no handler method is running any more when
 :func:`run_session` returns or raises; the channel is always closed and its process reaped.
 """
 
@@ -19,11 +19,11 @@ import msgspec
 
 from drbackup import __version__
 from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, from_fields
-from drbackup.fleet.answers import Answerer, Desk
+from drbackup.fleet.answers import Answerer, RequestHandler
 from drbackup.fleet.bodies import Bodies
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version, read_hello, why_it_ended
-from drbackup.fleet.meter import MeteredReader, MeteredWriter, Movement
+from drbackup.fleet.meter import CountedReader, MeteredWriter, Movement
 from drbackup.system.masking import masked
 from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
@@ -79,7 +79,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 def run_session(
     channel: Channel,
     job: Job,
-    desk: Desk,
+    handler: RequestHandler,
     timeouts: Timeouts,
     *,
     expected: Expected | None = None,
@@ -92,11 +92,11 @@ def run_session(
     :class:`AgentMissing`, :class:`AgentDied`, :class:`AgentStalled`, :class:`AgentVersionMismatch`,
     :class:`ClockSkewed`, :class:`ProtocolViolation`; the error's ``host`` is the channel's.
     """
-    session = Session(channel, timeouts, stop=stop)
+    session = AgentSession(channel, timeouts, stop=stop)
     try:
         session.greet()
         session.judge(expected or Expected(__version__))
-        return session.work(job, desk, _name(job))
+        return session.work(job, handler, _name(job))
     except DrbackupError as failure:
         failure.on(channel.host)
         raise
@@ -115,7 +115,7 @@ def _name(job: Job) -> str:
             return ""
 
 
-class Session:
+class AgentSession:
     """The steps of :func:`run_session` one by one; ``agents check`` needs them apart. Not for two threads."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Session:
         self._stop = stop or threading.Event()
         self._clock = clock
         self._movement = Movement()
-        self._reader = MeteredReader(channel.reader, self._movement)
+        self._reader = CountedReader(channel.reader, self._movement)
         self._bodies = Bodies()
         self._stream = FrameStream(self._reader, MeteredWriter(channel.writer, self._movement), self._bodies)
         self._listener = ThreadPoolExecutor(1, thread_name_prefix=f"listen {channel.host}")
@@ -166,9 +166,9 @@ class Session:
         judge_version(self._hello, expected)
         return judge_clock(self._hello, self._heard_ns, self._timeouts.clock_skew)
 
-    def work(self, job: Job, desk: Desk, name: str = "") -> Result:
+    def work(self, job: Job, handler: RequestHandler, name: str = "") -> Result:
         """Hand over ``job``, answer until its result comes. ``name``: the session's, for the agent's log."""
-        future = self._listener.submit(self._converse, job, desk, name)
+        future = self._listener.submit(self._converse, job, handler, name)
         try:
             return self._supervise(future, self._timeouts.stall)
         except AgentDied as died:
@@ -182,7 +182,7 @@ class Session:
             raise
 
     def close(self) -> None:
-        """End the agent and every thread of this session; desk calls that are under way are waited for."""
+        """End the agent and every thread of this session; handler calls that are under way are waited for."""
         self._channel.close(self._grace)
         self._slots.release(ANSWERERS)  # a listener waiting for a slot sees the closed channel next
         self._listener.shutdown(wait=True)
@@ -214,10 +214,10 @@ class Session:
 
     # --- the listening thread
 
-    def _converse(self, job: Job, desk: Desk, name: str) -> Result:
+    def _converse(self, job: Job, handler: RequestHandler, name: str) -> Result:
         self._stream.send(Welcome(PROTOCOL, name, self._clock()))
         self._stream.send(Start(job))
-        answerer = Answerer(desk)
+        answerer = Answerer(handler)
         while True:
             message, body = self._stream.receive()
             match message:
@@ -227,9 +227,9 @@ class Session:
                     task = self._answerers.submit(self._answer, answerer, message, body)
                     task.add_done_callback(self._answered)
                 case Progress():
-                    self._hear_progress(desk, message)
+                    self._hear_progress(handler, message)
                 case Note():
-                    desk.note(Note(message.level, masked(message.text)))
+                    handler.note(Note(message.level, masked(message.text)))
                 case Finished():
                     return _fitting(job, message.result)
                 case Failed():
@@ -238,11 +238,11 @@ class Session:
                 case _:
                     raise ProtocolViolation(f"an agent may not send {type(message).__name__}")
 
-    def _hear_progress(self, desk: Desk, news: Progress) -> None:
+    def _hear_progress(self, handler: RequestHandler, news: Progress) -> None:
         if news != self._last_news:  # the same figures again are a heartbeat, not movement
             self._movement.mark()
             self._last_news = news
-        desk.progress(news)
+        handler.progress(news)
 
     # --- the answering threads
 

@@ -37,10 +37,10 @@ _KEEPALIVE_SECONDS = 15
 _DEAD_PEER_MS = 60_000  # unacknowledged bytes for this long: the connection is gone, not slow
 
 
-class Connection:
+class SshConnection:
     """One authenticated connection, with the jump host's below it."""
 
-    def __init__(self, address: SshAddress, transport: paramiko.Transport, below: Connection | None) -> None:
+    def __init__(self, address: SshAddress, transport: paramiko.Transport, below: SshConnection | None) -> None:
         self.address = address
         self.transport = transport
         self._below = below
@@ -98,7 +98,7 @@ class _ChannelWriter:
 class SshChannel:
     """One agent at the other end of one connection."""
 
-    def __init__(self, connection: Connection, command: str) -> None:
+    def __init__(self, connection: SshConnection, command: str) -> None:
         self.host = connection.address.name
         self._connection = connection
         self._channel = connection.start(command)
@@ -147,7 +147,7 @@ def open_channel(address: SshAddress, command: Sequence[str]) -> SshChannel:
         raise
 
 
-def connect(address: SshAddress) -> Connection:
+def connect(address: SshAddress) -> SshConnection:
     """An authenticated connection to a host whose key is the pinned one."""
     if not address.host_keys:  # before anything is sent: not even its address is tested
         raise HostKeyUnknown(f"no host key is pinned for {address.shown}", host=address.name)
@@ -158,7 +158,7 @@ def connect(address: SshAddress) -> Connection:
         if below is not None:
             below.close()
         raise
-    connection = Connection(address, transport, below)
+    connection = SshConnection(address, transport, below)
     try:
         _check_host_key(address, transport)
         _log_in(address, transport)
@@ -176,7 +176,7 @@ def fingerprint(key_blob: bytes) -> str:
 # --- connecting
 
 
-def _negotiate(address: SshAddress, below: Connection | None) -> paramiko.Transport:
+def _negotiate(address: SshAddress, below: SshConnection | None) -> paramiko.Transport:
     sock = _dial(address) if below is None else _dial_through(address, below)
     # The handshake starts at the constructor, so what it must not choose is said there.
     transport = paramiko.Transport(sock, default_window_size=_WINDOW_BYTES, default_max_packet_size=_PACKET_BYTES)
@@ -217,7 +217,7 @@ def _dial(address: SshAddress) -> socket.socket:
     return sock
 
 
-def _dial_through(address: SshAddress, below: Connection) -> paramiko.Channel:
+def _dial_through(address: SshAddress, below: SshConnection) -> paramiko.Channel:
     try:
         return below.transport.open_channel(
             "direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=address.timeout

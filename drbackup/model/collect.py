@@ -25,8 +25,8 @@ from drbackup.model.retention import Ruling
 
 SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any more
 LEASE_MARGIN = timedelta(hours=1)
-LEASE = SESSION_MOST + LEASE_MARGIN  # a new point relies on a pack only if it is locked for so long from now
-GRACE = timedelta(days=7)
+PACK_LEASE = SESSION_MOST + LEASE_MARGIN  # a new point relies on a pack only if it is locked for so long from now
+COLLECT_GRACE = timedelta(days=7)
 GRACE_LEAST = 2 * SESSION_MOST
 SPARSE = 0.5  # a pack with a smaller living share is retired
 PACK_OVERHEAD = (
@@ -34,7 +34,7 @@ PACK_OVERHEAD = (
 )  # bytes: a small pack is mostly sealed keys and table, and retiring it would free next to nothing
 RENEW_BELOW = 2 / 3  # of a store's lock: what has less left is locked anew
 RENEW_EVERY = timedelta(days=1)
-LOCK_LEAST = -(-(LEASE + RENEW_EVERY) // (timedelta(days=1) * RENEW_BELOW))
+LOCK_LEAST = -(-(PACK_LEASE + RENEW_EVERY) // (timedelta(days=1) * RENEW_BELOW))
 """Days. A lock that had just enough left not to be renewed has a day less before it is looked at again: a shorter one
 may then have too little left to serve as a lease."""
 _INDEX = "i"
@@ -75,7 +75,7 @@ class Act(enum.StrEnum):
     RETIRE = "retire"
 
 
-class Reason(msgspec.Struct, frozen=True):
+class DecisionReason(msgspec.Struct, frozen=True):
     """Why, with what a person wants to know about it. ``until_ns``: UTC ns, 0 when it has no end."""
 
     why: Why
@@ -86,7 +86,7 @@ class Reason(msgspec.Struct, frozen=True):
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
-class Ground(msgspec.Struct, frozen=True):
+class PointContext(msgspec.Struct, frozen=True):
     """Where and when points are judged. ``stores``: the inventory's; ``collected``: those collected now; ``locks``:
     (point id, store) → UTC ns until when that record can't be removed."""
 
@@ -96,15 +96,15 @@ class Ground(msgspec.Struct, frozen=True):
     locks: Mapping[tuple[str, str], int] = msgspec.field(default_factory=dict)
 
 
-class PointFate(msgspec.Struct, frozen=True):
+class PointDecision(msgspec.Struct, frozen=True):
     """One point, whether it goes, and every reason."""
 
     point: Point
     goes: bool
-    reasons: tuple[Reason, ...]
+    reasons: tuple[DecisionReason, ...]
 
 
-def decide_points(rulings: Iterable[Ruling], ground: Ground) -> tuple[PointFate, ...]:
+def decide_points(rulings: Iterable[Ruling], ground: PointContext) -> tuple[PointDecision, ...]:
     """Judge all points of all systems, in the order given. A point goes from all its stores or from none."""
     judged = list(rulings)
     newest: dict[tuple[str, str], Point] = {}
@@ -115,32 +115,32 @@ def decide_points(rulings: Iterable[Ruling], ground: Ground) -> tuple[PointFate,
     last = {point.id for point in newest.values()}
     stays = {ruling.point.id: _stays(ruling, ruling.point.id in last, ground) for ruling in judged}
     groups = {ruling.point.group for ruling in judged if stays[ruling.point.id]}
-    fates = []
+    decisions = []
     for point in (ruling.point for ruling in judged):
         reasons = stays[point.id]
         if not reasons and point.group and point.group in groups:
-            reasons = (Reason(Why.GROUP, point.group),)
-        fates.append(PointFate(point, not reasons, reasons or (Reason(Why.EXPIRED),)))
-    return tuple(fates)
+            reasons = (DecisionReason(Why.GROUP, point.group),)
+        decisions.append(PointDecision(point, not reasons, reasons or (DecisionReason(Why.EXPIRED),)))
+    return tuple(decisions)
 
 
-def _stays(ruling: Ruling, newest: bool, ground: Ground) -> tuple[Reason, ...]:
+def _stays(ruling: Ruling, newest: bool, ground: PointContext) -> tuple[DecisionReason, ...]:
     point = ruling.point
-    reasons = [Reason(Why.HELD, point.held)] if point.held else []
+    reasons = [DecisionReason(Why.HELD, point.held)] if point.held else []
     if ruling.keep:
-        reasons.append(Reason(Why.KEPT, ", ".join(ruling.reasons)))
+        reasons.append(DecisionReason(Why.KEPT, ", ".join(ruling.reasons)))
     if newest and not reasons:
-        reasons.append(Reason(Why.NEWEST))
+        reasons.append(DecisionReason(Why.NEWEST))
     if reasons:
         return tuple(reasons)
     copies = [store for store in point.copies if store in ground.stores]
     elsewhere = [store for store in copies if store not in ground.collected]
     if elsewhere:
-        reasons.append(Reason(Why.ELSEWHERE, ", ".join(elsewhere)))
+        reasons.append(DecisionReason(Why.ELSEWHERE, ", ".join(elsewhere)))
     for store in copies:
         until = ground.locks.get((point.id, store), 0)
         if until > ground.now_ns:
-            reasons.append(Reason(Why.LOCKED, store, until))
+            reasons.append(DecisionReason(Why.LOCKED, store, until))
     return tuple(reasons)
 
 
@@ -185,7 +185,7 @@ class Rules(msgspec.Struct, frozen=True):
     """When packs are judged. ``busy``: domain → the session that is open there."""
 
     now_ns: int
-    grace: timedelta = GRACE
+    grace: timedelta = COLLECT_GRACE
     busy: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
@@ -193,43 +193,43 @@ class Rules(msgspec.Struct, frozen=True):
         return self.grace // _NS * 1000
 
 
-class PackFate(msgspec.Struct, frozen=True):
+class PackDecision(msgspec.Struct, frozen=True):
     """One pack in one store, and what is done with it."""
 
     copy: PackCopy
     act: Act
-    reason: Reason
+    reason: DecisionReason
 
 
-def decide_packs(copies: Iterable[PackCopy], needs: Needs, rules: Rules) -> tuple[PackFate, ...]:
+def decide_packs(copies: Iterable[PackCopy], needs: Needs, rules: Rules) -> tuple[PackDecision, ...]:
     """Judge every pack of every store, in the order given."""
     every = list(copies)
     told: dict[tuple[str, str], set[str]] = defaultdict(set)
     for copy in every:
         if copy.pack in needs.packs.get(copy.domain, ()):
             told[copy.store, copy.domain].add(copy.session)
-    fates = []
+    decisions = []
     for copy in every:
         if copy.pack in needs.packs.get(copy.domain, ()):
             act, reason = _needed(copy, needs)
         elif copy.kind == _INDEX and (not copy.session or copy.session in told[copy.store, copy.domain]):
-            act, reason = Act.STAY, Reason(Why.TELLS)
+            act, reason = Act.STAY, DecisionReason(Why.TELLS)
         else:
             act, reason = _unneeded(copy, needs, rules)
-        fates.append(PackFate(copy, act, reason))
-    return tuple(fates)
+        decisions.append(PackDecision(copy, act, reason))
+    return tuple(decisions)
 
 
-def _needed(copy: PackCopy, needs: Needs) -> tuple[Act, Reason]:
+def _needed(copy: PackCopy, needs: Needs) -> tuple[Act, DecisionReason]:
     if copy.condemned_ns:
-        return Act.PARDON, Reason(Why.NEEDED)
+        return Act.PARDON, DecisionReason(Why.NEEDED)
     live, room = needs.live.get((copy.domain, copy.pack)), copy.size - PACK_OVERHEAD
     if live is not None and not copy.retired_ns and live < SPARSE * room:
-        return Act.RETIRE, Reason(Why.SPARSE, f"{live / room:.0%}")
-    return Act.STAY, Reason(Why.NEEDED)
+        return Act.RETIRE, DecisionReason(Why.SPARSE, f"{live / room:.0%}")
+    return Act.STAY, DecisionReason(Why.NEEDED)
 
 
-def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, Reason]:
+def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, DecisionReason]:
     """In this order: what is not over yet comes before what somebody could change."""
     unread = needs.unread.get(copy.domain) or needs.unread.get("")
     grown = copy.stored_ns + rules.grace_ns if copy.stored_ns else 0
@@ -238,16 +238,16 @@ def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, Reason]:
     # early that it can be erased when the lock is over.
     free = copy.locked_ns - (0 if copy.condemned_ns else rules.grace_ns)
     if not copy.condemned_ns and (not grown or grown > rules.now_ns):
-        return Act.STAY, Reason(Why.YOUNG, until_ns=grown)
+        return Act.STAY, DecisionReason(Why.YOUNG, until_ns=grown)
     if copy.condemned_ns and ripe > rules.now_ns:
-        return Act.STAY, Reason(Why.CONDEMNED, until_ns=ripe)
+        return Act.STAY, DecisionReason(Why.CONDEMNED, until_ns=ripe)
     if free > rules.now_ns:
-        return Act.STAY, Reason(Why.LOCKED, copy.store, copy.locked_ns)
+        return Act.STAY, DecisionReason(Why.LOCKED, copy.store, copy.locked_ns)
     if unread:
-        return Act.STAY, Reason(Why.UNREAD, unread)
+        return Act.STAY, DecisionReason(Why.UNREAD, unread)
     if copy.domain in rules.busy:
-        return Act.STAY, Reason(Why.BUSY, rules.busy[copy.domain])
-    return (Act.ERASE if copy.condemned_ns else Act.CONDEMN), Reason(Why.UNNEEDED)
+        return Act.STAY, DecisionReason(Why.BUSY, rules.busy[copy.domain])
+    return (Act.ERASE if copy.condemned_ns else Act.CONDEMN), DecisionReason(Why.UNNEEDED)
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -256,34 +256,34 @@ def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, Reason]:
 class CollectPlan(msgspec.Struct, frozen=True):
     """What one collect would do. Bytes are stored bytes, of all stores together."""
 
-    points: tuple[PointFate, ...]
-    packs: tuple[PackFate, ...]
+    points: tuple[PointDecision, ...]
+    packs: tuple[PackDecision, ...]
 
     @property
-    def going(self) -> tuple[PointFate, ...]:
-        return tuple(fate for fate in self.points if fate.goes)
+    def going(self) -> tuple[PointDecision, ...]:
+        return tuple(each for each in self.points if each.goes)
 
-    def of(self, act: Act) -> tuple[PackFate, ...]:
-        return tuple(fate for fate in self.packs if fate.act is act)
+    def of(self, act: Act) -> tuple[PackDecision, ...]:
+        return tuple(each for each in self.packs if each.act is act)
 
-    def size(self, chosen: Callable[[PackFate], bool]) -> int:
-        return sum(fate.copy.size for fate in self.packs if chosen(fate))
+    def size(self, chosen: Callable[[PackDecision], bool]) -> int:
+        return sum(each.copy.size for each in self.packs if chosen(each))
 
     @property
     def freed(self) -> int:
         """Bytes that are erased now."""
-        return self.size(lambda fate: fate.act is Act.ERASE)
+        return self.size(lambda each: each.act is Act.ERASE)
 
     @property
     def freed_later(self) -> int:
         """Bytes that are condemned, before or now, and still wait for the grace or a lock."""
         return self.size(
-            lambda fate: fate.act is Act.CONDEMN or (fate.act is Act.STAY and bool(fate.copy.condemned_ns))
+            lambda each: each.act is Act.CONDEMN or (each.act is Act.STAY and bool(each.copy.condemned_ns))
         )
 
     @property
     def nothing_to_do(self) -> bool:
-        return not self.going and all(fate.act is Act.STAY for fate in self.packs)
+        return not self.going and all(each.act is Act.STAY for each in self.packs)
 
 
 # --- locks ----------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def lease_ns(now_ns: int, lock_days: int) -> int:
 
     A store without locks leases nothing: 0. What is renewed in time never comes near it.
     """
-    return now_ns + LEASE // _NS * 1000 if lock_days else 0
+    return now_ns + PACK_LEASE // _NS * 1000 if lock_days else 0
 
 
 def lock_end_ns(since_ns: int, lock_days: int) -> int:

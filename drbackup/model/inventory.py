@@ -92,13 +92,13 @@ class AgentEntry(Strict):
         return self
 
 
-class DirectoryStore(Strict):
+class DirectoryPlace(Strict):
     """A folder on a disk of the backup centre, with the same create-once rules as a bucket."""
 
     path: AbsolutePath = Field(description="Absolute path of the folder.")
 
 
-class S3Store(Strict):
+class S3Place(Strict):
     """A bucket of any S3-speaking store."""
 
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
@@ -145,8 +145,8 @@ def _prefix(value: object) -> object:
 class StoreEntry(Strict):
     """One place copies go to: exactly one kind, and the prefix of our vault inside it."""
 
-    directory: DirectoryStore | None = Field(default=None, description="One of the two kinds.")
-    s3: S3Store | None = Field(default=None, description="One of the two kinds.")
+    directory: DirectoryPlace | None = Field(default=None, description="One of the two kinds.")
+    s3: S3Place | None = Field(default=None, description="One of the two kinds.")
     prefix: Annotated[
         str, BeforeValidator(_prefix), StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*$")
     ] = Field(default="", description="Folder inside the store, like city/; empty: the store's root.")

@@ -30,7 +30,7 @@ class PromiseState(enum.StrEnum):
 _ORDER = tuple(PromiseState)
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class PromiseJudgement(msgspec.Struct, frozen=True):
     """One promise judged. ``actual`` is None when there is nothing to judge by."""
 
     state: PromiseState
@@ -51,26 +51,26 @@ def data_instant(pinned_at: datetime, canary_ns: int = 0) -> datetime:
     return min(pinned_at, canary)
 
 
-def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> Judgement:
+def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> PromiseJudgement:
     """RPO of one source now. ``newest``: :func:`data_instant` of its newest committed point."""
     if newest is None:
-        return Judgement(PromiseState.NO_POINT, promised, None, "there is no recovery point")
+        return PromiseJudgement(PromiseState.NO_POINT, promised, None, "there is no recovery point")
     age = now - newest
     if age < timedelta(0):
         words = f"the newest point is {format_duration(-age)} in the future: a clock is wrong"
-        return Judgement(PromiseState.AT_RISK, promised, timedelta(0), words)
+        return PromiseJudgement(PromiseState.AT_RISK, promised, timedelta(0), words)
     words = f"the newest point is {format_duration(age)} old, promised {format_duration(promised)}"
-    return Judgement(_state(age, promised), promised, age, words)
+    return PromiseJudgement(_state(age, promised), promised, age, words)
 
 
-def judge_system_rpo(promised: timedelta, newest: Mapping[str, datetime | None], now: datetime) -> Judgement:
+def judge_system_rpo(promised: timedelta, newest: Mapping[str, datetime | None], now: datetime) -> PromiseJudgement:
     """RPO of a system: that of its worst source, named in the reason. ``newest``: source name → data instant."""
     if not newest:
         return judge_rpo(promised, None, now)
     judged = {source: judge_rpo(promised, instant, now) for source, instant in newest.items()}
     worst = max(judged, key=lambda name: (_ORDER.index(judged[name].state), judged[name].actual or timedelta(0)))
     found = judged[worst]
-    return Judgement(found.state, promised, found.actual, f"{worst}: {found.reason}")
+    return PromiseJudgement(found.state, promised, found.actual, f"{worst}: {found.reason}")
 
 
 def judge_rto(
@@ -79,19 +79,19 @@ def judge_rto(
     drilled_at: datetime | None,
     now: datetime,
     valid_for: timedelta = timedelta(days=62),
-) -> Judgement:
+) -> PromiseJudgement:
     """RTO as the last drill measured it, from declaration to last check.
 
     Without a drill nothing is proven. A drill older than ``valid_for`` (default: two missed months) is at risk at best.
     """
     if measured is None or drilled_at is None:
-        return Judgement(PromiseState.NO_POINT, promised, None, "no drill has measured it")
+        return PromiseJudgement(PromiseState.NO_POINT, promised, None, "no drill has measured it")
     words = f"a drill measured {format_duration(measured)}, promised {format_duration(promised)}"
     state = _state(measured, promised)
     if now - drilled_at > valid_for:
         words += f"; that was {format_duration(timedelta(days=(now - drilled_at).days))} ago"
         state = max(state, PromiseState.AT_RISK, key=_ORDER.index)
-    return Judgement(state, promised, measured, words)
+    return PromiseJudgement(state, promised, measured, words)
 
 
 def _state(actual: timedelta, promised: timedelta) -> PromiseState:

@@ -37,7 +37,7 @@ class Path(msgspec.Struct, frozen=True):
         return " → ".join(f"{system} {format_duration(rto)}" for system, rto in parts)
 
 
-class Step(msgspec.Struct, frozen=True):
+class PlanStep(msgspec.Struct, frozen=True):
     """One system's return."""
 
     system: str
@@ -47,10 +47,10 @@ class Step(msgspec.Struct, frozen=True):
     waits_for: Path  # the slowest chain of dependencies before it, itself not included
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RecoveryOrder(msgspec.Struct, frozen=True):
     """Steps in an order that never puts a system before what it needs; members of one wave may run in parallel."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
@@ -58,7 +58,7 @@ class Plan(msgspec.Struct, frozen=True):
         return tuple(tuple(step.system for step in self.steps if step.wave == wave) for wave in range(count))
 
 
-def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) -> Plan:
+def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) -> RecoveryOrder:
     """The plan for all systems, or for ``only`` these and what they need.
 
     Raises :class:`PolicyError` for an unknown system and for a cycle of hard edges, naming it.
@@ -76,8 +76,8 @@ def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) ->
         chains = [paths[other].then(other, policies[other].objectives.rto) for other in after]
         paths[name] = max(chains, key=lambda path: (path.total, path.systems), default=Path())
         soft = tuple(edge.system for edge in policies[name].depends_on if edge.degraded and edge.system in wanted)
-        steps.append(Step(name, waves[name], after, soft, paths[name]))
-    return Plan(tuple(sorted(steps, key=lambda step: (step.wave, step.system))))
+        steps.append(PlanStep(name, waves[name], after, soft, paths[name]))
+    return RecoveryOrder(tuple(sorted(steps, key=lambda step: (step.wave, step.system))))
 
 
 def hard_dependencies(policy: Policy) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from drbackup.errors import PolicyError
-from drbackup.model.collect import LEASE, LOCK_LEAST
+from drbackup.model.collect import LOCK_LEAST, PACK_LEASE
 from drbackup.model.consistency import InventoryFile, PolicyFile
 from drbackup.model.document import Document, Finding
 from drbackup.model.levels import LevelTable
@@ -88,14 +88,14 @@ def _leases(file: InventoryFile) -> Iterator[Finding]:
         lock = timedelta(days=store.lock_days)
         if not lock or store.lock_days >= LOCK_LEAST:
             continue
-        if lock < LEASE:
+        if lock < PACK_LEASE:
             effect = "every backup sends everything again"
         else:
             effect = "backups send again what is stored, whenever a lock has less than that left"
         yield file.document.finding(
             ("stores", name, "s3", "lock_days"),
             f"the store '{name}' locks objects for {words(lock)}, but a backup relies only on what stays locked for "
-            f"{words(LEASE)}: {effect}",
+            f"{words(PACK_LEASE)}: {effect}",
             f"set lock_days to {LOCK_LEAST} or more: locks are renewed once a day, when a third is over",
             severity="warning",
         )

@@ -18,7 +18,7 @@ from drbackup.errors import PolicyError
 from drbackup.model.policy import SchedulePolicy
 from drbackup.model.window import DateSpan, Window
 
-GRACE = timedelta(minutes=5)
+MISSED_AFTER = timedelta(minutes=5)
 """With ``catch_up: skip``, a due this young still runs: the controller merely looked a little late."""
 
 _Span = tuple[datetime, datetime]
@@ -32,7 +32,7 @@ _REFERENCE_DUES = 20_000
 
 
 def due_after(
-    schedule: SchedulePolicy, system: str, last_due: datetime | None, now: datetime, grace: timedelta = GRACE
+    schedule: SchedulePolicy, system: str, last_due: datetime | None, now: datetime, grace: timedelta = MISSED_AFTER
 ) -> datetime:
     """The due to wait for or, if it is not after ``now``, to run at once.
 
@@ -52,7 +52,7 @@ def due_after(
 
 
 def missed(
-    schedule: SchedulePolicy, system: str, last_due: datetime, now: datetime, grace: timedelta = GRACE
+    schedule: SchedulePolicy, system: str, last_due: datetime, now: datetime, grace: timedelta = MISSED_AFTER
 ) -> tuple[datetime, ...]:
     """Dues after ``last_due``, not after ``now``, that will never run: all but the one :func:`due_after` answers."""
     chosen = due_after(schedule, system, last_due, now, grace)

@@ -1,7 +1,7 @@
 """A drill's verdict, from what was measured and what was promised.
 
-Pure: measurements, promises and instants come in, a :class:`Judgement` with every reason goes out. The rules are few
-and each has one name (:class:`Rule`), so that a report can say in two languages why a drill ended as it did:
+Pure: measurements, promises and instants come in, a :class:`DrillJudgement` with every reason goes out. The rules are
+few and each has one name (:class:`Rule`), so that a report can say in two languages why a drill ended as it did:
 
 * anything not measured is not proven, and what is not proven has failed;
 * a missing canary leaves the RPO unproven by data: 有条件通过 at best;
@@ -73,7 +73,7 @@ CONDITIONS = frozenset({Rule.NO_CHECK, Rule.CANARY_MISSING, Rule.CANARY_IN_FUTUR
 """Findings that leave the copy's goodness standing. Every other rule fails the drill."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class BrokenRule(msgspec.Struct, frozen=True):
     """One broken rule. ``subject``: a source, a check's number or nothing; ``seen``/``promised``: figures as text."""
 
     rule: Rule
@@ -106,7 +106,7 @@ class Expectation(msgspec.Struct, frozen=True):
         return f"≥ {self.min}" if self.min is not None else f"≤ {self.max}"
 
 
-class Check(msgspec.Struct, frozen=True):
+class AskedCheck(msgspec.Struct, frozen=True):
     """One check as asked."""
 
     number: int  # from 0, as in the policy; people are shown one more
@@ -117,7 +117,7 @@ class Check(msgspec.Struct, frozen=True):
     other: str = ""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class MeasuredCheck(msgspec.Struct, frozen=True):
     """One check as measured on the restored copy."""
 
     number: int
@@ -131,8 +131,8 @@ class Seen(msgspec.Struct, frozen=True):
 class JudgedCheck(msgspec.Struct, frozen=True):
     """A check with its answer. ``seen`` None: no answer came."""
 
-    check: Check
-    seen: Seen | None
+    check: AskedCheck
+    seen: MeasuredCheck | None
     passed: bool
     reason: str = ""
 
@@ -156,29 +156,29 @@ class Measurements(msgspec.Struct, frozen=True):
 
     declared_at: datetime
     restored: Sequence[Restored]
-    checks: Sequence[Check]
-    seen: Sequence[Seen]
+    checks: Sequence[AskedCheck]
+    seen: Sequence[MeasuredCheck]
     rto: timedelta | None  # declaration to the end of the last check
     wiped: bool
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class DrillJudgement(msgspec.Struct, frozen=True):
     """The verdict and all its reasons. ``rpo``: the oldest canary's age at declaration, None where one is missing."""
 
     verdict: Verdict
-    reasons: tuple[Reason, ...]
+    reasons: tuple[BrokenRule, ...]
     checks: tuple[JudgedCheck, ...] = ()
     rto: timedelta | None = None
     rpo: timedelta | None = None
     proven: frozenset[str] = frozenset()  # sources restored whole with every check on them passed
 
 
-def not_run(why: str) -> Judgement:
+def not_run(why: str) -> DrillJudgement:
     """The judgement on a drill that could not start, or whose host was lost before it measured anything."""
-    return Judgement(Verdict.NOT_RUN, (Reason(Rule.NOT_STARTED, seen=why),))
+    return DrillJudgement(Verdict.NOT_RUN, (BrokenRule(Rule.NOT_STARTED, seen=why),))
 
 
-def judge(measured: Measurements, *, rpo: timedelta, rto: timedelta) -> Judgement:
+def judge(measured: Measurements, *, rpo: timedelta, rto: timedelta) -> DrillJudgement:
     """The verdict on a drill that ran, against the promised ``rpo`` and ``rto``."""
     checks = tuple(_judge_checks(measured.checks, measured.seen))
     reasons = [
@@ -188,23 +188,23 @@ def judge(measured: Measurements, *, rpo: timedelta, rto: timedelta) -> Judgemen
         *_rpo_reasons(measured, rpo),
     ]
     if not measured.wiped:
-        reasons.append(Reason(Rule.WIPE_UNPROVEN))
+        reasons.append(BrokenRule(Rule.WIPE_UNPROVEN))
     verdict = Verdict.PASSED
     if reasons:
         verdict = Verdict.CONDITIONAL if all(reason.is_condition for reason in reasons) else Verdict.FAILED
-    return Judgement(
+    return DrillJudgement(
         verdict, tuple(reasons), checks, measured.rto, measured_rpo(measured), _proven(measured.restored, checks)
     )
 
 
-def judge_negative(inner: Judgement) -> Judgement:
+def judge_negative(inner: DrillJudgement) -> DrillJudgement:
     """A drill over a deliberately damaged copy must fail on a restore or a check, or the prover proves nothing."""
     caught = {Rule.NOT_RESTORED, Rule.CHECK_ERROR, Rule.CHECK_MISMATCH}
     if any(reason.rule in caught for reason in inner.reasons):
-        return Judgement(Verdict.PASSED, (), inner.checks, inner.rto)
+        return DrillJudgement(Verdict.PASSED, (), inner.checks, inner.rto)
     if inner.verdict is Verdict.NOT_RUN:
         return inner
-    return Judgement(Verdict.FAILED, (Reason(Rule.NEGATIVE_PASSED),), inner.checks, inner.rto)
+    return DrillJudgement(Verdict.FAILED, (BrokenRule(Rule.NEGATIVE_PASSED),), inner.checks, inner.rto)
 
 
 def measured_rpo(measured: Measurements) -> timedelta | None:
@@ -224,13 +224,13 @@ def text_digest(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _restore_reasons(restored: Sequence[Restored]) -> list[Reason]:
+def _restore_reasons(restored: Sequence[Restored]) -> list[BrokenRule]:
     if not restored:
-        return [Reason(Rule.NO_SOURCE)]
-    return [Reason(Rule.NOT_RESTORED, one.source, one.failure) for one in restored if one.failure]
+        return [BrokenRule(Rule.NO_SOURCE)]
+    return [BrokenRule(Rule.NOT_RESTORED, one.source, one.failure) for one in restored if one.failure]
 
 
-def _judge_checks(checks: Sequence[Check], seen: Sequence[Seen]) -> list[JudgedCheck]:
+def _judge_checks(checks: Sequence[AskedCheck], seen: Sequence[MeasuredCheck]) -> list[JudgedCheck]:
     answers = {answer.number: answer for answer in seen}
     judged: list[JudgedCheck] = []
     for check in checks:
@@ -240,7 +240,7 @@ def _judge_checks(checks: Sequence[Check], seen: Sequence[Seen]) -> list[JudgedC
     return judged
 
 
-def _difference(expectation: Expectation, seen: Seen) -> str:
+def _difference(expectation: Expectation, seen: MeasuredCheck) -> str:
     """Why ``seen`` does not meet ``expectation``; empty when it does."""
     if seen.error:
         return seen.error
@@ -255,7 +255,7 @@ def _difference(expectation: Expectation, seen: Seen) -> str:
     return _bounds_difference(expectation, seen.value)
 
 
-def _match_difference(seen: Seen) -> str:
+def _match_difference(seen: MeasuredCheck) -> str:
     if seen.compared == 0:
         return "nothing was compared"
     return "" if seen.value == seen.expected else f"{seen.value} is not {seen.expected}"
@@ -288,10 +288,10 @@ def _number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _check_reasons(checks: Sequence[JudgedCheck]) -> list[Reason]:
+def _check_reasons(checks: Sequence[JudgedCheck]) -> list[BrokenRule]:
     if not checks:
-        return [Reason(Rule.NO_CHECK)]
-    reasons: list[Reason] = []
+        return [BrokenRule(Rule.NO_CHECK)]
+    reasons: list[BrokenRule] = []
     for judged in checks:
         if judged.passed:
             continue
@@ -300,18 +300,18 @@ def _check_reasons(checks: Sequence[JudgedCheck]) -> list[Reason]:
             rule = Rule.CHECK_UNANSWERED
         else:
             rule = Rule.CHECK_ERROR if judged.seen.error else Rule.CHECK_MISMATCH
-        reasons.append(Reason(rule, subject, judged.reason, judged.check.expectation.text))
+        reasons.append(BrokenRule(rule, subject, judged.reason, judged.check.expectation.text))
     return reasons
 
 
-def _rto_reasons(seen: timedelta | None, promised: timedelta) -> list[Reason]:
+def _rto_reasons(seen: timedelta | None, promised: timedelta) -> list[BrokenRule]:
     if seen is None:
-        return [Reason(Rule.RTO_UNMEASURED, promised=str(promised))]
-    return [Reason(Rule.RTO_EXCEEDED, seen=str(seen), promised=str(promised))] if seen > promised else []
+        return [BrokenRule(Rule.RTO_UNMEASURED, promised=str(promised))]
+    return [BrokenRule(Rule.RTO_EXCEEDED, seen=str(seen), promised=str(promised))] if seen > promised else []
 
 
-def _rpo_reasons(measured: Measurements, promised: timedelta) -> list[Reason]:
-    reasons: list[Reason] = []
+def _rpo_reasons(measured: Measurements, promised: timedelta) -> list[BrokenRule]:
+    reasons: list[BrokenRule] = []
     for one in measured.restored:
         if one.failure:
             continue  # nothing was restored, so there is no canary to speak of: already said
@@ -319,24 +319,24 @@ def _rpo_reasons(measured: Measurements, promised: timedelta) -> list[Reason]:
     return reasons
 
 
-def _canary_reasons(one: Restored, declared_at: datetime, promised: timedelta) -> list[Reason]:
+def _canary_reasons(one: Restored, declared_at: datetime, promised: timedelta) -> list[BrokenRule]:
     """What one restored copy's canary says."""
     if one.canary_at is None:
-        reasons = [Reason(Rule.CANARY_MISSING, one.source)]
+        reasons = [BrokenRule(Rule.CANARY_MISSING, one.source)]
         # Data is never newer than the instant it was pinned at, so a pin beyond the promise is proof enough of failure.
         age = declared_at - one.pinned_at
         if one.newest and age > promised:
-            reasons.append(Reason(Rule.POINT_TOO_OLD, one.source, str(age), str(promised)))
+            reasons.append(BrokenRule(Rule.POINT_TOO_OLD, one.source, str(age), str(promised)))
         return reasons
     if one.canary_noted_at is not None and one.canary_at < one.canary_noted_at:
         # The canary is written before the pin: older data than the record speaks of means another state was copied.
-        return [Reason(Rule.CANARY_STALE, one.source, one.canary_at.isoformat(), one.canary_noted_at.isoformat())]
+        return [BrokenRule(Rule.CANARY_STALE, one.source, one.canary_at.isoformat(), one.canary_noted_at.isoformat())]
     if not one.newest:
         return []
     if one.canary_at > declared_at:
-        return [Reason(Rule.CANARY_IN_FUTURE, one.source, one.canary_at.isoformat(), declared_at.isoformat())]
+        return [BrokenRule(Rule.CANARY_IN_FUTURE, one.source, one.canary_at.isoformat(), declared_at.isoformat())]
     age = declared_at - one.canary_at
-    return [Reason(Rule.RPO_EXCEEDED, one.source, str(age), str(promised))] if age > promised else []
+    return [BrokenRule(Rule.RPO_EXCEEDED, one.source, str(age), str(promised))] if age > promised else []
 
 
 def _proven(restored: Sequence[Restored], checks: Sequence[JudgedCheck]) -> frozenset[str]:

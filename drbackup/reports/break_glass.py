@@ -17,7 +17,7 @@ import msgspec
 
 from drbackup.controller.home.installation import Installation
 from drbackup.model.inventory import StoreEntry
-from drbackup.model.plan import Step, recovery_plan
+from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.reports.bilingual import Words, length
 
@@ -82,7 +82,7 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
     )
 
 
-def _step(installation: Installation, system: str) -> Step:
+def _step(installation: Installation, system: str) -> PlanStep:
     plan = recovery_plan(installation.policies.policies, [system])
     return next(step for step in plan.steps if step.system == system)
 

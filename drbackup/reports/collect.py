@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from drbackup.model.collect import Act, CollectPlan, PackFate, PointFate, Reason, Why
+from drbackup.model.collect import Act, CollectPlan, DecisionReason, PackDecision, PointDecision, Why
 from drbackup.reports.figures import iso, local, size
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable
@@ -51,33 +51,33 @@ def points_table(plan: CollectPlan, zone: tzinfo) -> Table:
     """One row a source: how many points go and stay, and why those stay."""
     titles = (_("Source"), _("Points"), _("Go"), _("Stay"), _("Why they stay"))
     table = foldable(right(plain_table(*titles), 1, 2, 3), 4)
-    for source, fates in sorted(_by_source(plan.points).items()):
-        go = sum(1 for fate in fates if fate.goes)
-        reasons = [fate.reasons[0] for fate in fates if not fate.goes]
+    for source, decisions in sorted(_by_source(plan.points).items()):
+        go = sum(1 for each in decisions if each.goes)
+        reasons = [each.reasons[0] for each in decisions if not each.goes]
         gone = Text(str(go), style="bold yellow" if go else "dim")
-        table.add_row(source, str(len(fates)), gone, str(len(fates) - go), _counted(reasons, zone))
+        table.add_row(source, str(len(decisions)), gone, str(len(decisions) - go), _counted(reasons, zone))
     return table
 
 
 def going_lines(plan: CollectPlan, zone: tzinfo) -> Iterable[Text]:
     """The points that go, the oldest first, by source."""
-    for source, fates in sorted(_by_source(plan.going).items()):
-        for fate in fates[:NAMED]:
-            line = Text(f"  − {fate.point.short}", style="yellow")
-            line.append(f"  {source}  {local(fate.point.pinned_at, zone)}  {why_word(fate.reasons[0].why)}")
+    for source, decisions in sorted(_by_source(plan.going).items()):
+        for each in decisions[:NAMED]:
+            line = Text(f"  − {each.point.short}", style="yellow")
+            line.append(f"  {source}  {local(each.point.pinned_at, zone)}  {why_word(each.reasons[0].why)}")
             yield line
-        if len(fates) > NAMED:
-            yield Text(_("  … and {n} more of {source}").format(n=len(fates) - NAMED, source=source), style="dim")
+        if len(decisions) > NAMED:
+            yield Text(_("  … and {n} more of {source}").format(n=len(decisions) - NAMED, source=source), style="dim")
 
 
-def _by_source(fates: Sequence[PointFate]) -> dict[str, list[PointFate]]:
-    found: dict[str, list[PointFate]] = {}
-    for fate in sorted(fates, key=lambda each: (each.point.pinned_at, each.point.id)):
-        found.setdefault(f"{fate.point.system}/{fate.point.source}", []).append(fate)
+def _by_source(decisions: Sequence[PointDecision]) -> dict[str, list[PointDecision]]:
+    found: dict[str, list[PointDecision]] = {}
+    for each in sorted(decisions, key=lambda each: (each.point.pinned_at, each.point.id)):
+        found.setdefault(f"{each.point.system}/{each.point.source}", []).append(each)
     return found
 
 
-def _counted(reasons: Sequence[Reason], zone: tzinfo) -> str:
+def _counted(reasons: Sequence[DecisionReason], zone: tzinfo) -> str:
     """``kept by policy or hold 12, locked 3 (until 2027-01-04 12:00:00)``: the last end of each."""
     counts = Counter(reason.why for reason in reasons)
     ends = {why: max(reason.until_ns for reason in reasons if reason.why is why) for why in counts}
@@ -95,25 +95,25 @@ def packs_table(plan: CollectPlan, zone: tzinfo) -> Table:
     """One row a store: what is erased now, what is condemned now, what waits and for what."""
     titles = (_("Store"), _("Packs"), _("Erase now"), _("Condemn now"), _("Retire"), _("Unneeded, but stays"))
     table = foldable(right(plain_table(*titles), 1, 2, 3, 4), 5)
-    for store, fates in sorted(_by_store(plan.packs).items()):
+    for store, decisions in sorted(_by_store(plan.packs).items()):
         waiting = [
-            fate.reason for fate in fates if fate.act is Act.STAY and fate.reason.why not in (Why.NEEDED, Why.TELLS)
+            each.reason for each in decisions if each.act is Act.STAY and each.reason.why not in (Why.NEEDED, Why.TELLS)
         ]
-        acts = [_weighed([fate for fate in fates if fate.act is act]) for act in (Act.ERASE, Act.CONDEMN)]
-        retired = str(sum(1 for fate in fates if fate.act is Act.RETIRE))
-        table.add_row(store, _weighed(fates), *acts, retired, _counted(waiting, zone))
+        acts = [_weighed([each for each in decisions if each.act is act]) for act in (Act.ERASE, Act.CONDEMN)]
+        retired = str(sum(1 for each in decisions if each.act is Act.RETIRE))
+        table.add_row(store, _weighed(decisions), *acts, retired, _counted(waiting, zone))
     return table
 
 
-def _by_store(fates: Sequence[PackFate]) -> dict[str, list[PackFate]]:
-    found: dict[str, list[PackFate]] = {}
-    for fate in fates:
-        found.setdefault(fate.copy.store, []).append(fate)
+def _by_store(decisions: Sequence[PackDecision]) -> dict[str, list[PackDecision]]:
+    found: dict[str, list[PackDecision]] = {}
+    for each in decisions:
+        found.setdefault(each.copy.store, []).append(each)
     return found
 
 
-def _weighed(fates: Sequence[PackFate]) -> str:
-    return f"{len(fates)} · {size(sum(fate.copy.size for fate in fates))}" if fates else "0"
+def _weighed(decisions: Sequence[PackDecision]) -> str:
+    return f"{len(decisions)} · {size(sum(each.copy.size for each in decisions))}" if decisions else "0"
 
 
 # --- --json -----------------------------------------------------------------------------------------------------------
@@ -122,26 +122,26 @@ def _weighed(fates: Sequence[PackFate]) -> str:
 def plan_document(plan: CollectPlan) -> dict[str, Any]:
     """Everything. Sizes in bytes. Packs that stay because a point needs them are only counted."""
     return {
-        "points": [_point(fate) for fate in plan.points],
-        "stores": {store: _store(fates) for store, fates in sorted(_by_store(plan.packs).items())},
+        "points": [_point(each) for each in plan.points],
+        "stores": {store: _store(decisions) for store, decisions in sorted(_by_store(plan.packs).items())},
         "freed_bytes": plan.freed,
         "freed_later_bytes": plan.freed_later,
     }
 
 
-def _point(fate: PointFate) -> dict[str, Any]:
-    point = fate.point
+def _point(each: PointDecision) -> dict[str, Any]:
+    point = each.point
     return {
         "id": point.id,
         "system": point.system,
         "source": point.source,
         "pinned_at": iso(point.pinned_at),
-        "goes": fate.goes,
-        "reasons": [_reason(reason) for reason in fate.reasons],
+        "goes": each.goes,
+        "reasons": [_reason(reason) for reason in each.reasons],
     }
 
 
-def _reason(reason: Reason) -> dict[str, Any]:
+def _reason(reason: DecisionReason) -> dict[str, Any]:
     return {"why": reason.why, "detail": reason.detail, "until": _instant(from_ns_or_none(reason.until_ns))}
 
 
@@ -149,20 +149,20 @@ def _instant(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
 
 
-def _store(fates: Sequence[PackFate]) -> dict[str, Any]:
-    told = [fate for fate in fates if fate.act is not Act.STAY or fate.reason.why is not Why.NEEDED]
+def _store(decisions: Sequence[PackDecision]) -> dict[str, Any]:
+    told = [each for each in decisions if each.act is not Act.STAY or each.reason.why is not Why.NEEDED]
     return {
-        "packs": len(fates),
-        "bytes": sum(fate.copy.size for fate in fates),
-        "needed": len(fates) - len(told),
+        "packs": len(decisions),
+        "bytes": sum(each.copy.size for each in decisions),
+        "needed": len(decisions) - len(told),
         "others": [
             {
-                "domain": fate.copy.domain,
-                "pack": f"{fate.copy.kind}/{fate.copy.pack[1:].hex()}",
-                "bytes": fate.copy.size,
-                "act": fate.act,
-                **_reason(fate.reason),
+                "domain": each.copy.domain,
+                "pack": f"{each.copy.kind}/{each.copy.pack[1:].hex()}",
+                "bytes": each.copy.size,
+                "act": each.act,
+                **_reason(each.reason),
             }
-            for fate in told
+            for each in told
         ],
     }

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 from markupsafe import Markup
 
-from drbackup.controller.drills.statement import DrillStatement, Finding, decode
+from drbackup.controller.drills.statement import DrillStatement, StatedRule, decode
 from drbackup.controller.evidence import Evidence, list_folder
 from drbackup.model.verdict import Rule, Verdict
 from drbackup.reports import bilingual, timeline
@@ -85,7 +85,7 @@ def _promises(statement: DrillStatement) -> list[tuple[str, Words, Words, Words,
     return rows
 
 
-def _finding(finding: Finding) -> tuple[Finding, Words, Words, Words]:
+def _finding(finding: StatedRule) -> tuple[StatedRule, Words, Words, Words]:
     try:
         words = bilingual.RULES[Rule(finding.rule)]
     except ValueError:  # evidence of a newer program: its rule's own name still says something

@@ -19,7 +19,7 @@ from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import ACTIVE, FINAL, Run, RunKind, RunState
 from drbackup.controller.catalog.scrub import Wounded
 from drbackup.controller.home.policies import BrokenFile
-from drbackup.model.objectives import Judgement, PromiseState, judge_rpo, judge_rto
+from drbackup.model.objectives import PromiseJudgement, PromiseState, judge_rpo, judge_rto
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.model.verdict import Verdict
@@ -78,7 +78,7 @@ class SourceStatus(msgspec.Struct, frozen=True):
     name: str
     kind: str
     agent: str
-    rpo: Judgement
+    rpo: PromiseJudgement
     newest: Point | None
     run: Run | None
     lost: int = 0
@@ -95,7 +95,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     title: str
     department: str
     level: int
-    rto: Judgement  # by the last drill
+    rto: PromiseJudgement  # by the last drill
     sources: tuple[SourceStatus, ...]
     drill: Drill | None
     drilled: DrillStanding
@@ -106,7 +106,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
         return self.rto.state is PromiseState.BREACHED or any(not source.rpo.kept for source in self.sources)
 
 
-class Estate(msgspec.Struct, frozen=True):
+class Overview(msgspec.Struct, frozen=True):
     """The city at ``now``."""
 
     title: str
@@ -160,7 +160,7 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
 
 def judge(
     title: str, policies: Iterable[Policy], memory: Memory, now: datetime, broken: Sequence[BrokenFile] = ()
-) -> Estate:
+) -> Overview:
     """The city's standing. Systems in the policies' order; needs with the urgent ones first."""
     systems = tuple(_system(policy, memory, now) for policy in policies)
     needs = [
@@ -171,7 +171,7 @@ def judge(
     needs += _store_needs(memory, now)
     needs[:0] = _policy_needs(broken)
     unknown = tuple(each.system or each.file for each in broken)
-    return Estate(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)), unknown)
+    return Overview(title, now, systems, tuple(sorted(needs, key=lambda need: not need.urgent)), unknown)
 
 
 def _policy_needs(broken: Sequence[BrokenFile]) -> Iterable[Need]:

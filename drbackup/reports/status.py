@@ -1,6 +1,6 @@
 """The status screen: one row a source, everything that needs a person at the bottom.
 
-Pure rendering of an :class:`~drbackup.reports.overview.Estate`: a rich table for people, a document for ``--json``.
+Pure rendering of an :class:`~drbackup.reports.overview.Overview`: a rich table for people, a document for ``--json``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drbackup.model.point import Point, Rung
 from drbackup.reports.figures import age, iso, local, span
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.layout import widest
-from drbackup.reports.overview import DrillStanding, Estate, Need, SourceStatus, SystemStatus
+from drbackup.reports.overview import DrillStanding, Need, Overview, SourceStatus, SystemStatus
 
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
 _PAPER = 1_000_000  # lines
@@ -79,17 +79,17 @@ class Detail(enum.Enum):
     NAMES = enum.auto()  # names alone, shortened where they must be
 
 
-def render(estate: Estate, zone: tzinfo, width: int, height: int) -> RenderableType:
+def render(overview: Overview, zone: tzinfo, width: int, height: int) -> RenderableType:
     """The screen for a terminal of ``width`` columns and ``height`` lines (0: endless paper)."""
-    rows = sum(len(system.sources) for system in estate.systems)
+    rows = sum(len(system.sources) for system in overview.systems)
     room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else _PAPER
-    head = Text(estate.title, style="bold")
-    head.append(f"  {local(estate.now, zone)} {estate.now.astimezone(zone).tzname() or ''}", style="dim")
-    table = widest(width, *(_table(estate, zone, detail) for detail in Detail))
-    return Group(head, table, _verdict(estate), *_needs(estate, room, width))
+    head = Text(overview.title, style="bold")
+    head.append(f"  {local(overview.now, zone)} {overview.now.astimezone(zone).tzname() or ''}", style="dim")
+    table = widest(width, *(_table(overview, zone, detail) for detail in Detail))
+    return Group(head, table, _verdict(overview), *_needs(overview, room, width))
 
 
-def _table(estate: Estate, zone: tzinfo, detail: Detail) -> Table:
+def _table(overview: Overview, zone: tzinfo, detail: Detail) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim", expand=False)
     named = detail is Detail.NAMES
     table.add_column(_("System"), max_width=21 if named else None)
@@ -104,45 +104,45 @@ def _table(estate: Estate, zone: tzinfo, detail: Detail) -> Table:
     table.add_column(_("Drill") if named else _("Last drill"))
     for column in table.columns:
         column.no_wrap = True
-    for system in estate.systems:
+    for system in overview.systems:
         for number, source in enumerate(system.sources):
-            table.add_row(*_row(system, source, number == 0, (estate, zone, detail)))
+            table.add_row(*_row(system, source, number == 0, (overview, zone, detail)))
     return table
 
 
-def _row(system: SystemStatus, source: SourceStatus, first: bool, view: tuple[Estate, tzinfo, Detail]) -> list[Text]:
+def _row(system: SystemStatus, source: SourceStatus, first: bool, view: tuple[Overview, tzinfo, Detail]) -> list[Text]:
     """The cells of one source; ``first``: the system's own stand in its row."""
-    estate, zone, detail = view
+    overview, zone, detail = view
     timed = detail is Detail.TIMES
     own = [Text(system.system), *([] if detail is Detail.NAMES else [Text(system.title)]), Text(str(system.level))]
     return [
         *(own if first else [Text("")] * len(own)),
         Text(source.name),
-        _newest(source, estate, zone if timed else None),
-        _rung(source.newest, estate, timed=timed),
+        _newest(source, overview, zone if timed else None),
+        _rung(source.newest, overview, timed=timed),
         _rpo(source),
-        _drill(system, estate, timed=timed) if first else Text(""),
+        _drill(system, overview, timed=timed) if first else Text(""),
     ]
 
 
-def _newest(source: SourceStatus, estate: Estate, zone: tzinfo | None) -> Text:
+def _newest(source: SourceStatus, overview: Overview, zone: tzinfo | None) -> Text:
     """``zone``: to show the instant in, beside the age; None for the age alone."""
     if source.running and source.run is not None:
         return Text(_("running: {phase}").format(phase=source.run.phase or source.run.state), style="cyan")
     if source.newest is None:
         return Text(_("none"), style="bold red")
-    text = Text(age(source.newest.pinned_at, estate.now))
+    text = Text(age(source.newest.pinned_at, overview.now))
     if zone is not None:
         text.append(f"  {local(source.newest.pinned_at, zone)}", style="dim")
     return text
 
 
-def _rung(point: Point | None, estate: Estate, *, timed: bool) -> Text:
+def _rung(point: Point | None, overview: Overview, *, timed: bool) -> Text:
     if point is None:
         return Text("-", style="dim")
     text = Text(rung_word(point.rung), style=RUNG_STYLES[point.rung])
     if timed and point.rung_at is not None:
-        text.append(f"  {age(point.rung_at, estate.now)}", style="dim")
+        text.append(f"  {age(point.rung_at, overview.now)}", style="dim")
     return text
 
 
@@ -151,47 +151,47 @@ def _rpo(source: SourceStatus) -> Text:
     return Text(f"{now} / {span(source.rpo.promised)}", style=_PROMISE_STYLES[source.rpo.state])
 
 
-def _drill(system: SystemStatus, estate: Estate, *, timed: bool) -> Text:
+def _drill(system: SystemStatus, overview: Overview, *, timed: bool) -> Text:
     text = Text(drill_word(system.drilled), style=_DRILL_STYLES[system.drilled])
     if system.drill is not None and timed:
-        text.append(f"  {age(system.drill.started_at, estate.now)}", style="dim")
+        text.append(f"  {age(system.drill.started_at, overview.now)}", style="dim")
     return text
 
 
-def _verdict(estate: Estate) -> Text:
+def _verdict(overview: Overview) -> Text:
     bad = []
-    if broken := len(estate.breached):
+    if broken := len(overview.breached):
         bad.append(
             ngettext("{n} system breaks its promise", "{n} systems break their promise", broken).format(n=broken)
         )
-    if unknown := len(estate.unknown):
+    if unknown := len(overview.unknown):
         words = ngettext("{n} policy is broken", "{n} policies are broken", unknown)
         bad.append(words.format(n=unknown))
-    if lost := estate.lost:
+    if lost := overview.lost:
         words = ngettext("{n} point is whole in no copy", "{n} points are whole in no copy", lost)
         bad.append(words.format(n=lost))
     if bad:
         return Text("\n" + _("; ").join(bad), style="bold red")
-    if estate.needs:
+    if overview.needs:
         return Text("\n" + _("every promise holds"), style="bold green")
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")
 
 
-def _needs(estate: Estate, room: int, width: int) -> list[RenderableType]:
+def _needs(overview: Overview, room: int, width: int) -> list[RenderableType]:
     """``room``: for so many lines."""
-    if not estate.needs:
+    if not overview.needs:
         return []
     lines: list[RenderableType] = [Text(_("Needs a person:"), style="bold")]
     shown = 0
-    for need in estate.needs:
+    for need in overview.needs:
         text = _need(need, width)
         taken = text.plain.count("\n") + 1
         if room < taken and shown:
             break
         lines.append(text)
         room, shown = room - taken, shown + 1
-    if len(estate.needs) > shown:
-        more = len(estate.needs) - shown
+    if len(overview.needs) > shown:
+        more = len(overview.needs) - shown
         lines.append(Text("  " + _("… and {n} more (--json shows all)").format(n=more), style="dim"))
     return lines
 
@@ -208,17 +208,17 @@ def _need(need: Need, width: int) -> Text:
     return line
 
 
-def document(estate: Estate) -> dict[str, Any]:
+def document(overview: Overview) -> dict[str, Any]:
     """The ``--json`` form. Durations in seconds, instants in UTC."""
     return {
-        "title": estate.title,
-        "now": iso(estate.now),
-        "breached": list(estate.breached),
-        "broken_policies": list(estate.unknown),
-        "systems": [_system_document(system) for system in estate.systems],
+        "title": overview.title,
+        "now": iso(overview.now),
+        "breached": list(overview.breached),
+        "broken_policies": list(overview.unknown),
+        "systems": [_system_document(system) for system in overview.systems],
         "needs": [
             {"subject": need.subject, "what": need.what, "next": need.next, "urgent": need.urgent}
-            for need in estate.needs
+            for need in overview.needs
         ],
     }
 

@@ -114,7 +114,7 @@ class Store(Protocol):
         """
         ...
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         """Make ``name`` give back ``data``, whatever lies there: damaged bytes, nothing, something hiding it.
 
         Raises :class:`ObjectCorrupt`, and changes nothing, when the name promises other bytes than ``data``. When it

@@ -22,7 +22,7 @@ class TryAgain(Exception):
         self.error = error
 
 
-class Patience(msgspec.Struct, frozen=True):
+class RetryLimits(msgspec.Struct, frozen=True):
     """Limits of one operation on a store. Seconds; ``slowest`` in bytes per second.
 
     ``total`` bounds the operation with all its retries, plus the time its bytes take at ``slowest``. ``connect`` bounds
@@ -58,4 +58,4 @@ class Patience(msgspec.Struct, frozen=True):
                 wait = min(wait * 2, self.longest_wait)
 
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_RETRY = RetryLimits()

@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-def collect_rarely() -> None:
+def relax_gc() -> None:
     """Let Python look for cycles of dead objects a hundred times less often. What a start-up imports never dies, and
     trees of entries hold no cycles: looking through them took a tenth of a short command's processor time. Call before
     the imports, and again when they are done."""

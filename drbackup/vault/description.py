@@ -27,7 +27,7 @@ class VaultDescription(msgspec.Struct, frozen=True):
     suite: int = SUITE
 
 
-def found_vault(store: Store, description: VaultDescription, signer: SigningKey) -> None:
+def create_vault(store: Store, description: VaultDescription, signer: SigningKey) -> None:
     """Write the ``vault`` object. Raises :class:`~drbackup.errors.ObjectExists` if another vault is there."""
     store.put(VAULT_NAME, encode_vault(description, signer))
 

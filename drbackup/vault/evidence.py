@@ -43,7 +43,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     sealed: bytes
 
 
-class Link(msgspec.Struct, frozen=True):
+class ChainLink(msgspec.Struct, frozen=True):
     """The newest object of a chain; ``sequence`` 0 and no digest: nothing was written yet."""
 
     sequence: int = 0
@@ -54,7 +54,7 @@ class ChainReport(msgspec.Struct, frozen=True):
     """What checking a chain found. ``faults``: one line each, empty when everything fits."""
 
     objects: int
-    head: Link
+    head: ChainLink
     faults: tuple[str, ...] = ()
 
     @property
@@ -63,7 +63,13 @@ class ChainReport(msgspec.Struct, frozen=True):
 
 
 def make_evidence(
-    statement: bytes, *, subject: str, when: datetime, after: Link, recipients: Iterable[Recipient], signer: SigningKey
+    statement: bytes,
+    *,
+    subject: str,
+    when: datetime,
+    after: ChainLink,
+    recipients: Iterable[Recipient],
+    signer: SigningKey,
 ) -> tuple[str, bytes]:
     """The next object's name and bytes. ``recipients``: the vault's; only recovery and catalog can open it."""
     readers = tuple(each for each in recipients if each.role in {RECOVERY, CATALOG})
@@ -110,7 +116,7 @@ def list_evidence(store: Store) -> Iterator[str]:
 def check_chain(heads: Iterable[tuple[str, Head]]) -> ChainReport:
     """Whether these objects, each checked by :func:`read_head`, are one whole chain from number 1 on."""
     faults: list[str] = []
-    before, before_ns = Link(), 0
+    before, before_ns = ChainLink(), 0
     count = 0
     for name, head in sorted(heads, key=lambda each: (each[1].sequence, each[0])):
         count += 1
@@ -124,5 +130,5 @@ def check_chain(heads: Iterable[tuple[str, Head]]) -> ChainReport:
             faults.append(f"{name}: does not name number {before.sequence}'s hash as its predecessor")
         if head.when_ns < before_ns:
             faults.append(f"{name}: is older than number {before.sequence}, which it follows")
-        before, before_ns = Link(head.sequence, bytes.fromhex(digest_in_name(name))), head.when_ns
+        before, before_ns = ChainLink(head.sequence, bytes.fromhex(digest_in_name(name))), head.when_ns
     return ChainReport(count, before, tuple(faults))

@@ -10,8 +10,8 @@ from drbackup.vault.layout import pack_name
 from drbackup.wire.messages import Place
 
 
-class StoreDepot:
-    """A :class:`~drbackup.vault.write.pack_sink.Depot` that remembers the chunks it stored in memory only."""
+class StoreDestination:
+    """A :class:`~drbackup.vault.write.pack_sink.PackDestination` that remembers the chunks it stored in memory only."""
 
     def __init__(self, store: Store, domain: str) -> None:
         self._store = store
@@ -30,7 +30,7 @@ class StoreDepot:
 
 
 class StoreFetch:
-    """A :class:`~drbackup.vault.read.read_ahead.Fetch` from a store."""
+    """A :class:`~drbackup.vault.read.read_ahead.PackFetch` from a store."""
 
     stretch = 4 << 20
 

@@ -14,7 +14,7 @@ import msgspec
 
 from drbackup.wire.specs import (
     NO_SECRET,
-    Check,
+    CheckSpec,
     DomainKeys,
     Limits,
     Plausibility,
@@ -106,7 +106,7 @@ class DrillJob(msgspec.Struct, frozen=True, tag="drill-job"):
 
     drill: str
     points: tuple[PointRef, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[CheckSpec, ...]
     key: Secret = NO_SECRET
     limits: Limits = Limits()
     sandbox: str = ""  # parent folder; empty: the agent's own state folder

@@ -128,7 +128,7 @@ class InPlaceTarget(msgspec.Struct, frozen=True, tag="in-place"):
 RestoreTarget = FolderTarget | InPlaceTarget
 
 
-class Check(msgspec.Struct, frozen=True):
+class CheckSpec(msgspec.Struct, frozen=True):
     """One check of a drill. ``kind``: sql, counts, files, across.
 
     sql and across carry ``query``; across names the files ``source`` in ``other`` and its paths in ``below``: relative

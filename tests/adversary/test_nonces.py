@@ -32,7 +32,7 @@ TREE = {b"f%02d" % number: random.Random(number).randbytes(3000 + 700 * number) 
 
 
 class WireTap:
-    """A depot that keeps every byte it was ever handed, and now and then fails, before or after storing."""
+    """A destination that keeps every byte it was ever handed, and now and then fails, before or after storing."""
 
     def __init__(self, *, remembers: bool, fail_every: int = 0) -> None:
         self.heard: list[bytes] = []
@@ -55,10 +55,10 @@ class WireTap:
             raise StoreUnavailable("after it was stored")
 
 
-def write(depot: WireTap, vault: SmallVault, session: str, threads: int = 1) -> None:
+def write(destination: WireTap, vault: SmallVault, session: str, threads: int = 1) -> None:
     """One run; contents come from several threads at once, entries in order."""
     paths = sorted(TREE, key=path_key)
-    with PointWriter(depot, vault.domain_keys, workers=threads, session=session) as writer:
+    with PointWriter(destination, vault.domain_keys, workers=threads, session=session) as writer:
         with ThreadPoolExecutor(threads) as pool:
             contents = list(pool.map(lambda path: writer.stream([TREE[path]]), paths))
         for path, content in zip(paths, contents, strict=True):
@@ -66,8 +66,8 @@ def write(depot: WireTap, vault: SmallVault, session: str, threads: int = 1) -> 
         writer.finish()
 
 
-def seen(depot: WireTap, vault: SmallVault) -> list[SeenPack]:
-    heard = dict.fromkeys(depot.heard)  # an attempt again with the very same object seals nothing anew
+def seen(destination: WireTap, vault: SmallVault) -> list[SeenPack]:
+    heard = dict.fromkeys(destination.heard)  # an attempt again with the very same object seals nothing anew
     return [take_apart(data, vault.domain, DRILL, f"pack {number}") for number, data in enumerate(heard)]
 
 
@@ -79,10 +79,10 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("threads", [1, 4])
 def test_no_nonce_repeats_in_runs_of_many_packs(threads: int) -> None:
-    depot, vault = WireTap(remembers=False), SmallVault()
+    destination, vault = WireTap(remembers=False), SmallVault()
     for number in range(4):
-        write(depot, vault, f"run-{number}", threads)
-    packs = seen(depot, vault)
+        write(destination, vault, f"run-{number}", threads)
+    packs = seen(destination, vault)
     assert len(packs) > 4 * 6
     assert require_unique(texts_of(packs)) > 4 * (len(TREE) + 6)
     assert len({pack.salt for pack in packs}) == len(packs)
@@ -95,17 +95,17 @@ def test_no_nonce_repeats_in_runs_of_many_packs(threads: int) -> None:
 @pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("fail_every", [2, 3, 5, 7])
 def test_no_nonce_repeats_after_crashes_and_attempts_again(fail_every: int) -> None:
-    depot, vault = WireTap(remembers=True, fail_every=fail_every), SmallVault()
+    destination, vault = WireTap(remembers=True, fail_every=fail_every), SmallVault()
     crashed = 0
     for number in range(40):
         try:
-            write(depot, vault, f"run-{number}", 3)
+            write(destination, vault, f"run-{number}", 3)
         except DrbackupError:
             crashed += 1
         if number - crashed == 2:
             break
     assert crashed
-    packs = seen(depot, vault)
+    packs = seen(destination, vault)
     require_unique(texts_of(packs))
     assert len({pack.salt for pack in packs}) == len(packs)
     require_fresh_sealed_keys(packs)
@@ -127,9 +127,9 @@ def test_the_same_content_sealed_again_has_no_block_in_common() -> None:
     vault = SmallVault()
     blocks: list[set[bytes]] = []
     for number in range(2):
-        depot = WireTap(remembers=False)
-        write(depot, vault, f"run-{number}")
-        sealed = [text.sealed for text in texts_of(seen(depot, vault))]
+        destination = WireTap(remembers=False)
+        write(destination, vault, f"run-{number}")
+        sealed = [text.sealed for text in texts_of(seen(destination, vault))]
         blocks.append({piece[at : at + 16] for piece in sealed for at in range(len(piece) - 15)})
     assert len(blocks[0]) > 300_000
     assert not blocks[0] & blocks[1]
@@ -163,7 +163,7 @@ def test_no_nonce_repeats_in_all_that_a_real_city_stores(tmp_path: Path) -> None
 @pytest.mark.usefixtures("small_packs")
 def test_a_writer_without_randomness_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "os", SimpleNamespace(urandom=lambda size: b"\x05" * size))
-    depot, vault = WireTap(remembers=False), SmallVault()
-    write(depot, vault, "run-0")
+    destination, vault = WireTap(remembers=False), SmallVault()
+    write(destination, vault, "run-0")
     with pytest.raises(AssertionError, match="one key and nonce"):
-        require_unique(texts_of(seen(depot, vault)))
+        require_unique(texts_of(seen(destination, vault)))

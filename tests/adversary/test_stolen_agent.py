@@ -21,7 +21,7 @@ import urllib3
 from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, Site
+from drbackup.controller.runs.agent_requests import BackupRequests, Listeners, UploadTarget
 from drbackup.errors import ProtocolViolation, WrongKey
 from drbackup.fleet.answers import Answerer
 from drbackup.reader.stranger import derive as independently_derive
@@ -163,7 +163,7 @@ def test_an_upload_address_reads_nothing(stolen: Stolen) -> None:
 
 
 def test_a_session_of_a_writer_reads_nothing(stolen: Stolen, tmp_path: Path) -> None:
-    """By the protocol, with the desk that the enemy's agent would talk to."""
+    """By the protocol, with the handler that the enemy's agent would talk to."""
     answerer = enemy_session(stolen, stolen.installation.catalog)
     for name in stolen.old:
         if name.startswith("v1/d/"):
@@ -301,5 +301,5 @@ def checksum(data: bytes) -> str:
 
 
 def enemy_session(stolen: Stolen, catalog: Catalog) -> Answerer:
-    site = Site(catalog, stolen.store, AGENT, "enemy", lambda: datetime.now(UTC))
-    return Answerer(BackupDesk(site, Listeners()))
+    site = UploadTarget(catalog, stolen.store, AGENT, "enemy", lambda: datetime.now(UTC))
+    return Answerer(BackupRequests(site, Listeners()))

@@ -85,7 +85,7 @@ def _read(vault: WholeVault, store: Store, point: WholePoint) -> None:
     assert seen == set(point.entries)
 
 
-def founding(vault: WholeVault, damaged: Damaged) -> int:
+def new_installation(vault: WholeVault, damaged: Damaged) -> int:
     """The vault's description, with the printed evidence key and without."""
     refused = 0
     for key in (vault.signer.public, b""):
@@ -144,7 +144,7 @@ def rebuild(
     return report
 
 
-VIEWS: tuple[Callable[[WholeVault, Damaged], object], ...] = (restore, founding, sealed_keys, evidence, rebuild)
+VIEWS: tuple[Callable[[WholeVault, Damaged], object], ...] = (restore, new_installation, sealed_keys, evidence, rebuild)
 
 
 def look(vault: WholeVault, damages: Iterable[Damaged]) -> int:

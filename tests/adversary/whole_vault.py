@@ -16,8 +16,8 @@ from drbackup.controller.drills.statement import encode
 from drbackup.controller.rebuild.points import Origin
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.stores.base import Store
-from drbackup.vault.description import VaultDescription, found_vault
-from drbackup.vault.evidence import Link, make_evidence
+from drbackup.vault.description import VaultDescription, create_vault
+from drbackup.vault.evidence import ChainLink, make_evidence
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, Keyring, SealKey, SigningKey, domain_keys
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.read.reader import PointReader
@@ -61,7 +61,7 @@ class WholeVault:
     store: MemoryStore = field(default_factory=lambda: MemoryStore(STORE))
     points: list[WholePoint] = field(default_factory=list)
     _heads: dict[tuple[str, str], str] = field(default_factory=dict)
-    _link: Link = field(default_factory=Link)
+    _link: ChainLink = field(default_factory=ChainLink)
 
     def __post_init__(self) -> None:
         self.keys = {
@@ -78,7 +78,7 @@ class WholeVault:
     @classmethod
     def build(cls, seed: int = 0, day: datetime = NOON) -> WholeVault:
         vault = cls(seed, day)
-        found_vault(vault.store, vault.description, vault.signer)
+        create_vault(vault.store, vault.description, vault.signer)
         installation = InstallationKeys(vault._seed(2), vault._seed(10), vault._seed(11))
         vault.store.put(*make_sealed_keys(installation, vault.description, day))
         text = b"register of enterprises, %d\n" % seed
@@ -109,10 +109,10 @@ class WholeVault:
 
     def write(self, domain: str, session: str, tree: Tree) -> tuple[Written, dict[bytes, tuple[Entry, bytes]]]:
         """The packs of one point. The domain remembers its chunks between points."""
-        depot = self._depots.setdefault(domain, SmallVault(self.store, domain)).depot
+        destination = self._depots.setdefault(domain, SmallVault(self.store, domain)).destination
         keys = domain_keys(self._seed(11), domain, self.recipients)
         entries: dict[bytes, tuple[Entry, bytes]] = {}
-        with PointWriter(depot, keys, session=session) as writer:
+        with PointWriter(destination, keys, session=session) as writer:
             for path, data in sorted(tree.items(), key=lambda each: path_key(each[0])):
                 entry, content = _entry(writer, path, data)
                 writer.add(entry, content)
@@ -124,7 +124,7 @@ class WholeVault:
             statement, subject=subject, when=self.day + timedelta(days=self._link.sequence + 1), after=self._link,
             recipients=self.recipients, signer=self.signer,
         )  # fmt: skip
-        self._link = Link(self._link.sequence + 1, bytes.fromhex(digest_in_name(name)))
+        self._link = ChainLink(self._link.sequence + 1, bytes.fromhex(digest_in_name(name)))
         self.store.put(name, data)
         return name
 

@@ -267,7 +267,7 @@ def test_mending_makes_a_name_give_back_its_bytes(store: Store, damage: bytes | 
     name = hashed(BODY)
     if damage is not None:
         lay_first(store, name, damage)
-    store.mend(name, BODY)
+    store.repair(name, BODY)
     assert store.get(name) == BODY
     assert store.get(name, 7, 100) == BODY[7:107]
     assert store.check(name) == len(BODY)
@@ -279,19 +279,19 @@ def test_mending_refuses_bytes_that_the_name_does_not_promise(store: Store) -> N
     store.put(hashed(BODY), BODY)
     for wrong in DAMAGE:
         with pytest.raises(ObjectCorrupt):
-            store.mend(hashed(BODY), wrong)
+            store.repair(hashed(BODY), wrong)
     assert store.get(hashed(BODY)) == BODY
 
 
 def test_mending_what_is_whole_writes_nothing(store: Store) -> None:
     store.put(hashed(BODY), BODY)
     before = list(store.list("v1/"))
-    store.mend(hashed(BODY), BODY)
+    store.repair(hashed(BODY), BODY)
     assert list(store.list("v1/")) == before
     assert store.get(hashed(BODY)) == BODY
 
 
 def test_a_plain_name_is_mended_with_what_the_caller_says(store: Store) -> None:
     store.put("v1/vault", b"damaged")
-    store.mend("v1/vault", BODY)
+    store.repair("v1/vault", BODY)
     assert store.get("v1/vault") == BODY

@@ -26,7 +26,7 @@ def site(bare: Site) -> Site:
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def health(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A founded installation with one backup of everything, for tests that only look."""
     site = Site(tmp_path_factory.mktemp("standing"))
     site.fill()

@@ -27,8 +27,8 @@ from tests.support.services.sshd import SSHD, Sshd, free_port, make_key, start_s
 
 EXPORT = "registry/export"
 _IMPATIENT = """
-import drbackup.stores.retry as patience
-patience.DEFAULT_PATIENCE = patience.Patience(total=2.0, connect=1.0, stall=0.5, first_wait=0.1, longest_wait=0.5)
+import drbackup.stores.retry as retry
+retry.DEFAULT_RETRY = retry.RetryLimits(total=2.0, connect=1.0, stall=0.5, first_wait=0.1, longest_wait=0.5)
 """
 _AN_HOUR_AHEAD = """
 import time

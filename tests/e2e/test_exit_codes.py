@@ -103,13 +103,13 @@ def test_an_interrupted_backup_exits_130_and_the_next_run_succeeds(site: Site, n
     site.good("backup", "registry/scans")
 
 
-def test_the_tables_and_the_document_agree(standing: Site) -> None:
-    document = standing.good("points", "list", "--json").document
-    table = standing.good("points", "list").out
+def test_the_tables_and_the_document_agree(health: Site) -> None:
+    document = health.good("points", "list", "--json").document
+    table = health.good("points", "list").out
     assert len(document["points"]) == 2
     for point in document["points"]:
         assert point["id"][:12] in table
-        shown = standing.good("points", "show", point["id"][:8], "--json").document["point"]
+        shown = health.good("points", "show", point["id"][:8], "--json").document["point"]
         assert shown == point
 
 
@@ -132,7 +132,7 @@ def test_the_tables_and_the_document_agree(standing: Site) -> None:
         "vault catch-up",
     ],
 )
-def test_every_printing_command_gives_one_json_document(standing: Site, words: str) -> None:
-    answer = standing.run(*words.split(), "--json")
+def test_every_printing_command_gives_one_json_document(health: Site, words: str) -> None:
+    answer = health.run(*words.split(), "--json")
     assert answer.code == 0, answer.err
     assert isinstance(json.loads(answer.out), dict)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from tests.e2e.site import Site
 
 
-def test_a_sheet_for_every_system_is_written_and_holds_no_secret(standing: Site) -> None:
-    folder = standing.folder / "sheets"
-    said = standing.good("report", "sheets", "--to", str(folder), "--json").document
+def test_a_sheet_for_every_system_is_written_and_holds_no_secret(health: Site) -> None:
+    folder = health.folder / "sheets"
+    said = health.good("report", "sheets", "--to", str(folder), "--json").document
     sheet = folder / "break-glass-registry.html"
     assert said == {"folder": str(folder), "files": [str(sheet)]}
     assert sheet.stat().st_mode & 0o777 == 0o600
     text = sheet.read_text(encoding="utf-8")
-    assert str(standing.folder / "store") in text
-    for key in (standing.home / "keys").iterdir():
+    assert str(health.folder / "store") in text
+    for key in (health.home / "keys").iterdir():
         assert key.read_text(encoding="ascii").strip() not in text
 
 

@@ -46,10 +46,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[words for words, *_ in MISTAKES])
-def test_a_mistake_is_explained(standing: Site, full: Path, tmp_path: Path, mistake: tuple[str, int, str, str]) -> None:
+def test_a_mistake_is_explained(health: Site, full: Path, tmp_path: Path, mistake: tuple[str, int, str, str]) -> None:
     words, code, failed, then = mistake
-    places = {"full": full, "new": tmp_path / "new", "key": standing.drill_key}
-    answer = standing.run(*words.format(**places).split())
+    places = {"full": full, "new": tmp_path / "new", "key": health.drill_key}
+    answer = health.run(*words.format(**places).split())
     assert answer.code == code, answer.err
     lines = dict(line.split(": ", 1) for line in answer.err.splitlines() if ": " in line)
     assert failed.format(**places) in lines["failed"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.stores.folder.store import DirectoryStore
-from drbackup.vault.description import VaultDescription, found_vault
+from drbackup.vault.description import VaultDescription, create_vault
 from drbackup.vault.record import Commit, Sealed, make_record, write_record
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import Written
@@ -51,7 +51,7 @@ def make(folder: Path) -> SmallVault:
     """A whole vault in ``folder``: description, packs, one record of system ``golden``, source ``register``."""
     vault = SmallVault(DirectoryStore("golden", folder))
     recipients = tuple(key.recipient for key in vault.keys.values())
-    found_vault(vault.store, VaultDescription("golden", 1, recipients, vault.signer.public), vault.signer)
+    create_vault(vault.store, VaultDescription("golden", 1, recipients, vault.signer.public), vault.signer)
     written = write_point(vault)
     facts = SourceFacts(pinned_ns=MTIME, kind="files")
     content = Sealed(written.root, facts, Totals(written.entries, written.files, written.rows, written.content_bytes))

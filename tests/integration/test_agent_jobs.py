@@ -25,7 +25,7 @@ from drbackup.wire.messages import (
 )
 from drbackup.wire.specs import FilesSpec, FolderTarget, Plausibility, PointRef, Secret
 from tests.support.cities.small_vault import SmallVault
-from tests.support.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.memory_handler import MemoryHandler
 from tests.support.doubles.tree_facts import tree_facts
 
 VAULT = SmallVault()
@@ -45,14 +45,14 @@ class Agent:
     """Starts a new agent for each job, as the controller does."""
 
     def __init__(self, state: Path) -> None:
-        self.desk = MemoryDesk()
+        self.handler = MemoryHandler()
         self._state = state
 
     def do(self, job: Job) -> Result:
         environment = {"DRBACKUP_AGENT_STATE": str(self._state)}
         channel = open_channel("here", [sys.executable, "-m", "drbackup_agent", "serve"], environment=environment)
         try:
-            return run_session(channel, job, self.desk, Timeouts())
+            return run_session(channel, job, self.handler, Timeouts())
         finally:
             channel.close()
 
@@ -81,10 +81,10 @@ def test_a_point_goes_out_and_comes_back_over_the_wire(agent: Agent, data: Path,
     result = agent.do(backup_job(data))
     assert isinstance(result, BackupResult)
     facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
-    assert agent.desk.pins == [(facts.pinned_ns, "")]
+    assert agent.handler.pins == [(facts.pinned_ns, "")]
     assert result.files == 2
     assert result.content_bytes == 5000 + 256 * 2000
-    assert {pack[1:] for pack in result.packs} <= set(agent.desk.packs)
+    assert {pack[1:] for pack in result.packs} <= set(agent.handler.packs)
     restored = agent.do(restore_job(result.root, tmp_path / "out", DRILL_SEED))
     assert isinstance(restored, RestoreResult)
     assert restored.files == 2
@@ -125,7 +125,7 @@ def test_the_second_run_of_a_calm_tree_stores_no_content(agent: Agent, data: Pat
     agent.do(backup_job(data))
     second = agent.do(backup_job(data))
     assert isinstance(second, BackupResult)
-    assert second.new_bytes == 0  # from the agent's own cache: this desk knows no chunk
+    assert second.new_bytes == 0  # from the agent's own cache: this handler knows no chunk
 
 
 def test_preflight_looks_and_changes_nothing(agent: Agent, data: Path, tmp_path: Path) -> None:

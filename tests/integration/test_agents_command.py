@@ -21,7 +21,7 @@ from tests.support.services.sshd import Sshd
 
 
 @dataclass
-class Desk(CliContext):
+class RequestHandler(CliContext):
     """A command line whose installation is only an inventory and a home."""
 
     inventory: Inventory | None = None
@@ -37,19 +37,19 @@ def city(**entries: dict[str, object]) -> Inventory:
     )
 
 
-def run(tmp_path: Path, inventory: Inventory, *words: str) -> tuple[Any, Desk]:
+def run(tmp_path: Path, inventory: Inventory, *words: str) -> tuple[Any, RequestHandler]:
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    desk = Desk(home=home, inventory=inventory)
-    return CliRunner().invoke(agents, list(words), obj=desk), desk
+    handler = RequestHandler(home=home, inventory=inventory)
+    return CliRunner().invoke(agents, list(words), obj=handler), handler
 
 
 def test_check_passes_a_local_agent_with_the_real_jobs(tmp_path: Path) -> None:
     local = {"transport": "local", "state_folder": str(tmp_path / "state")}
-    outcome, desk = run(tmp_path, city(here=local), "check")
+    outcome, handler = run(tmp_path, city(here=local), "check")
     assert outcome.exit_code == 0, outcome.output
-    assert desk.document is not None
-    assert desk.document["ok"] is True
+    assert handler.document is not None
+    assert handler.document["ok"] is True
     assert "version: OK" in outcome.output
     assert "host: state folder: OK" in outcome.output
 
@@ -59,12 +59,12 @@ def test_check_exits_1_when_an_agent_is_not_fit_and_still_looks_at_the_others(tm
         bad={"transport": "local", "command": ["/nonexistent/agent"]},
         good={"transport": "local", "state_folder": str(tmp_path / "state")},
     )
-    outcome, desk = run(tmp_path, inventory, "check")
+    outcome, handler = run(tmp_path, inventory, "check")
     assert outcome.exit_code == 1
-    assert desk.document is not None
-    assert [line["ok"] for line in desk.document["agents"]["bad"]].count(False) == 1
-    assert all(line["ok"] for line in desk.document["agents"]["good"])
-    assert json.dumps(desk.document)
+    assert handler.document is not None
+    assert [line["ok"] for line in handler.document["agents"]["bad"]].count(False) == 1
+    assert all(line["ok"] for line in handler.document["agents"]["good"])
+    assert json.dumps(handler.document)
 
 
 def test_an_unknown_agent_is_a_usage_error_with_a_proposal(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_deploy_remembers_the_file_and_check_then_expects_it(tmp_path: Path) -> 
     refused, _ = run(tmp_path, city(here=entry), "deploy", "here")
     assert isinstance(refused.exception, UsageError)
     deployed = {**entry, "command": [str(folder / "current" / "drbackup-agent"), "serve"]}
-    outcome, desk = run(tmp_path, city(here=deployed), "deploy", "here")
+    outcome, handler = run(tmp_path, city(here=deployed), "deploy", "here")
     assert outcome.exit_code == 0, outcome.output
-    wanted = expected(desk.home, "here")
+    wanted = expected(handler.home, "here")
     assert wanted is not None
     assert wanted.bundle[:12] in outcome.output
     outcome, _ = run(tmp_path, city(here=deployed), "check")

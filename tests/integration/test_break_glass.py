@@ -44,20 +44,20 @@ def test_a_person_with_the_sheet_a_key_and_the_store_brings_the_city_back(city: 
         city.back_up(installation)
         pages = [render_sheet(installation, system, now=now) for system in (REGISTRY, PORTAL)]
     before = fingerprint(city)
-    desk = tmp_path / "desk"
-    desk.mkdir()
-    shutil.copy(city.root / "home" / "keys" / "drill.key", desk / "recovery.key")
-    shutil.copy(READER, desk / "stranger.py")
+    handler = tmp_path / "desk"
+    handler.mkdir()
+    shutil.copy(city.root / "home" / "keys" / "drill.key", handler / "recovery.key")
+    shutil.copy(READER, handler / "stranger.py")
     city.burn()
     city.scans.mkdir(parents=True)
     shutil.rmtree(city.root / "home")  # the backup centre burnt, too
     tools = f"{Path(sys.executable).parent}:{city.server.binaries}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": tools, "PGHOST": str(city.server.folder), "PGUSER": SUPERUSER}
     for page in pages:
-        shutil.rmtree(desk / "store", ignore_errors=True)
+        shutil.rmtree(handler / "store", ignore_errors=True)
         for line in commands(page):
             done = subprocess.run(
-                ["bash", "-c", line], cwd=desk, env=environment, capture_output=True, text=True, timeout=60
+                ["bash", "-c", line], cwd=handler, env=environment, capture_output=True, text=True, timeout=60
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert fingerprint(city) == before

@@ -19,7 +19,7 @@ from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.migrating import configuration
 from drbackup.controller.catalog.runs import RunKind
 from drbackup.controller.catalog.tables import HEAD, metadata
-from drbackup.controller.runs.lease import wish
+from drbackup.controller.runs.lease import lease_request
 from drbackup.errors import CatalogUnusable, RunActive
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_of_many_threads_that_claim_one_source_exactly_one_wins(tmp_path: Path) 
 
         def claim() -> None:
             try:
-                catalog.runs.start(RunKind.BACKUP, "s", "a", lease=wish(datetime.now(UTC)))
+                catalog.runs.start(RunKind.BACKUP, "s", "a", lease=lease_request(datetime.now(UTC)))
                 outcomes.append("claimed")
             except RunActive:
                 outcomes.append("refused")

@@ -13,7 +13,7 @@ from drbackup.fleet.channel import Channel
 from drbackup.fleet.check import CheckLine, check_agent
 from drbackup.fleet.deployed import Deployed, remember
 from drbackup.model.inventory import AgentEntry, Inventory
-from tests.support.doubles.memory_desk import small_agent
+from tests.support.doubles.memory_handler import small_agent
 from tests.support.services.sshd import Sshd, free_port, make_key
 
 NOT_TRIED = None

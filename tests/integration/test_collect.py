@@ -20,7 +20,7 @@ from drbackup.controller.evidence import list_folder, verify_folder, verify_stor
 from drbackup.controller.rebuild.keys import keys_for_rebuild
 from drbackup.controller.rebuild.rebuild import rebuild
 from drbackup.errors import PointMissing, RunActive, StoreUnavailable, UsageError
-from drbackup.model.collect import GRACE, Act, Why
+from drbackup.model.collect import COLLECT_GRACE, Act, Why
 from drbackup.model.point import Point, Rung
 from drbackup.model.retention import Ruling
 from drbackup.stores.erase import Erased
@@ -62,12 +62,12 @@ def test_a_plan_shows_everything_and_changes_nothing(two: TwoPoints) -> None:
         old, new = two.old, two.new
         before = objects(installation, "main", "")
         shown = plan(installation, LATER)
-        assert [fate.point.id for fate in shown.going] == [old.id]
-        assert {fate.reasons[0].why for fate in shown.points if not fate.goes} == {Why.KEPT}
+        assert [decision.point.id for decision in shown.going] == [old.id]
+        assert {decision.reasons[0].why for decision in shown.points if not decision.goes} == {Why.KEPT}
         assert shown.of(Act.CONDEMN)
         assert not shown.of(Act.ERASE)
         assert shown.freed == 0
-        assert shown.freed_later == sum(fate.copy.size for fate in shown.of(Act.CONDEMN))
+        assert shown.freed_later == sum(decision.copy.size for decision in shown.of(Act.CONDEMN))
         assert objects(installation, "main", "") == before
         assert {point.id for point in installation.catalog.points.list()} == {old.id, new.id}
 
@@ -75,13 +75,13 @@ def test_a_plan_shows_everything_and_changes_nothing(two: TwoPoints) -> None:
 def test_a_whole_point_does_not_go_while_one_that_is_damaged_everywhere_stands_for_its_day(two: TwoPoints) -> None:
     with two.city.open() as installation:
         old, new = two.old, two.new
-        assert [fate.point.id for fate in plan(installation, LATER).going] == [old.id]
+        assert [decision.point.id for decision in plan(installation, LATER).going] == [old.id]
         for store in ("main", "other"):
             installation.catalog.scrubs.judge(store, {new.id: -1}, now=LATER)
         assert installation.catalog.scrubs.lost() == {new.id}
         shown = plan(installation, LATER)
         assert not shown.going
-        said = {fate.point.id: fate.reasons[0].detail for fate in shown.points}
+        said = {decision.point.id: decision.reasons[0].detail for decision in shown.points}
         assert said[new.id].startswith("damaged in every copy")
         assert "damaged" not in said[old.id]
 
@@ -97,7 +97,7 @@ def test_a_point_that_no_rule_keeps_goes_first_its_packs_a_grace_later(two: TwoP
         assert first.erased == 0
         with pytest.raises(PointMissing):
             installation.catalog.points.get(old.id)
-        assert collect(installation, LATER + GRACE - timedelta(seconds=1)).erased == 0
+        assert collect(installation, LATER + COLLECT_GRACE - timedelta(seconds=1)).erased == 0
         second = collect(installation, AT_LAST)
         assert second.erased_bytes == second.plan.freed > 0
         assert {name for name in objects(installation, "main") if "/i/" not in name} == wanted
@@ -113,7 +113,7 @@ def test_the_index_of_a_session_goes_with_its_last_pack(two: TwoPoints) -> None:
         collect(installation, LATER)
         collect(installation, AT_LAST)
         left = {name for name in objects(installation, "main") if "/i/" in name}
-        sessions = {copy.session for copy in installation.catalog.lives.copies("main")}
+        sessions = {copy.session for copy in installation.catalog.lifecycle.copies("main")}
     assert (len(before), len(left), len(sessions)) == (2, 1, 1)
 
 
@@ -134,9 +134,9 @@ def test_what_a_crashed_session_left_goes_by_its_age_in_the_store(two: TwoPoints
         name = f"v1/d/{AGENT}/p/{hashlib.sha256(garbage).hexdigest()}"
         installation.store("main").put(name, garbage)
         assert collect(installation, BEGIN + DAY).plan.of(Act.CONDEMN) == ()
-        assert [fate.copy.known for fate in collect(installation, AT_LAST).plan.of(Act.CONDEMN)] == [False]
+        assert [decision.copy.known for decision in collect(installation, AT_LAST).plan.of(Act.CONDEMN)] == [False]
         assert name in objects(installation, "main")
-        assert collect(installation, AT_LAST + GRACE).erased_bytes == len(garbage)
+        assert collect(installation, AT_LAST + COLLECT_GRACE).erased_bytes == len(garbage)
         assert name not in objects(installation, "main")
     assert two.city.read(two.new.id)
 
@@ -218,7 +218,10 @@ def test_a_store_that_is_not_collected_keeps_its_points_whole(two: TwoPoints) ->
         old = two.old
         report = collect(installation, LATER, "main")
         assert report.removed == ()
-        assert {reason.why for fate in report.plan.points for reason in fate.reasons} == {Why.KEPT, Why.ELSEWHERE}
+        assert {reason.why for point in report.plan.points for reason in point.reasons} == {
+            Why.KEPT,
+            Why.ELSEWHERE,
+        }
         assert collect(installation, AT_LAST, "main").erased == 0
     assert two.city.read(old.id)
 
@@ -289,7 +292,7 @@ def test_a_rebuilt_catalog_takes_no_collected_point_for_a_lost_one(two: TwoPoint
         assert [point.id for point in installation.catalog.points.list()] == [last.id]
         # What was condemned is not known any more: it is condemned anew, and the grace begins again.
         assert collect(installation, AT_LAST).erased == 0
-        assert collect(installation, AT_LAST + GRACE).erased > 0
+        assert collect(installation, AT_LAST + COLLECT_GRACE).erased > 0
     assert two.city.read(last.id)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drbackup.controller.catalog.lifecycle import Lives
+from drbackup.controller.catalog.lifecycle import Lifecycle
 from drbackup.controller.collect.collect import Collector
 from drbackup.controller.evidence import verify_folder, verify_stores
 from drbackup.controller.home.installation import Installation
@@ -19,14 +19,14 @@ from tests.support.cities.collected_city import AT_LAST, LATER, TwoPoints, colle
 
 #: Everything that outlives a process: the catalog's writes, the stores' objects.
 STEPS: tuple[tuple[type, str], ...] = (
-    (Lives, "mark"),
-    (Lives, "unmark"),
-    (Lives, "removed"),
-    (Lives, "lock_record"),
-    (Lives, "pardon"),
-    (Lives, "retire"),
-    (Lives, "condemn"),
-    (Lives, "erased"),
+    (Lifecycle, "mark"),
+    (Lifecycle, "unmark"),
+    (Lifecycle, "removed"),
+    (Lifecycle, "lock_record"),
+    (Lifecycle, "pardon"),
+    (Lifecycle, "retire"),
+    (Lifecycle, "condemn"),
+    (Lifecycle, "erased"),
     (DirectoryStore, "put"),
     (DirectoryEraser, "erase"),
 )
@@ -107,7 +107,7 @@ def test_killed_at_any_step_the_next_collects_end_what_was_begun(made: TwoPoints
                 assert records(installation, store) == {made.new.id}
                 left = {name for name in objects(installation, store) if "/i/" not in name}
                 assert left == packs_of(installation, made.new)
-            assert not installation.catalog.lives.marked()
+            assert not installation.catalog.lifecycle.marked()
             assert verify_folder(installation.evidence_folder, installation.signer.public).good
             assert all(report.good for report in verify_stores(installation).values())
         assert made.city.read(made.new.id, "other")[b"a"] == b"new" * 1000 + b"a"
@@ -133,8 +133,8 @@ def test_killed_at_any_step_a_rebuilt_catalog_is_without_fault(made: TwoPoints) 
 
 def test_every_step_that_changes_anything_was_tried() -> None:
     """A method that is added to what outlives a process belongs into the list above."""
-    changing = {name for name in vars(Lives) if not name.startswith("_")}
+    changing = {name for name in vars(Lifecycle) if not name.startswith("_")}
     reading = {"copies", "condemned", "unreliable", "still_condemned", "locks", "marked"}
-    tried = {name for owner, name in STEPS if owner is Lives}
+    tried = {name for owner, name in STEPS if owner is Lifecycle}
     assert changing - reading - {"lock"} == tried
     assert Collector.apply.__doc__

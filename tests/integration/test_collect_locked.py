@@ -18,7 +18,7 @@ from drbackup.controller.evidence import write_evidence
 from drbackup.controller.home.installation import Installation
 from drbackup.daemon.daemon import Daemon
 from drbackup.errors import StoreRefused, StoreUnavailable
-from drbackup.model.collect import GRACE, lease_ns
+from drbackup.model.collect import COLLECT_GRACE, lease_ns
 from drbackup.model.point import Point
 from drbackup.stores.s3.erase import S3Eraser
 from drbackup.stores.s3.store import S3Store
@@ -100,7 +100,7 @@ def test_a_locked_point_stays_until_its_lock_is_over_and_its_packs_until_theirs_
             assert city.read(old.id, "cloud")[b"a"] == b"old" * 1000 + b"a"
         assert [point.id for point in collect_until_removed(installation, 60).removed] == [old.id]
         assert versions(cloud(installation), old.name) == []
-        assert collect(installation, datetime.now(UTC) + GRACE + DAY, "cloud").erased
+        assert collect(installation, datetime.now(UTC) + COLLECT_GRACE + DAY, "cloud").erased
         left = {name for name in objects(installation, "cloud") if "/i/" not in name}
         assert left == wanted
         assert all(len(versions(cloud(installation), name)) == 1 for name in left)
@@ -113,9 +113,9 @@ def test_what_the_catalog_knows_to_be_locked_is_not_even_tried(tmp_path: Path, s
     with city.open() as installation:
         old = back_up(installation, city, b"old", now)
         back_up(installation, city, b"new", now + timedelta(seconds=1))
-        shown = plan(installation, now + GRACE + DAY, "cloud")
+        shown = plan(installation, now + COLLECT_GRACE + DAY, "cloud")
         assert shown.going == ()
-        (reason,) = next(fate.reasons for fate in shown.points if fate.point.id == old.id)
+        (reason,) = next(decision.reasons for decision in shown.points if decision.point.id == old.id)
         assert abs(reason.until_ns / 1e9 - (now + LOCK_DAYS * DAY).timestamp()) < 60
 
 
@@ -168,7 +168,7 @@ def test_a_new_point_relies_on_no_pack_whose_lock_is_nearly_over(tmp_path: Path,
         third = run_backup(installation, SYSTEM, SOURCE, now=clock(late))
         assert not packs_of(installation, third, "cloud") & packs_of(installation, first, "cloud")
         lasting = lease_ns(int(late.timestamp() * 1e9), LOCK_DAYS)
-        here = {copy.pack: copy for copy in installation.catalog.lives.copies("cloud")}
+        here = {copy.pack: copy for copy in installation.catalog.lifecycle.copies("cloud")}
         names = {f"v1/d/{AGENT}/{copy.kind}/{copy.pack[1:].hex()}": copy for copy in here.values()}
         assert all(names[name].locked_ns >= lasting for name in packs_of(installation, third, "cloud"))
 

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from drbackup.controller.backup.run import run_backup
-from drbackup.controller.catalog.lifecycle import Lives
+from drbackup.controller.catalog.lifecycle import Lifecycle
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.sessions import Sessions
 from drbackup.errors import DoneInPart, DrbackupError, RunTooLong
-from drbackup.model.collect import GRACE, SESSION_MOST, Act, Why
+from drbackup.model.collect import COLLECT_GRACE, SESSION_MOST, Act, Why
 from tests.integration.test_runner import break_store, mend_store
 from tests.support.cities.collected_city import (
     AT_LAST,
@@ -85,12 +85,12 @@ def test_a_session_that_began_before_the_condemnation_commits_a_restorable_point
         def collected() -> None:
             condemned.append(len(collect(installation, LATER).plan.of(Act.CONDEMN)))
 
-        during(monkeypatch, Lives, "condemned", collected)  # the check before the commit
+        during(monkeypatch, Lifecycle, "condemned", collected)  # the check before the commit
         point = run_backup(installation, SYSTEM, SOURCE, now=clock(LATER))
         assert bool(condemned[0]) == (session == "overlooked")
         shared = packs_of(installation, point) & before
         assert bool(shared) == (session == "seen")  # else it sent everything again
-        for later in (AT_LAST, AT_LAST + GRACE):
+        for later in (AT_LAST, AT_LAST + COLLECT_GRACE):
             collect(installation, later)
             assert packs_of(installation, point) <= objects(installation, "main") & objects(installation, "other")
     assert restorable(two, point.id)
@@ -108,7 +108,7 @@ def test_what_is_condemned_between_the_check_and_the_commit_is_pardoned_by_the_r
         mend_store(installation, "main")
         first = collect(installation, AT_LAST)
         assert bool(first.plan.of(Act.PARDON)) == (session == "overlooked")
-        collect(installation, AT_LAST + GRACE)
+        collect(installation, AT_LAST + COLLECT_GRACE)
         assert packs_of(installation, point) <= objects(installation, "main") & objects(installation, "other")
     assert restorable(two, point.id)
 
@@ -143,7 +143,7 @@ def test_a_domain_is_left_alone_while_a_session_is_open_there(two: TwoPoints, mo
     with two.city.open() as installation:
         collect(installation, LATER)
         gone: list[int] = []
-        during(monkeypatch, Lives, "condemned", lambda: gone.append(collect(installation, AT_LAST).erased))
+        during(monkeypatch, Lifecycle, "condemned", lambda: gone.append(collect(installation, AT_LAST).erased))
         run_backup(installation, SYSTEM, SOURCE, now=clock(AT_LAST))
         assert gone == [0]
         assert collect(installation, AT_LAST + SESSION_MOST).erased
@@ -165,8 +165,8 @@ def test_a_crashed_session_keeps_its_domain_for_a_day_and_no_longer(
 def test_a_second_copy_relies_on_nothing_that_is_condemned_there(two: TwoPoints) -> None:
     """The packs were condemned in the second store only; the run is then a partial one, and a collect sets it right."""
     with two.city.open() as installation:
-        lives = installation.catalog.lives
-        lives.condemn([copy for copy in lives.copies("other") if copy.kind == "p"], now=LATER)
+        lifecycle = installation.catalog.lifecycle
+        lifecycle.condemn([copy for copy in lifecycle.copies("other") if copy.kind == "p"], now=LATER)
         with pytest.raises(DoneInPart, match="condemned"):
             run_backup(installation, SYSTEM, SOURCE, now=clock(LATER))
         collect(installation, LATER)
@@ -183,11 +183,11 @@ def test_a_pack_that_is_mostly_unused_gets_no_new_chunks_and_goes_with_its_last_
         (two.city.data / "big").unlink()
         sparse = run_backup(installation, SYSTEM, SOURCE, now=clock(LATER + timedelta(hours=1)), accept_shrink=True)
         retired = collect(installation, LATER + timedelta(hours=1)).plan.of(Act.RETIRE)
-        data = {f"v1/d/{AGENT}/p/{fate.copy.pack[1:].hex()}" for fate in retired if fate.copy.kind == "p"}
+        data = {f"v1/d/{AGENT}/p/{decision.copy.pack[1:].hex()}" for decision in retired if decision.copy.kind == "p"}
         assert data & packs_of(installation, sparse)
         fresh = run_backup(installation, SYSTEM, SOURCE, now=clock(LATER + timedelta(hours=2)))
         assert not data & packs_of(installation, fresh)
-        for later in (LATER + GRACE + timedelta(days=2), LATER + 3 * GRACE):
+        for later in (LATER + COLLECT_GRACE + timedelta(days=2), LATER + 3 * COLLECT_GRACE):
             collect(installation, later)
         assert not data & objects(installation, "main")
     assert two.city.read(fresh.id)[b"a"] == b"x" * 100
@@ -223,12 +223,17 @@ def test_a_controller_that_stood_still_for_weeks_before_its_commit_still_commits
     process = subprocess.Popen([sys.executable, "-c", STOPPED, *words], stdout=subprocess.PIPE, text=True)
     try:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        weeks = AT_LAST + 3 * GRACE
+        weeks = AT_LAST + 3 * COLLECT_GRACE
         with two.city.open() as installation:
             installation.catalog.runs.mark_dead(now=weeks)
             for later in (AT_LAST, weeks):
                 report = collect(installation, later)
-                assert {fate.reason.why for fate in report.plan.packs} <= {Why.NEEDED, Why.TELLS, Why.SPARSE, Why.BUSY}
+                assert {pack.reason.why for pack in report.plan.packs} <= {
+                    Why.NEEDED,
+                    Why.TELLS,
+                    Why.SPARSE,
+                    Why.BUSY,
+                }
                 assert report.erased == 0
         process.send_signal(signal.SIGCONT)
         said, _ = process.communicate(timeout=60)
@@ -241,7 +246,7 @@ def test_a_controller_that_stood_still_for_weeks_before_its_commit_still_commits
         point = installation.catalog.points.list()[0]
         assert not {point.id} & {two.old.id, two.new.id}
         assert restorable_in(two, point.id, point.copies)
-        collect(installation, weeks + GRACE + DAY)
+        collect(installation, weeks + COLLECT_GRACE + DAY)
         assert restorable_in(two, point.id, point.copies)
 
 

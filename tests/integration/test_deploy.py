@@ -18,9 +18,9 @@ from drbackup.fleet import local, ssh
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.deploy import deploy
 from drbackup.fleet.deployed import Deployed, expected, remember
-from drbackup.fleet.no_requests import QuietDesk
+from drbackup.fleet.no_requests import NoRequests
 from drbackup.fleet.remote import LocalShell, Ran, ssh_shell
-from drbackup.fleet.session import Session, Timeouts
+from drbackup.fleet.session import AgentSession, Timeouts
 from drbackup.wire.messages import PreflightJob, PreflightResult
 from tests.support.services.sshd import Sshd
 
@@ -178,11 +178,11 @@ def test_the_real_agent_is_deployed_over_ssh_and_answers_by_the_restricted_key(
     sshd.allow_user(f'restrict,command="{folder}/current/drbackup-agent forced"')
     wanted = expected(home, "db1")
     assert wanted is not None
-    session = Session(ssh.open_channel(sshd.address(), ["serve"]), Timeouts())
+    session = AgentSession(ssh.open_channel(sshd.address(), ["serve"]), Timeouts())
     try:
         hello = session.greet()
         session.judge(wanted)
-        seen = session.work(PreflightJob(), QuietDesk())
+        seen = session.work(PreflightJob(), NoRequests())
     finally:
         session.close()
     assert isinstance(seen, PreflightResult)
@@ -215,7 +215,7 @@ def test_an_altered_file_on_the_host_is_noticed_by_the_next_run(tmp_path: Path, 
     remember(home, "db1", Deployed(__version__, real_bundle.sha256, str(tmp_path), "", ""))
     wanted = expected(home, "db1")
     assert wanted is not None
-    session = Session(local.open_channel("db1", [sys.executable, str(altered), "serve"]), Timeouts())
+    session = AgentSession(local.open_channel("db1", [sys.executable, str(altered), "serve"]), Timeouts())
     try:
         session.greet()
         with pytest.raises(AgentVersionMismatch, match="not the deployed one"):

@@ -27,7 +27,7 @@ from drbackup_agent.sources.postgres.restore import restore_postgres
 from drbackup_agent.sources.postgres.snapshot import hold_snapshot
 from drbackup_agent.sources.postgres.source import read_canary
 from drbackup_agent.sources.postgres.tables import tables_counted
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 from tests.support.doubles.source_runs import Run, SourceRuns
 from tests.support.services.postgres import Database
 
@@ -89,8 +89,8 @@ def runs(tmp_path: Path) -> SourceRuns:
     return SourceRuns(tmp_path / "state")
 
 
-def connection(spec: PostgresSpec) -> Connection:
-    return Connection.of(spec)
+def connection(spec: PostgresSpec) -> DatabaseAddress:
+    return DatabaseAddress.of(spec)
 
 
 def test_everything_a_database_can_hold_comes_back(database: Database, runs: SourceRuns) -> None:

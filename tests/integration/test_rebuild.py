@@ -29,7 +29,7 @@ from drbackup.stores.folder.store import DirectoryStore
 from drbackup.vault.custody import join_shares
 from drbackup.vault.layout import INDEX
 from drbackup.vault.pack import SessionKey
-from drbackup.vault.store_access import StoreDepot
+from drbackup.vault.store_access import StoreDestination
 from drbackup.vault.write.pack_sink import ChunkSink
 from drbackup.wire.messages import Place
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
@@ -228,9 +228,9 @@ def test_two_indexes_that_disagree_are_named_and_neither_is_believed(city: Small
     pack = next(row[2] for row in rows(city)["packs"] if row[1] == "p")
     with city.open() as installation:
         keys = installation.domain_keys(AGENT, "main")
-        depot = StoreDepot(installation.store("main"), AGENT)
+        destination = StoreDestination(installation.store("main"), AGENT)
     lie = Place(b"\x01" * 32, pack, 0, 100, 50, 50)
-    sink = ChunkSink(depot, SessionKey.new(INDEX, keys), bytes(32), 1)
+    sink = ChunkSink(destination, SessionKey.new(INDEX, keys), bytes(32), 1)
     sink.add(msgspec.msgpack.encode(("liar", pack, (lie,))))
     sink.finish()
     lose(city)
@@ -253,7 +253,7 @@ def test_a_missing_pack_is_named_and_not_deduplicated_against(city: SmallCity) -
 
 
 def test_a_pack_of_a_session_that_never_ended_is_noted_and_opened_by_the_custodians(city: SmallCity) -> None:
-    assert city.founding is not None
+    assert city.new_installation is not None
     before = rows(city)
     for path in city.root.glob("store-*/v1/r/*/*"):
         path.unlink()
@@ -263,7 +263,7 @@ def test_a_pack_of_a_session_that_never_ended_is_noted_and_opened_by_the_custodi
     report = rebuild(city)
     assert "will be sent again" in report.notes[0]
     lose(city)
-    report = rebuild(city, seed=join_shares(city.founding.shares[:2]))
+    report = rebuild(city, seed=join_shares(city.new_installation.shares[:2]))
     assert (report.faults, report.notes) == ((), ())
     data = {row[2] for row in before["packs"] if row[1] in "pt"}
     assert set(rows(city)["chunks"]) == {row for row in before["chunks"] if row[0] in data}
@@ -278,7 +278,7 @@ def test_a_whole_catalog_and_a_second_rebuild_are_refused(city: SmallCity) -> No
 
 
 def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> None:
-    assert city.founding is not None
+    assert city.new_installation is not None
     before = rows(city)
     keys = {path.name: path.read_text() for path in (city.home / "keys").iterdir() if path.name != "drill.key"}
     shutil.rmtree(city.home)
@@ -287,7 +287,7 @@ def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> Non
     with pytest.raises(WrongKey, match="another"):
         rebuild(city, seed=b"\x01" * 32)
     assert not city.home.exists()
-    rebuild(city, seed=join_shares(city.founding.shares[1:]))
+    rebuild(city, seed=join_shares(city.new_installation.shares[1:]))
     assert {path.name: path.read_text() for path in (city.home / "keys").iterdir()} == keys
     assert rows(city) == before
     with city.open() as installation:
@@ -297,8 +297,8 @@ def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> Non
 
 
 def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by_extend(city: SmallCity) -> None:
-    assert city.founding is not None
-    seed = join_shares(city.founding.shares[:2])
+    assert city.new_installation is not None
+    seed = join_shares(city.new_installation.shares[:2])
     for path in city.root.glob("store-*/v1/c/*"):
         path.unlink()
     saved = city.root / "saved"
@@ -362,14 +362,14 @@ def test_a_burnt_home_comes_back_from_a_bucket(tmp_path: Path, s3_server: S3Serv
     bucket = f"bucket: {s3_bucket}, endpoint: '{s3_server.endpoint}', credentials_file: {s3_server.credentials_file()}"
     stores = f"  cloud: {{s3: {{{bucket}}}, prefix: city/}}\n"
     city = SmallCity(tmp_path, copies="cloud", module="drbackup_agent", stores=stores).build()
-    assert city.founding is not None
+    assert city.new_installation is not None
     with city.open() as installation:
         run_backup(installation, SYSTEM, SOURCE)
         cloud = {"cloud": installation.store("cloud")}
     before = rows(city)
     shutil.rmtree(city.home)
     shutil.rmtree(city.root / "agent")
-    keys = keys_for_rebuild(city.home, cloud, join_shares(city.founding.shares[:2]))
+    keys = keys_for_rebuild(city.home, cloud, join_shares(city.new_installation.shares[:2]))
     report = rebuilding.rebuild(city.home, keys, cloud, now=NOW, watch=lambda *_: None)
     assert (report.points, report.faults, report.notes) == (1, (), ())
     assert rows(city) == before

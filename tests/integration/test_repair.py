@@ -14,7 +14,7 @@ import pytest
 
 from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.scrub import Scrubs
-from drbackup.controller.copies.diagnose import HOME, Examined, Kind, examine
+from drbackup.controller.copies.diagnose import HOME, Diagnosis, Kind, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
 from drbackup.controller.copies.scrub import scrub
 from drbackup.controller.evidence import verify_stores, write_evidence
@@ -22,7 +22,7 @@ from drbackup.controller.home.initialise import extend
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import StoreFull, StoreUnavailable, VaultMissing
 from drbackup.model.point import Rung
-from drbackup.stores.folder.store import DAMAGED
+from drbackup.stores.folder.store import DAMAGED_PREFIX
 from drbackup.stores.s3.store import S3Store
 from drbackup.vault.layout import VAULT_NAME
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
@@ -67,9 +67,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def mend(installation: Installation, clock: Clock, *stores: str) -> tuple[Examined, Repaired]:
-    examined = examine(installation, stores, now=clock)
-    return examined, repair(installation, examined, now=clock)
+def mend(installation: Installation, clock: Clock, *stores: str) -> tuple[Diagnosis, Repaired]:
+    diagnosis = diagnose(installation, stores, now=clock)
+    return diagnosis, repair(installation, diagnosis, now=clock)
 
 
 def twins(city: SmallCity, clock: Clock) -> bool:
@@ -109,14 +109,14 @@ def test_any_damage_to_any_object_of_one_store_is_mended_from_the_other(
     hurt = victim.read_bytes() if victim.exists() else None
     with city.open() as installation:
         scrub(installation, store, now=clock)
-        examined, repaired = mend(installation, clock)
-        (wound,) = examined.wounds
-        assert (wound.store, wound.name, wound.kind) == (store, name_of(city, store, victim), PARTS[part])
-        assert [(each.name, donor != store) for each, donor in repaired.mended] == [(wound.name, True)]
+        diagnosis, repaired = mend(installation, clock)
+        (defect,) = diagnosis.defects
+        assert (defect.store, defect.name, defect.kind) == (store, name_of(city, store, victim), PARTS[part])
+        assert [(each.name, donor != store) for each, donor in repaired.mended] == [(defect.name, True)]
         assert repaired.failed == []
         assert repaired.proven[store] == 2  # read back whole again
     assert contents(city, store) == before  # nothing else was touched
-    kept = [path.read_bytes() for path in victim.parent.glob(f"{DAMAGED}*")]
+    kept = [path.read_bytes() for path in victim.parent.glob(f"{DAMAGED_PREFIX}*")]
     assert kept == ([] if hurt is None else [hurt])
     assert twins(city, clock)
 
@@ -127,7 +127,7 @@ def test_looking_changes_nothing(city: SmallCity, clock: Clock) -> None:
     with city.open() as installation:
         scrub(installation, "main", now=clock)
         before = {path: path.stat().st_mtime_ns for path in city.root.glob("store-*/**/*")}
-        assert examine(installation, now=clock).wounds
+        assert diagnose(installation, now=clock).defects
         assert {path: path.stat().st_mtime_ns for path in city.root.glob("store-*/**/*")} == before
 
 
@@ -144,9 +144,9 @@ def test_two_damaged_stores_repair_each_other_while_every_object_is_whole_in_one
     with city.open() as installation:
         for store in ("main", "other"):
             scrub(installation, store, now=clock)
-        examined, repaired = mend(installation, clock)
+        diagnosis, repaired = mend(installation, clock)
         assert repaired.failed == []
-        assert {wound.name for wound in examined.wounds} >= set(shared)
+        assert {defect.name for defect in diagnosis.defects} >= set(shared)
         assert all(report.good for report in verify_stores(installation).values())
     assert twins(city, clock)
 
@@ -155,8 +155,8 @@ def test_a_disk_that_was_replaced_by_an_empty_one_is_filled_again(city: SmallCit
     before = contents(city, "other")
     shutil.rmtree(city.root / "store-other")
     with city.open() as installation:
-        examined, _ = mend(installation, clock)
-        assert isinstance(examined.away["other"], VaultMissing)  # it might only not be mounted
+        diagnosis, _ = mend(installation, clock)
+        assert isinstance(diagnosis.away["other"], VaultMissing)  # it might only not be mounted
         assert not (city.root / "store-other").exists()
         extend(installation, now=clock())  # drbackup keys seal: a person says that it is the new disk
         mend(installation, clock)
@@ -174,11 +174,11 @@ def test_what_is_whole_nowhere_is_named_with_its_points_and_the_rest_is_mended(c
     with city.open() as installation:
         for store in ("main", "other"):
             scrub(installation, store, now=clock)
-        examined, repaired = mend(installation, clock)
-        lost = [wound for wound in examined.wounds if wound.name == name]
-        assert {wound.store for wound in lost} == {"main", "other"}
-        assert [wound.name for wound, _ in repaired.mended] == [name_of(city, "other", tree)]
-        assert {wound.name for wound, _ in repaired.failed} == {name}
+        diagnosis, repaired = mend(installation, clock)
+        lost = [defect for defect in diagnosis.defects if defect.name == name]
+        assert {defect.store for defect in lost} == {"main", "other"}
+        assert [defect.name for defect, _ in repaired.mended] == [name_of(city, "other", tree)]
+        assert {defect.name for defect, _ in repaired.failed} == {name}
         assert set(repaired.lost) == set(lost[0].points)
         hurt = set(repaired.lost)
         rungs = {point.id: point.rung for point in installation.catalog.points.list()}
@@ -200,8 +200,8 @@ def test_good_bytes_that_the_catalog_did_not_count_on_are_counted_on_again_and_n
         scrub(installation, "main", now=clock)
         overwrite(victim, good)
         written = victim.stat().st_mtime_ns
-        examined, repaired = mend(installation, clock)
-        assert (examined.wounds, examined.recovered) == ([], [("main", name_of(city, "main", victim))])
+        diagnosis, repaired = mend(installation, clock)
+        assert (diagnosis.defects, diagnosis.recovered) == ([], [("main", name_of(city, "main", victim))])
         assert repaired.proven["main"] == 2
         assert victim.stat().st_mtime_ns == written
     assert twins(city, clock)
@@ -212,15 +212,15 @@ def test_a_record_that_a_collector_has_removed_does_not_come_back(city: SmallCit
         older, _newer = both(installation)
         record = installation.catalog.points.get(older).name
         (city.root / "store-main" / record).unlink()
-        examined = examine(installation, now=clock)
-        assert [wound.name for wound in examined.wounds] == [record]
+        diagnosis = diagnose(installation, now=clock)
+        assert [defect.name for defect in diagnosis.defects] == [record]
         expected = Scrubs.expected
         pytest.MonkeyPatch().setattr(Scrubs, "expected", lambda *_: {})  # between looking and mending
         try:
-            repaired = repair(installation, examined, now=clock)
+            repaired = repair(installation, diagnosis, now=clock)
         finally:
             Scrubs.expected = expected  # type: ignore[method-assign]
-        assert [wound.name for wound, _ in repaired.failed] == [record]
+        assert [defect.name for defect, _ in repaired.failed] == [record]
         assert not (city.root / "store-main" / record).exists()
 
 
@@ -228,8 +228,8 @@ def test_a_foreign_record_is_named_and_left_as_it_is(city: SmallCity, clock: Clo
     planted = city.root / "store-main" / f"v1/r/{SYSTEM}/20261123T000000Z-{'ab' * 32}"
     planted.write_bytes(b"forged")
     with city.open() as installation:
-        examined, repaired = mend(installation, clock)
-        assert [(wound.name[-64:], wound.donors) for wound in examined.wounds] == [("ab" * 32, ())]
+        diagnosis, repaired = mend(installation, clock)
+        assert [(defect.name[-64:], defect.sound_stores) for defect in diagnosis.defects] == [("ab" * 32, ())]
         assert len(repaired.failed) == 1
     assert planted.read_bytes() == b"forged"
 
@@ -248,10 +248,10 @@ def test_a_donor_that_does_not_answer_is_named_and_nothing_is_given_up(city: Sma
     with city.open() as installation:
         scrub(installation, "main", now=clock)
         break_store(installation, "other", Trouble("any", times=10_000))
-        examined, repaired = mend(installation, clock)
-        assert isinstance(examined.away["other"], StoreUnavailable)
-        assert examined.stores == ["main"]
-        assert [wound.donors for wound, _ in repaired.failed] == [()]
+        diagnosis, repaired = mend(installation, clock)
+        assert isinstance(diagnosis.away["other"], StoreUnavailable)
+        assert diagnosis.stores == ["main"]
+        assert [defect.sound_stores for defect, _ in repaired.failed] == [()]
     with city.open() as installation:  # it is back
         assert len(mend(installation, clock)[1].mended) == 1
     assert twins(city, clock)
@@ -265,10 +265,10 @@ def test_a_store_that_dies_while_it_is_looked_at_is_named_and_the_other_is_mende
         next(objects(city, store, "/p/" if store == "main" else "/t/")).unlink()
     with city.open() as installation:
         break_store(installation, "other", Trouble("any", at=at, times=10_000))
-        examined, repaired = mend(installation, clock)
-        assert isinstance(examined.away["other"], StoreUnavailable)
-        assert {wound.store for wound in examined.wounds} <= {"main"}
-        assert {wound.store for wound, _ in repaired.mended} <= {"main"}
+        diagnosis, repaired = mend(installation, clock)
+        assert isinstance(diagnosis.away["other"], StoreUnavailable)
+        assert {defect.store for defect in diagnosis.defects} <= {"main"}
+        assert {defect.store for defect, _ in repaired.mended} <= {"main"}
     with city.open() as installation:
         mend(installation, clock)
     assert twins(city, clock)
@@ -281,8 +281,8 @@ def test_a_full_disk_is_asked_once_and_loses_nothing(city: SmallCity, clock: Clo
     with city.open() as installation:
         scrub(installation, "other", now=clock)
         break_store(installation, "other", Trouble("mend", kind="full", times=10_000))
-        examined, repaired = mend(installation, clock)
-        assert len(repaired.failed) == len(examined.wounds)
+        diagnosis, repaired = mend(installation, clock)
+        assert len(repaired.failed) == len(diagnosis.defects)
         assert {type(error) for _, error in repaired.failed} == {StoreFull}
     with city.open() as installation:
         mend(installation, clock)
@@ -295,10 +295,10 @@ def test_a_disk_that_is_unmounted_midway_is_not_written_to(city: SmallCity, cloc
         flip(path)
     with city.open() as installation:
         scrub(installation, "other", now=clock)
-        examined = examine(installation, now=clock)
+        diagnosis = diagnose(installation, now=clock)
         shutil.move(city.root / "store-other", city.root / "unmounted")
         (city.root / "store-other").mkdir()
-        repaired = repair(installation, examined, now=clock)
+        repaired = repair(installation, diagnosis, now=clock)
         assert repaired.mended == []
         assert list((city.root / "store-other").iterdir()) == []
         (city.root / "store-other").rmdir()
@@ -314,7 +314,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from drbackup.controller.copies import repair
-from drbackup.controller.copies.diagnose import examine
+from drbackup.controller.copies.diagnose import diagnose
 from drbackup.controller.home.installation import Installation
 from tests.support.doubles.sudden_death import call_number, die_at
 
@@ -322,7 +322,7 @@ now = lambda: datetime.now(UTC)
 repair._AT_ONCE = 1
 die_at("mend", call_number(2), sys.argv[3])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
-    repair.repair(installation, examine(installation, now=now), now=now)
+    repair.repair(installation, diagnose(installation, now=now), now=now)
 """
 
 
@@ -376,9 +376,9 @@ def test_a_locked_bucket_and_a_folder_repair_each_other(tmp_path: Path, s3_serve
             (city.root / "store-main" / name).unlink()
         for store in ("cloud", "main"):
             scrub(installation, store, now=clock)
-        examined, repaired = mend(installation, clock, "cloud", "main")
+        diagnosis, repaired = mend(installation, clock, "cloud", "main")
         hurt = {("cloud", packs[1]), ("cloud", records[1]), *(("main", name) for name in packs[2:])}
-        assert {(wound.store, wound.name) for wound in examined.wounds} >= hurt
+        assert {(defect.store, defect.name) for defect in diagnosis.defects} >= hurt
         assert repaired.failed == []
         listed = {stat.name: stat.size for stat in cloud.list("v1/")}
         for name in (packs[1], records[1]):

@@ -20,7 +20,7 @@ from drbackup.vault.layout import pack_name
 from drbackup.wire.messages import RestoreJob, RestoreResult
 from drbackup.wire.specs import FilesSpec, FolderTarget, PointRef, Secret
 from tests.support.cities.small_vault import SmallVault
-from tests.support.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.memory_handler import MemoryHandler
 from tests.support.doubles.source_runs import SourceRuns
 from tests.support.services.faulty_proxy import Fault, FaultyProxy
 from tests.support.services.seaweedfs import QUICK, S3Server
@@ -37,7 +37,7 @@ sys.exit(status)
 """  # not getrusage: its maximum begins with what the parent had
 
 
-class StoreDesk(MemoryDesk):
+class StoreHandler(MemoryHandler):
     """Hands out a store's packs: by address where it can sign."""
 
     def __init__(self, store: Store) -> None:
@@ -70,7 +70,7 @@ def restore(store: Store, root: bytes, out: Path) -> Outcome:
     job = RestoreJob(point, FolderTarget(str(out)), key=Secret(DRILL_SEED))
     try:
         begun = time.monotonic()
-        result = run_session(channel, job, StoreDesk(store), Timeouts())
+        result = run_session(channel, job, StoreHandler(store), Timeouts())
         seconds = time.monotonic() - begun
         assert isinstance(result, RestoreResult)
         assert channel.exit_status(wait=30) == 0
@@ -90,7 +90,7 @@ def test_a_far_away_store_slows_a_restore_by_less_than_a_fifth(
 ) -> None:
     proxy = make_proxy(s3_server.endpoint)
     prefix = f"far-{os.getpid()}"
-    store = S3Store("far", s3_server.config(s3_server.shared_bucket(), prefix=prefix, patience=QUICK))
+    store = S3Store("far", s3_server.config(s3_server.shared_bucket(), prefix=prefix, retry=QUICK))
     data, chance = tmp_path / "data", random.Random(1)
     data.mkdir()
     for number in range(3000):
@@ -100,7 +100,7 @@ def test_a_far_away_store_slows_a_restore_by_less_than_a_fifth(
     root = SourceRuns(tmp_path / "state", SmallVault(store)).backup(FilesSpec((str(data),))).written.root
     late = S3Store(
         "far",
-        s3_server.config(s3_server.shared_bucket(), prefix=prefix, endpoint=proxy.endpoint, patience=QUICK),
+        s3_server.config(s3_server.shared_bucket(), prefix=prefix, endpoint=proxy.endpoint, retry=QUICK),
     )
     near, far = [], []
     for attempt in range(2):  # in pairs, because other programs use this machine too

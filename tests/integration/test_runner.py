@@ -10,9 +10,9 @@ import pytest
 
 from drbackup.controller.backup.adopt import adopt_records
 from drbackup.controller.backup.run import run_backup
-from drbackup.controller.catalog.runs import LeaseWish, RunKind, RunState
+from drbackup.controller.catalog.runs import LeaseRequest, RunKind, RunState
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.lease import wish
+from drbackup.controller.runs.lease import lease_request
 from drbackup.errors import (
     AgentMissing,
     DoneInPart,
@@ -398,7 +398,7 @@ def test_a_run_whose_lease_ran_out_is_taken_over_and_can_write_no_more(city: Sma
     with city.open() as installation:
         runs = installation.catalog.runs
         then = datetime.now(UTC) - timedelta(minutes=10)
-        elsewhere = LeaseWish("other-host:1:2:3:4", then, then + timedelta(seconds=90))
+        elsewhere = LeaseRequest("other-host:1:2:3:4", then, then + timedelta(seconds=90))
         lost = runs.start(RunKind.BACKUP, SYSTEM, SOURCE, lease=elsewhere)
         runs.step(lost, RunState.SENDING, now=then)
         run_backup(installation, SYSTEM, SOURCE)
@@ -412,7 +412,7 @@ def test_a_run_whose_lease_ran_out_is_taken_over_and_can_write_no_more(city: Sma
 def test_a_living_holder_on_another_host_is_waited_for(city: SmallCity) -> None:
     with city.open() as installation:
         now = datetime.now(UTC)
-        elsewhere = LeaseWish("other-host:1:2:3:4", now, now + timedelta(seconds=90))
+        elsewhere = LeaseRequest("other-host:1:2:3:4", now, now + timedelta(seconds=90))
         installation.catalog.runs.start(RunKind.BACKUP, SYSTEM, SOURCE, lease=elsewhere)
         with pytest.raises(RunActive):
             run_backup(installation, SYSTEM, SOURCE)
@@ -423,7 +423,7 @@ def test_fences_grow(city: SmallCity) -> None:
         runs = installation.catalog.runs
         fences = []
         for _ in range(3):
-            claim = runs.start(RunKind.BACKUP, SYSTEM, SOURCE, lease=wish(datetime.now(UTC)))
+            claim = runs.start(RunKind.BACKUP, SYSTEM, SOURCE, lease=lease_request(datetime.now(UTC)))
             fences.append(claim.fence)
             runs.fail(claim, DrbackupError("enough"), now=datetime.now(UTC))
     assert fences == [1, 2, 3]

@@ -19,7 +19,7 @@ import os, signal, sys
 from pathlib import Path
 from drbackup.controller.catalog.points import Points
 from drbackup.controller.catalog.runs import Runs
-from drbackup.controller.runs.agent_requests import BackupDesk
+from drbackup.controller.runs.agent_requests import BackupRequests
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.backup.run import run_backup
 from drbackup.stores.folder.store import DirectoryStore
@@ -52,7 +52,7 @@ match moment:
     case "first-pack-stored":
         after(DirectoryStore, "put", lambda a: "/d/" in a[1])
     case "first-pack-known":
-        after(BackupDesk, "uploaded", lambda _: True)
+        after(BackupRequests, "uploaded", lambda _: True)
     case "before-the-record":
         before(DirectoryStore, "put", lambda a: "v1/r/" in a[1])
     case "after-the-record":

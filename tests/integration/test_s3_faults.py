@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
-from drbackup.stores.retry import Patience
+from drbackup.stores.retry import RetryLimits
 from drbackup.stores.s3.client import Credentials
 from drbackup.stores.s3.signed import get_signed, put_signed
 from drbackup.stores.s3.store import S3Store
@@ -24,7 +24,7 @@ from tests.support.services.seaweedfs import QUICK, S3Server
 pytestmark = pytest.mark.s3
 BODY = bytes(range(256)) * 1024
 NAME = "v1/d/db1/p/" + hashlib.sha256(BODY).hexdigest()
-HASTY = Patience(total=1.0, connect=0.5, stall=0.4, slowest=10**9, first_wait=0.02, longest_wait=0.1)
+HASTY = RetryLimits(total=1.0, connect=0.5, stall=0.4, slowest=10**9, first_wait=0.02, longest_wait=0.1)
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def store(s3_server: S3Server, proxy: FaultyProxy, request: pytest.FixtureReques
     """A store reached through the proxy, each test under its own prefix."""
     prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
     bucket = s3_server.shared_bucket()
-    return S3Store("offsite", s3_server.config(bucket, prefix=prefix, endpoint=proxy.endpoint, patience=QUICK))
+    return S3Store("offsite", s3_server.config(bucket, prefix=prefix, endpoint=proxy.endpoint, retry=QUICK))
 
 
 def hasty(store: S3Store) -> S3Store:
-    return S3Store("hasty", replace(store.config, patience=HASTY))
+    return S3Store("hasty", replace(store.config, retry=HASTY))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
@@ -92,13 +92,13 @@ def test_a_silent_store_is_unavailable_after_the_stall_timeout(store: S3Store, p
 def test_a_dripping_store_is_unavailable_at_the_deadline(store: S3Store, proxy: FaultyProxy) -> None:
     store.put("v1/drip", BODY)
     proxy.faults.append(Fault(times=10**6, method="GET", slow=0.00001))
-    strict = replace(store.config, patience=msgspec.structs.replace(HASTY, total=0.3, slowest=10**9))
+    strict = replace(store.config, retry=msgspec.structs.replace(HASTY, total=0.3, slowest=10**9))
     with pytest.raises(StoreUnavailable, match="slowly"):
         S3Store("strict", strict).get("v1/drip")
     with pytest.raises(StoreUnavailable, match="slowly"):
         S3Store("strict", strict).check("v1/drip")
     with pytest.raises(StoreUnavailable, match="slowly"):
-        get_signed(store.sign_get("v1/drip"), patience=strict.patience)
+        get_signed(store.sign_get("v1/drip"), retry=strict.retry)
 
 
 def test_a_body_cut_short_is_read_again_and_never_handed_out(store: S3Store, proxy: FaultyProxy) -> None:
@@ -135,7 +135,7 @@ def test_bytes_flipped_on_the_way_back_never_pass_for_a_hashed_name(store: S3Sto
 def test_a_mend_whose_answer_is_lost_is_done_and_whole(store: S3Store, proxy: FaultyProxy) -> None:
     store.client.put_object(Bucket=store.config.bucket, Key=store.key(NAME), Body=b"rotten")
     proxy.faults += [Fault(times=2, method="PUT", status=503), Fault(method="PUT", lose_answer=True)]
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     assert store.check(NAME) == len(BODY)
 
 
@@ -158,7 +158,7 @@ def test_a_wrong_clock_is_named(store: S3Store, proxy: FaultyProxy) -> None:
 def test_an_hour_off_is_named_even_where_the_server_gives_no_reason(store: S3Store, proxy: FaultyProxy) -> None:
     hour_ago = email.utils.formatdate(time.time() - 3600, usegmt=True)
     proxy.faults.append(Fault(times=10, status=403, headers=(("Date", hour_ago),)))
-    for ask in (lambda: store.stat("v1/x"), lambda: put_signed(*sign(store), BODY, patience=QUICK)):
+    for ask in (lambda: store.stat("v1/x"), lambda: put_signed(*sign(store), BODY, retry=QUICK)):
         with pytest.raises(StoreRefused, match=r"-3[56]\d\d s") as caught:
             ask()
         assert "clock" in caught.value.hint
@@ -182,7 +182,7 @@ def test_a_missing_bucket_is_refused_with_its_hint(s3_server: S3Server) -> None:
 def test_an_address_where_nobody_listens_is_unavailable(s3_server: S3Server) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        config = s3_server.config("b", endpoint=f"http://127.0.0.1:{held.getsockname()[1]}", patience=HASTY)
+        config = s3_server.config("b", endpoint=f"http://127.0.0.1:{held.getsockname()[1]}", retry=HASTY)
         with pytest.raises(StoreUnavailable):
             S3Store("nobody", config).put("v1/x", b"x")
 
@@ -221,10 +221,10 @@ def sign(store: S3Store, name: str = NAME, body: bytes = BODY) -> tuple[str, dic
 
 def test_a_signed_upload_outlives_passing_faults_and_lost_answers(store: S3Store, proxy: FaultyProxy) -> None:
     proxy.faults += [Fault(method="PUT", status=503), Fault(method="PUT", lose_answer=True)]
-    put_signed(*sign(store), BODY, patience=QUICK)
+    put_signed(*sign(store), BODY, retry=QUICK)
     assert proxy.seen.count("PUT") == 3
     proxy.faults += [Fault(method="GET", status=500), Fault(method="GET", cut=5), Fault(method="GET", lose_answer=True)]
-    assert get_signed(store.sign_get(NAME), 5, 50_000, patience=QUICK) == BODY[5:50_005]
+    assert get_signed(store.sign_get(NAME), 5, 50_000, retry=QUICK) == BODY[5:50_005]
 
 
 def test_a_signed_upload_ends_in_time_on_a_silent_or_broken_store(store: S3Store, proxy: FaultyProxy) -> None:
@@ -232,33 +232,33 @@ def test_a_signed_upload_ends_in_time_on_a_silent_or_broken_store(store: S3Store
         proxy.faults[:] = [fault]
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            put_signed(*sign(store), BODY, patience=HASTY)
+            put_signed(*sign(store), BODY, retry=HASTY)
         assert time.monotonic() - began < 4.0
 
 
 def test_a_signed_upload_says_full_and_refused(store: S3Store, proxy: FaultyProxy) -> None:
     proxy.faults.append(Fault(method="PUT", status=507))
     with pytest.raises(StoreFull):
-        put_signed(*sign(store), BODY, patience=QUICK)
+        put_signed(*sign(store), BODY, retry=QUICK)
     url, headers = sign(store)
     with pytest.raises(StoreRefused):
-        put_signed(url.replace("X-Amz-Signature=", "X-Amz-Signature=0"), headers, BODY, patience=QUICK)
+        put_signed(url.replace("X-Amz-Signature=", "X-Amz-Signature=0"), headers, BODY, retry=QUICK)
 
 
 def test_a_signed_upload_of_other_bytes_never_leaves_the_agent(store: S3Store, proxy: FaultyProxy) -> None:
     with pytest.raises(StoreRefused, match="other bytes"):
-        put_signed(*sign(store), BODY[:-1] + b"!", patience=QUICK)
+        put_signed(*sign(store), BODY[:-1] + b"!", retry=QUICK)
     assert proxy.seen == []
 
 
 def test_a_taken_name_is_a_success_unless_the_store_reports_another_digest(store: S3Store, proxy: FaultyProxy) -> None:
-    put_signed(*sign(store), BODY, patience=QUICK)
-    put_signed(*sign(store), BODY, patience=QUICK)
+    put_signed(*sign(store), BODY, retry=QUICK)
+    put_signed(*sign(store), BODY, retry=QUICK)
     assert proxy.seen == ["PUT", "PUT"]
     liar = Fault(method="PUT", status=412, headers=(("x-amz-checksum-sha256", "AAAA"),))
     proxy.faults.append(liar)
     with pytest.raises(ObjectExists, match="another digest"):
-        put_signed(*sign(store), BODY, patience=QUICK)
+        put_signed(*sign(store), BODY, retry=QUICK)
 
 
 def test_an_expired_url_is_refused_and_says_so(store: S3Store) -> None:
@@ -267,7 +267,7 @@ def test_an_expired_url_is_refused_and_says_so(store: S3Store) -> None:
     until = time.monotonic() + 10
     while True:  # the server's clock has whole seconds
         try:
-            put_signed(url, headers, BODY, patience=QUICK)
+            put_signed(url, headers, BODY, retry=QUICK)
         except StoreRefused as refused:
             assert "expired" in refused.message.lower()  # noqa: PT017 - the loop polls for it
             return
@@ -279,12 +279,12 @@ def test_reading_past_the_end_by_url_is_said_or_given_short(store: S3Store) -> N
     store.put("v1/x", BODY)
     url = store.sign_get("v1/x")
     with pytest.raises(ObjectCorrupt):
-        get_signed(url, len(BODY) - 5, 10, patience=QUICK)
+        get_signed(url, len(BODY) - 5, 10, retry=QUICK)
     with pytest.raises(ObjectCorrupt):
-        get_signed(url, len(BODY) + 5, 10, patience=QUICK)
-    assert get_signed(url, len(BODY) - 5, 10, patience=QUICK, short_ok=True) == BODY[-5:]
-    assert get_signed(url, len(BODY) + 5, 10, patience=QUICK, short_ok=True) == b""
-    assert get_signed(url, patience=QUICK) == BODY
+        get_signed(url, len(BODY) + 5, 10, retry=QUICK)
+    assert get_signed(url, len(BODY) - 5, 10, retry=QUICK, short_ok=True) == BODY[-5:]
+    assert get_signed(url, len(BODY) + 5, 10, retry=QUICK, short_ok=True) == b""
+    assert get_signed(url, retry=QUICK) == BODY
 
 
 def test_a_signature_never_reaches_a_log_or_an_error(
@@ -301,7 +301,7 @@ def test_a_signature_never_reaches_a_log_or_an_error(
     for fault in faults:
         proxy.faults[:] = [fault]
         with pytest.raises((StoreRefused, StoreUnavailable)) as caught:
-            put_signed(url, headers, BODY, patience=HASTY)
+            put_signed(url, headers, BODY, retry=HASTY)
         assert signature not in repr(caught.value) + caught.value.where
     assert caplog.records
     assert signature not in caplog.text

@@ -149,7 +149,7 @@ def test_a_version_that_rotted_behind_its_checksum_is_read_past_and_mended(
     for read in (store.get, store.check):
         with pytest.raises(ObjectCorrupt):
             read(NAME)
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     assert store.get(NAME) == BODY
     assert store.check(NAME) == len(BODY)
     versions = store.client.list_object_versions(Bucket=store.config.bucket, Prefix=store.key(NAME))["Versions"]
@@ -165,7 +165,7 @@ def test_what_was_hidden_is_laid_on_top_again(store: S3Store, hidden: str) -> No
     store.put(NAME, BODY)
     hide(store, NAME) if hidden == "marker" else lay_over(store, NAME, b"ransom note")
     assert store.check(NAME) == len(BODY)  # readers find it
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     found = store.stat(NAME)
     assert found is not None
     assert found.size == len(BODY)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.catalog.packs import Pack
-from drbackup.controller.copies.scrub import ScrubReport, ScrubWish, scrub
+from drbackup.controller.copies.scrub import ScrubReport, ScrubRequest, scrub
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import Interrupted, StoreUnavailable, UsageError, VaultMissing
 from drbackup.model.point import Rung
@@ -46,7 +46,7 @@ def clock() -> Clock:
 
 
 def slice_of(installation: Installation, days: float, clock: Clock, **more: object) -> ScrubReport:
-    return scrub(installation, "main", ScrubWish(within=days * DAY, **more), now=clock)  # type: ignore[arg-type]
+    return scrub(installation, "main", ScrubRequest(within=days * DAY, **more), now=clock)  # type: ignore[arg-type]
 
 
 def add_packs(installation: Installation, clock: Clock, count: int, size: int = 1000) -> list[str]:
@@ -202,9 +202,9 @@ def test_a_point_that_is_damaged_in_all_its_copies_protects_nothing(city: SmallC
         assert memory.newest[SYSTEM, SOURCE].id == older
         (wounded,) = memory.damaged[SYSTEM, SOURCE]
         assert (wounded.point, wounded.damaged, wounded.others) == (newer, ("main", "other"), ())
-        estate = judge("city", policies, memory, clock())
-        assert estate.systems[0].sources[0].newest == memory.newest[SYSTEM, SOURCE]
-        assert estate.lost == 1
+        overview = judge("city", policies, memory, clock())
+        assert overview.systems[0].sources[0].newest == memory.newest[SYSTEM, SOURCE]
+        assert overview.lost == 1
 
 
 def record_of(city: SmallCity, store: str, point: str) -> Path:
@@ -245,12 +245,12 @@ def test_an_age_leaves_out_what_was_read_since(city: SmallCity, clock: Clock) ->
         whole = scrub(installation, "main", now=clock).packs
         clock.passes(hours=1)
         names = add_packs(installation, clock, 3)
-        again = scrub(installation, "main", ScrubWish(unread_for=timedelta(hours=2)), now=clock)
+        again = scrub(installation, "main", ScrubRequest(unread_for=timedelta(hours=2)), now=clock)
         assert again.packs == len(names)
         clock.passes(hours=2)
-        assert scrub(installation, "main", ScrubWish(unread_for=timedelta(hours=2)), now=clock).packs == whole + 3
+        assert scrub(installation, "main", ScrubRequest(unread_for=timedelta(hours=2)), now=clock).packs == whole + 3
         with pytest.raises(UsageError):
-            ScrubWish(within=DAY, unread_for=DAY)
+            ScrubRequest(within=DAY, unread_for=DAY)
 
 
 # --- killed, stopped, slowed down -------------------------------------------------------------------------------------
@@ -305,10 +305,10 @@ def test_a_stop_ends_it_soon_and_what_was_read_is_remembered(city: SmallCity, cl
             if done == 5:
                 stop.set()
 
-        wish = ScrubWish(rate=1_000_000, stop=stop, watch=watch)
+        request = ScrubRequest(rate=1_000_000, stop=stop, watch=watch)
         begun = time.monotonic()
         with pytest.raises(Interrupted):
-            scrub(installation, "main", wish, now=clock)
+            scrub(installation, "main", request, now=clock)
         assert time.monotonic() - begun < 30
         read = sum(1 for copy in installation.catalog.scrubs.copies("main") if copy.read_at)
         assert 5 <= read < 30
@@ -318,7 +318,7 @@ def test_a_rate_is_kept(city: SmallCity, clock: Clock) -> None:
     with city.open() as installation:
         add_packs(installation, clock, 20, size=100_000)
         begun = time.monotonic()
-        report = scrub(installation, "main", ScrubWish(rate=2_000_000), now=clock)
+        report = scrub(installation, "main", ScrubRequest(rate=2_000_000), now=clock)
         assert time.monotonic() - begun >= (report.bytes - 4 * 100_000) / 2_000_000  # but for the readers' last ones
 
 

@@ -32,7 +32,7 @@ from drbackup.fleet.address import SshAddress
 from drbackup.fleet.session import Timeouts, run_session
 from drbackup.fleet.ssh import open_channel
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
-from tests.support.doubles.memory_desk import MemoryDesk, small_agent
+from tests.support.doubles.memory_handler import MemoryHandler, small_agent
 from tests.support.doubles.small_agent import PACKS
 from tests.support.services.sshd import Sshd, free_port, make_key
 from tests.support.services.tcp_proxy import CuttingProxy
@@ -41,15 +41,17 @@ pytestmark = pytest.mark.sshd
 LIMITS = Timeouts(hello=20, stall=20, cancel=5)
 
 
-def run(address: SshAddress, mode: str, desk: MemoryDesk | None = None, stop: threading.Event | None = None) -> Result:
+def run(
+    address: SshAddress, mode: str, handler: MemoryHandler | None = None, stop: threading.Event | None = None
+) -> Result:
     channel = open_channel(address, small_agent(mode))
-    return run_session(channel, PreflightJob(), desk or MemoryDesk(), LIMITS, stop=stop)
+    return run_session(channel, PreflightJob(), handler or MemoryHandler(), LIMITS, stop=stop)
 
 
 def test_a_whole_session_over_ssh(sshd: Sshd) -> None:
-    desk = MemoryDesk()
-    assert run(sshd.address(), "relay", desk) == PreflightResult({"known": "0", "same": "True"})
-    assert len(desk.packs) == PACKS
+    handler = MemoryHandler()
+    assert run(sshd.address(), "relay", handler) == PreflightResult({"known": "0", "same": "True"})
+    assert len(handler.packs) == PACKS
 
 
 def test_rsa_and_ecdsa_host_and_user_keys_work(sshd_factory: Callable[..., Sshd], tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_a_key_file_that_is_missing_or_locked_is_said_so(sshd: Sshd, tmp_path: P
 def test_a_host_without_the_agent_is_named(sshd: Sshd) -> None:
     channel = open_channel(sshd.address(), ["/opt/none/drbackup-agent", "serve"])
     with pytest.raises(AgentMissing, match="exit status 127") as caught:
-        run_session(channel, PreflightJob(), MemoryDesk(), LIMITS)
+        run_session(channel, PreflightJob(), MemoryHandler(), LIMITS)
     assert "not found" in caught.value.message or "No such file" in caught.value.message
 
 
@@ -176,24 +178,24 @@ def test_an_agent_killed_in_the_middle_is_reported(sshd: Sshd) -> None:
 
 def test_a_cut_connection_is_reported_and_ends_the_agent(sshd: Sshd) -> None:
     with CuttingProxy(sshd.port) as proxy:
-        desk = MemoryDesk()
-        helper = threading.Thread(target=lambda: (desk.pack_came.wait(20), proxy.cut()))
+        handler = MemoryHandler()
+        helper = threading.Thread(target=lambda: (handler.pack_came.wait(20), proxy.cut()))
         helper.start()
         with pytest.raises(AgentDied) as caught:
-            run(sshd.address(port=proxy.port), "ask_on", desk)
+            run(sshd.address(port=proxy.port), "ask_on", handler)
         helper.join()
     assert caught.value.host == "db1"
 
 
 def test_an_agent_that_stops_reading_is_stalled(sshd: Sshd) -> None:
-    desk = MemoryDesk()
-    desk.packs[bytes(32)] = bytes(32 << 20)
+    handler = MemoryHandler()
+    handler.packs[bytes(32)] = bytes(32 << 20)
     channel = open_channel(sshd.address(), small_agent("frozen"))
     try:
         with pytest.raises(AgentStalled):
-            run_session(channel, PreflightJob(), desk, Timeouts(stall=1.0))
+            run_session(channel, PreflightJob(), handler, Timeouts(stall=1.0))
     finally:
-        os.kill(int(desk.notes[0].split()[1]), signal.SIGKILL)
+        os.kill(int(handler.notes[0].split()[1]), signal.SIGKILL)
 
 
 def test_noise_of_a_shell_profile_is_quoted(sshd: Sshd) -> None:
@@ -211,14 +213,14 @@ def test_an_ssh_banner_and_stderr_chatter_do_not_disturb(sshd_factory: Callable[
 
 
 def test_a_stop_ends_the_remote_agent(sshd: Sshd) -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     stop = threading.Event()
-    helper = threading.Thread(target=lambda: (desk.noted.wait(20), stop.set()))
+    helper = threading.Thread(target=lambda: (handler.noted.wait(20), stop.set()))
     helper.start()
     with pytest.raises(Interrupted):
-        run(sshd.address(), "with_child", desk, stop)
+        run(sshd.address(), "with_child", handler, stop)
     helper.join()
-    child = int(desk.notes[0].split()[1])
+    child = int(handler.notes[0].split()[1])
     deadline = time.monotonic() + 10
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -281,9 +283,9 @@ def test_a_restricted_key_forwards_no_port(sshd: Sshd) -> None:
 def test_through_a_jump_host_whose_key_may_only_forward_there(sshd_factory: Callable[..., Sshd]) -> None:
     gate, inner = sshd_factory(), sshd_factory()
     gate.allow_user(f'restrict,port-forwarding,permitopen="127.0.0.1:{inner.port}",command="/bin/false"')
-    desk = MemoryDesk()
-    assert run(inner.address(jump=gate.address(name="gate")), "relay", desk)
-    assert len(desk.packs) == PACKS
+    handler = MemoryHandler()
+    assert run(inner.address(jump=gate.address(name="gate")), "relay", handler)
+    assert len(handler.packs) == PACKS
 
 
 def test_a_jump_hosts_key_is_pinned_as_well(sshd_factory: Callable[..., Sshd], tmp_path: Path) -> None:

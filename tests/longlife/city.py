@@ -1,7 +1,7 @@
-"""One server's files, backed up once a simulated day by the real runner, desk, writer, catalog and collector.
+"""One server's files, backed up once a simulated day by the real runner, handler, writer, catalog and collector.
 
 Only the agent's walk over a disk and the wire are left out: the stand-in below knows which files changed, keeps the
-others as the agent's cache would, and asks the desk directly.
+others as the agent's cache would, and asks the handler directly.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from unittest import mock
 import msgspec
 
 from drbackup.controller.backup import run
-from drbackup.controller.collect.collect import Collector, Grounds, judge_by_policies
+from drbackup.controller.collect.collect import Collector, Vaults, judge_by_policies
 from drbackup.controller.collect.statement import state_collected
-from drbackup.controller.home.initialise import found
+from drbackup.controller.home.initialise import initialise
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.agent_requests import BackupDesk
+from drbackup.controller.runs.agent_requests import BackupRequests
 from drbackup.model.point import Point, SourceFacts
 from drbackup.stores.base import Store
 from drbackup.system.instants import to_ns
@@ -33,7 +33,7 @@ from drbackup.vault.tree import Entry, EntryKind, Extent, path_key
 from drbackup.vault.write.writer import Content, PointWriter
 from drbackup.wire.messages import BackupJob, BackupResult
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
-from tests.support.doubles.desk_depot import DeskDepot
+from tests.support.doubles.handler_destination import HandlerDestination
 
 SYSTEM, SOURCE, AGENT, STORE = "registry", "scans", "db1.bureau", "main"
 START = datetime(2023, 1, 1, 2, 0, tzinfo=UTC)
@@ -95,7 +95,7 @@ class LongCity:
         (policies / "inventory.yaml").write_text(INVENTORY.format(agent=AGENT, store=folder))
         words = {"system": SYSTEM, "source": SOURCE, "agent": AGENT, "keep": self.keep}
         (policies / "registry.yaml").write_text(POLICY.format(**words))
-        found(self.root / "home", policies, (2, 3), now=datetime.now(UTC))
+        initialise(self.root / "home", policies, (2, 3), now=datetime.now(UTC))
         self.store = CountingStore(STORE, self.tally)
         for path in folder.rglob("*"):
             if path.is_file():
@@ -150,13 +150,15 @@ class LongCity:
         self.history[point.id] = dict(self.versions)
         return point
 
-    def _session(self, _channel: object, job: BackupJob, desk: BackupDesk, *_: object, **__: object) -> BackupResult:
+    def _session(
+        self, _channel: object, job: BackupJob, handler: BackupRequests, *_: object, **__: object
+    ) -> BackupResult:
         pinned = to_ns(self.now)
-        desk.pinned(pinned, "")
+        handler.pinned(pinned, "")
         old = frozenset(job.retired)
         fresh: dict[bytes, tuple[int, Content]] = {}
         kept: dict[bytes, _Known] = {}
-        with PointWriter(DeskDepot(desk), job.keys, session=job.session) as writer:
+        with PointWriter(HandlerDestination(handler), job.keys, session=job.session) as writer:
             for name in sorted(self.versions, key=path_key):
                 version = self.versions[name]
                 known = self._cache.get(name) if job.use_cache else None
@@ -189,7 +191,7 @@ class LongCity:
     def collect(self) -> int:
         """Apply retention and collect; the bytes erased."""
         installation = self.installation
-        grounds = Grounds(
+        grounds = Vaults(
             installation.catalog, {STORE: self.store}, {STORE: self.store}, installation.keyring,
             installation.signer.public, readers=1,
         )  # fmt: skip
@@ -213,9 +215,9 @@ class LongCity:
         root = unseal(record, self.installation.keyring).root
         ring = Keyring([self.installation.drill_key()])
         reader = PointReader(StoreFetch(self.store), ring, AGENT, root)
-        found = {entry.path: b"".join(reader.content(entry)) for entry in reader.entries()}
+        initialise = {entry.path: b"".join(reader.content(entry)) for entry in reader.entries()}
         expected = {name: self.body(name, version) for name, version in self.history[point.id].items()}
-        assert found == expected, f"point {point.short} is not what was backed up"
+        assert initialise == expected, f"point {point.short} is not what was backed up"
 
     def packs_in(self, point: Point) -> int:
         """How many packs a point's record names."""

@@ -63,7 +63,7 @@ class TreeScale:
 
 
 def fill(folder: Path, chunks: int) -> CatalogScale:
-    """Add packs until there are so many chunks, as a backup's desk does; then ask where some of them lie."""
+    """Add packs until there are so many chunks, as a backup's handler does; then ask where some of them lie."""
     tally = Tally()
     with Catalog.open(folder / "catalog.sqlite") as catalog:
         counted = CountedCatalog(catalog, tally)
@@ -125,7 +125,7 @@ def _mixed(number: int) -> int:
 def _write(vault: _Vault, count: int, **how: Any) -> int:
     """Bytes that one point of these entries stores."""
     before = vault.tally.written
-    with PointWriter(vault.depot, vault.domain_keys, session="scale") as writer:
+    with PointWriter(vault.destination, vault.domain_keys, session="scale") as writer:
         for entry, extent, digest in entries(count, **how):
             writer.keep(msgspec.structs.replace(entry, digest=digest, extents=(extent,)))
         writer.finish()

@@ -21,7 +21,7 @@ from drbackup.errors import DrbackupError
 from drbackup.vault.custody import join_shares
 from drbackup.vault.index import read_index
 from drbackup.vault.pack import HEADER_LIMIT, PackBuilder, PackOpener, SessionKey
-from drbackup.vault.read.decrypt import Bench
+from drbackup.vault.read.decrypt import OpenBuffer
 from drbackup.vault.tree import decode_page, decode_root, decode_top
 from drbackup.wire.framing import MAX_HEADER, FrameStream
 from drbackup.wire.messages import Place
@@ -119,7 +119,7 @@ def _wide_window(raw: int) -> Bomb:
         opener = PackOpener(data[:HEADER_LIMIT], vault().domain, ring(), "a pack")
         sealed = memoryview(data)[place.offset : place.offset + place.size]
         room = memoryview(bytearray(raw))
-        return _reading(lambda: Bench().open(opener, place, sealed, room, "a pack"))
+        return _reading(lambda: OpenBuffer().open(opener, place, sealed, room, "a pack"))
 
     return ready
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drbackup.model.collect import Act, Ground, Needs, PackCopy, Rules, decide_packs, decide_points
+from drbackup.model.collect import Act, Needs, PackCopy, PointContext, Rules, decide_packs, decide_points
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import KeepPolicy
 from drbackup.model.retention import decide_retention
@@ -22,7 +22,7 @@ instants = st.one_of(st.just(0), st.integers(NOW_NS - 60 * DAY, NOW_NS + 60 * DA
 
 
 @st.composite
-def grounds(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], Ground]:
+def grounds(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], PointContext]:
     """Points with copies, and the stores and locks they are judged by."""
     placed = []
     locks = {}
@@ -31,7 +31,7 @@ def grounds(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], Ground]:
         fields = {name: getattr(point, name) for name in Point.__slots__}
         placed.append(Point(**{**fields, "copies": copies}))
         locks.update({(point.id, store): draw(instants) for store in copies})
-    return placed, Ground(NOW_NS, draw(stores), draw(stores), locks)
+    return placed, PointContext(NOW_NS, draw(stores), draw(stores), locks)
 
 
 @given(st.data(), keeps)
@@ -40,9 +40,9 @@ def test_no_point_goes_that_is_held_or_newest_or_kept_or_locked_or_of_a_kept_gro
 ) -> None:
     points, ground = data.draw(grounds(data.draw(point_lists())))
     retention = decide_retention(points, keep, NOW)
-    fates = decide_points((*retention.keep, *retention.drop), ground)
-    going = {fate.point.id for fate in fates if fate.goes}
-    assert {fate.point.id for fate in fates} == {point.id for point in points}
+    decisions = decide_points((*retention.keep, *retention.drop), ground)
+    going = {decision.point.id for decision in decisions if decision.goes}
+    assert {decision.point.id for decision in decisions} == {point.id for point in points}
     assert not going & {ruling.point.id for ruling in retention.keep}
     assert not going & {point.id for point in points if point.held}
     for source in {point.source for point in points}:
@@ -93,24 +93,24 @@ rules = st.builds(
 def test_no_pack_is_condemned_or_erased_that_a_record_names_or_may_name(
     every: list[PackCopy], needed: Needs, by: Rules
 ) -> None:
-    fates = decide_packs(every, needed, by)
-    assert [fate.copy for fate in fates] == every
-    for fate in fates:
-        copy = fate.copy
-        if fate.act in (Act.CONDEMN, Act.ERASE):
+    decisions = decide_packs(every, needed, by)
+    assert [decision.copy for decision in decisions] == every
+    for decision in decisions:
+        copy = decision.copy
+        if decision.act in (Act.CONDEMN, Act.ERASE):
             assert copy.pack not in needed.packs.get(copy.domain, frozenset())
             assert copy.domain not in needed.unread
             assert "" not in needed.unread
             assert copy.domain not in by.busy
-        if fate.act is Act.ERASE:
+        if decision.act is Act.ERASE:
             assert copy.condemned_ns
             assert copy.condemned_ns + by.grace_ns <= NOW_NS
             assert copy.locked_ns <= NOW_NS
-        if fate.act is Act.CONDEMN:
+        if decision.act is Act.CONDEMN:
             assert not copy.condemned_ns
             assert copy.stored_ns
             assert copy.stored_ns + by.grace_ns <= NOW_NS
-        if fate.act in (Act.PARDON, Act.RETIRE):
+        if decision.act in (Act.PARDON, Act.RETIRE):
             assert copy.pack in needed.packs[copy.domain]
 
 
@@ -121,11 +121,11 @@ def test_a_plan_that_was_followed_leaves_only_what_time_or_records_will_free(
     """Nothing is forgotten: much later, without sessions and unreadable records, every unneeded pack is on its way."""
     free = Needs(needed.packs)
     later = Rules(NOW_NS + 400 * DAY, by.grace)
-    for fate in decide_packs(every, free, later):
-        copy = fate.copy
+    for decision in decide_packs(every, free, later):
+        copy = decision.copy
         unneeded = copy.pack not in needed.packs.get(copy.domain, frozenset())
         if unneeded and copy.kind != "i" and (copy.stored_ns or copy.condemned_ns):
-            assert fate.act in (Act.CONDEMN, Act.ERASE)
+            assert decision.act in (Act.CONDEMN, Act.ERASE)
 
 
 def test_now_is_the_same_instant_in_both_forms() -> None:

@@ -17,7 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, ReadingDesk, Shelf, Site
+from drbackup.controller.runs.agent_requests import (
+    BackupRequests,
+    Listeners,
+    ReadablePacks,
+    ReadingRequests,
+    UploadTarget,
+)
 from drbackup.errors import DrbackupError
 from drbackup.fleet.answers import Answerer
 from drbackup.vault.layout import split_pack_name
@@ -95,8 +101,8 @@ def test_no_talk_makes_the_centre_believe_the_impossible(talk: list[tuple[Questi
     store = MemoryStore("main")
     store.put(f"v1/d/{THEIRS}/p/{FOREIGN_NAME.hex()}", FOREIGN)
     domain = f"db{next(_numbers)}.test"
-    site = Site(catalog(), store, domain, "s1", lambda: NOW, relay=True)
-    answerer = Answerer(BackupDesk(site, Listeners()))
+    site = UploadTarget(catalog(), store, domain, "s1", lambda: NOW, relay=True)
+    answerer = Answerer(BackupRequests(site, Listeners()))
     for question, body in talk:
         with suppress(DrbackupError):
             answer, data = answerer.answer(question, body)
@@ -146,8 +152,8 @@ def test_a_reading_session_gets_its_points_packs_and_puts_nothing(talk: list[tup
         store.put(f"v1/d/{OURS}/p/{name.hex()}", body)
     store.put(f"v1/d/{THEIRS}/p/{FOREIGN_NAME.hex()}", FOREIGN)
     before = dict(store.objects)
-    shelf = Shelf.of([(OURS, [b"p" + NAMES[0]], store)])
-    answerer = Answerer(ReadingDesk(shelf, Listeners()))
+    shelf = ReadablePacks.of([(OURS, [b"p" + NAMES[0]], store)])
+    answerer = Answerer(ReadingRequests(shelf, Listeners()))
     for question, body in talk:
         with suppress(DrbackupError):
             answer, data = answerer.answer(question, body)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drbackup.model.policy import SchedulePolicy
-from drbackup.model.schedule import GRACE, due_after, dues, missed, spread_offset, worst_gap
+from drbackup.model.schedule import MISSED_AFTER, due_after, dues, missed, spread_offset, worst_gap
 from drbackup.model.window import DateSpan, Window
 
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo"]
@@ -140,7 +140,7 @@ def test_after_an_outage_every_due_is_either_run_or_missed(
     if schedule.catch_up == "once":
         assert chosen == (past[-1] if past else next(dues(schedule, system, last)))
     else:
-        assert chosen >= now - GRACE
+        assert chosen >= now - MISSED_AFTER
 
 
 @given(schedules(), systems, instants)

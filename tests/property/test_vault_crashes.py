@@ -17,17 +17,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.copies.presence import missing_packs
-from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, Site
+from drbackup.controller.runs.agent_requests import BackupRequests, Listeners, UploadTarget
 from drbackup.errors import DrbackupError, StoreUnavailable
 from drbackup.vault import pack as packing
-from drbackup.vault.store_access import StoreDepot
+from drbackup.vault.store_access import StoreDestination
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.vault.write import pack_sink as chunking
 from drbackup.vault.write.writer import Content, PointWriter, Written
 from drbackup.wire.messages import Place
 from tests.support.cities.small_vault import SmallVault
-from tests.support.doubles.desk_depot import DeskDepot
 from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.handler_destination import HandlerDestination
 from tests.support.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -76,11 +76,11 @@ class VaultUnderFire(RuleBasedStateMachine):
     def back_up(self, domain: str, store: str, tree: dict[bytes, bytes], trouble: Trouble | None) -> None:
         """One run as the controller does it: write, look that every pack is there, only then commit."""
         faulty = FaultyStore(self.stores[store], [trouble] if trouble else [])
-        desk = BackupDesk(Site(self.catalog, faulty, domain, "session", lambda: NOW), Listeners())
+        handler = BackupRequests(UploadTarget(self.catalog, faulty, domain, "session", lambda: NOW), Listeners())
         vault = SmallVault(self.stores[store], domain)
         packs = self.catalog.packs
         try:
-            with PointWriter(DeskDepot(desk), vault.domain_keys, workers=2) as writer:
+            with PointWriter(HandlerDestination(handler), vault.domain_keys, workers=2) as writer:
                 written = write(writer, tree)
             missing = missing_packs(faulty, domain, written.packs, packs.sizes(domain, written.packs))
         except DrbackupError:
@@ -125,10 +125,10 @@ TestVaultUnderFire.settings = settings(
 )
 
 
-# --- a depot that raises at its n-th call -------------------------------------------------------------------------
+# --- a destination that raises at its n-th call -----------------------------------------------------------------------
 
 
-class CountedDepot(StoreDepot):
+class CountedDestination(StoreDestination):
     """Raises at the ``at``-th call of ``operation`` and at every later one."""
 
     def __init__(self, vault: SmallVault, operation: str, at: int) -> None:
@@ -179,8 +179,8 @@ def test_a_writer_ends_with_the_error_at_whichever_call_the_store_fails(
     data = [random.Random(number % 30).randbytes(60_000) for number in range(40)]  # with twins among them
 
     def back_up(vault: SmallVault, at: int) -> None:
-        depot = CountedDepot(vault, operation, at)
-        with PointWriter(depot, vault.domain_keys, workers=workers) as writer:
+        destination = CountedDestination(vault, operation, at)
+        with PointWriter(destination, vault.domain_keys, workers=workers) as writer:
             found: dict[int, Content] = {}
 
             def stream(numbers: range) -> None:

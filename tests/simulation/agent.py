@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 from blake3 import blake3
 
-from drbackup.controller.runs.agent_requests import BackupDesk
+from drbackup.controller.runs.agent_requests import BackupRequests
 from drbackup.errors import AgentDied, StoreRefused
 from drbackup.model.point import SourceFacts
 from drbackup.vault.layout import DATA, INDEX, TREE, pack_name
@@ -40,15 +40,15 @@ class Server:
     cache: dict[str, dict[bytes, tuple[bytes, tuple[Extent, ...]]]] = field(default_factory=dict)
     pinned: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
 
-    def back_up(self, job: BackupJob, desk: BackupDesk, store: SimStore) -> BackupResult:
-        """One session. Raises what the desk and the store raise, and :class:`AgentDied`."""
+    def back_up(self, job: BackupJob, handler: BackupRequests, store: SimStore) -> BackupResult:
+        """One session. Raises what the handler and the store raise, and :class:`AgentDied`."""
         tree = dict(self.trees[job.source])
         self.pinned[job.session] = tree
         now = self.stage.clock.ns // 1000 * 1000
         self._say("pins")
-        desk.pinned(now, "")
+        handler.pinned(now, "")
         remembered = self._remembered(job)
-        writer = _Writer(self, desk, store, job)
+        writer = _Writer(self, handler, store, job)
         entries = writer.files(tree, remembered)
         result = writer.finish(entries, SourceFacts(now, "files"))
         self._say("remembers")
@@ -81,16 +81,18 @@ class Line:
     store: SimStore
 
 
-def run_session(line: Line, job: BackupJob, desk: BackupDesk, *_limits: object, **_options: object) -> BackupResult:
-    """Stands for :func:`drbackup.fleet.session.run_session`: the same questions, asked of the same desk."""
-    return line.server.back_up(job, desk, line.store)
+def run_session(
+    line: Line, job: BackupJob, handler: BackupRequests, *_limits: object, **_options: object
+) -> BackupResult:
+    """Stands for :func:`drbackup.fleet.session.run_session`: the same questions, asked of the same handler."""
+    return line.server.back_up(job, handler, line.store)
 
 
 class _Writer:
     """One session's packs."""
 
-    def __init__(self, server: Server, desk: BackupDesk, store: SimStore, job: BackupJob) -> None:
-        self._server, self._desk, self._store, self._job = server, desk, store, job
+    def __init__(self, server: Server, handler: BackupRequests, store: SimStore, job: BackupJob) -> None:
+        self._server, self._handler, self._store, self._job = server, handler, store, job
         self._id_key = job.keys.chunk_id_key.value
         self._packs: set[bytes] = set()
         self._tables: list[tuple[bytes, tuple[Place, ...]]] = []
@@ -142,12 +144,12 @@ class _Writer:
         )
 
     def _chunks(self, kind: str, id_key: bytes, contents: Iterable[bytes]) -> dict[bytes, Place]:
-        """Where each content lies, after sending what the desk does not know."""
+        """Where each content lies, after sending what the handler does not know."""
         ids = {data: chunk_id(id_key, data) for data in contents}
         if not ids:
             return {}
         self._server._say("asks what is missing")
-        found = {place.id: place for place in self._desk.locate(b"".join(ids.values()))}
+        found = {place.id: place for place in self._handler.locate(b"".join(ids.values()))}
         missing = [data for data, identity in ids.items() if identity not in found]
         for begin in range(0, len(missing), CHUNKS_IN_A_PACK):
             found |= {place.id: place for place in self._pack(kind, id_key, missing[begin : begin + CHUNKS_IN_A_PACK])}
@@ -163,7 +165,7 @@ class _Writer:
         places = tuple(Place(row.id, name, number, at, row.size, row.raw) for number, (row, at) in enumerate(rows))
         try:
             self._send(kind, name, body, places)
-        except StoreRefused:  # the address ran out: one new one, as the real depot does
+        except StoreRefused:  # the address ran out: one new one, as the real destination does
             self._send(kind, name, body, places)
         self._stored += len(body)
         self._new += sum(map(len, contents))
@@ -173,10 +175,10 @@ class _Writer:
 
     def _send(self, kind: str, name: bytes, body: bytes, places: tuple[Place, ...]) -> None:
         self._server._say(f"has a pack {kind}/{name.hex()[:8]}")
-        way = self._desk.upload(kind, name, len(body))
+        way = self._handler.upload(kind, name, len(body))
         if way == "stored":
             return
         if way is not None:
             assert way.url == pack_name(self._job.keys.domain, kind, name)
             put_signed(way.url, way.headers, body)
-        self._desk.uploaded(kind, name, len(body), places, None if way is not None else body)
+        self._handler.uploaded(kind, name, len(body), places, None if way is not None else body)

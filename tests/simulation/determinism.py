@@ -33,7 +33,7 @@ from drbackup.controller.backup import run
 from drbackup.controller.catalog import run_rows, runs
 from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
-from drbackup.controller.runs.lease import LEASE
+from drbackup.controller.runs.lease import RUN_LEASE
 from drbackup.errors import DrbackupError, RunLost, WrongKey
 from drbackup.model import collect
 from drbackup.vault import envelope, keys, pack
@@ -128,7 +128,7 @@ class SimLease:
 
     def beat(self) -> None:
         try:
-            self._runs.renew(self._claim, until=self._now() + LEASE)
+            self._runs.renew(self._claim, until=self._now() + RUN_LEASE)
         except RunLost as lost:
             self._lost = lost
             self._stop.set()

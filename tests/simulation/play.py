@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from drbackup.model.collect import GRACE
+from drbackup.model.collect import COLLECT_GRACE
 from tests.simulation import city
 from tests.simulation.clock import DAY
 from tests.simulation.determinism import deterministic, seeded
@@ -23,7 +23,7 @@ _SAVED: dict[int, Saved] = {}
 class Theatre:
     """Plays many schedules with one database. Use inside :func:`theatre`."""
 
-    def __init__(self, grace: timedelta = GRACE) -> None:
+    def __init__(self, grace: timedelta = COLLECT_GRACE) -> None:
         self.grace = grace
         self._database = SimDatabase()
 

@@ -98,7 +98,7 @@ class SimStore:
     def check(self, name: str) -> int:
         return len(self.get(name))
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         """Nothing is ever damaged here: what is there is right."""
         self.put(name, data)
 

@@ -19,7 +19,7 @@ import pytest
 
 from drbackup.controller.backup.commit import Committer
 from drbackup.controller.backup.run import _BackupRun
-from drbackup.controller.catalog.lifecycle import Lives
+from drbackup.controller.catalog.lifecycle import Lifecycle
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.sessions import Sessions
 from drbackup.controller.collect.collect import Collector
@@ -47,8 +47,8 @@ MISTAKES: dict[str, list[Mistake]] = {
     ],
     "relies on condemned packs and on nobody being busy": [
         (Packs, "locate", "pack_copies.c.condemned_ns == 0,", ""),
-        (Lives, "unreliable", "(times.condemned_ns != 0)", "(times.retired_ns != 0)"),
-        (Lives, "condemned", "pack_copies.c.condemned_ns != 0", "pack_copies.c.condemned_ns < 0"),
+        (Lifecycle, "unreliable", "(times.condemned_ns != 0)", "(times.retired_ns != 0)"),
+        (Lifecycle, "condemned", "pack_copies.c.condemned_ns != 0", "pack_copies.c.condemned_ns < 0"),
         (Sessions, "busy", "for row in rows", "for row in rows[:0]"),
     ],
     "drops the newest point": [

@@ -13,13 +13,13 @@ from typing import Any
 
 from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.lifecycle import Leaving
-from drbackup.controller.collect.collect import Collector, Grounds, judge_by_policies
+from drbackup.controller.collect.collect import Collector, Vaults, judge_by_policies
 from drbackup.controller.collect.renew_locks import Renewer
 from drbackup.controller.collect.setup import adopt_lost
 from drbackup.controller.rebuild.packs import PackScan
 from drbackup.controller.rebuild.points import Fault, Origin, read_points, whole_copies
 from drbackup.errors import DrbackupError
-from drbackup.model.collect import GRACE
+from drbackup.model.collect import COLLECT_GRACE
 from drbackup.vault.layout import evidence_name
 from tests.simulation import city
 from tests.simulation.agent import Line, Server
@@ -55,7 +55,7 @@ class World:
     seed: int
     temper: Temper
     lock_days: int = 0
-    grace: timedelta = GRACE
+    grace: timedelta = COLLECT_GRACE
     clock: Clock = field(default_factory=Clock)
     fashion: Sequence[int] = range(5)  # contents that files have now
     failures: list[str] = field(default_factory=list)  # of runs: expected ones
@@ -159,9 +159,9 @@ class World:
         except DrbackupError as failed:
             self.stage.note(f"renewal failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
 
-    def _grounds(self, installation: city.SimInstallation) -> Grounds:
+    def _grounds(self, installation: city.SimInstallation) -> Vaults:
         keys = installation.keyring, installation.signer.public
-        return Grounds(self.catalog, self.stores, self.stores, *keys, readers=1)
+        return Vaults(self.catalog, self.stores, self.stores, *keys, readers=1)
 
     def _state(self, leaving: Sequence[Leaving], now: datetime) -> None:
         said = "\n".join(sorted(point.id for point in leaving)).encode()
@@ -195,7 +195,7 @@ class World:
             raise Lost(f"{refusals} attempts to remove what the catalog knows to be locked")
         adopt_lost(self.installation(), ())
         shown = {point.id: set(point.copies) for point in self.catalog.points.list()}
-        marked = {point.id for point in self.catalog.lives.marked()}
+        marked = {point.id for point in self.catalog.lifecycle.marked()}
         there = {each.point.id: each.stores for each in self.oracle.alive() if each.point.id not in marked}
         if shown != there:
             raise Lost(f"the catalog shows {_short(shown)}; the stores have {_short(there)}")

@@ -23,7 +23,7 @@ from blake3 import blake3
 from drbackup.errors import AgentDied, DrbackupError, Interrupted
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import Measured
-from drbackup.wire.specs import Check
+from drbackup.wire.specs import CheckSpec
 from drbackup_agent.drill.restored_copy import Refuted, RestoredCopy, without_content
 
 MOST_WRONG = 10
@@ -31,11 +31,11 @@ _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 _BLOCK = 1 << 20
 
 
-def measure(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
+def measure(check: CheckSpec, copies: dict[str, RestoredCopy]) -> Measured:
     """One check's answer. What stops a check becomes its ``error``: the other checks still have their say."""
     if check.source not in copies:
         return Measured(check.number, error=f"source {check.source} was not restored")
-    measures: dict[str, Callable[[Check, dict[str, RestoredCopy]], Measured]] = {
+    measures: dict[str, Callable[[CheckSpec, dict[str, RestoredCopy]], Measured]] = {
         "sql": _measure_sql,
         "counts": _measure_counts,
         "files": _measure_files,
@@ -62,7 +62,7 @@ def _safe(failed: Exception) -> str:
 # --- sql -------------------------------------------------------------------------------------------------------------
 
 
-def _measure_sql(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
+def _measure_sql(check: CheckSpec, copies: dict[str, RestoredCopy]) -> Measured:
     rows = list(_limited(copies[check.source].query(check.query), 2))
     if len(rows) != 1:
         raise Refuted("the query gave no row" if not rows else "the query gave more than one row")
@@ -87,7 +87,7 @@ def _limited(rows: Iterator[bytes], most: int) -> Iterator[bytes]:
 # --- counts ----------------------------------------------------------------------------------------------------------
 
 
-def _measure_counts(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
+def _measure_counts(check: CheckSpec, copies: dict[str, RestoredCopy]) -> Measured:
     copy = copies[check.source]
     tables = rows = wanted = 0
     wrong: list[str] = []
@@ -110,7 +110,7 @@ def _measure_counts(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _measure_files(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
+def _measure_files(check: CheckSpec, copies: dict[str, RestoredCopy]) -> Measured:
     copy = copies[check.source]
     if copy.folder is None:
         raise Refuted("files is for directory trees; use counts: match")
@@ -222,7 +222,7 @@ def path_digest(path: bytes) -> str:
 # --- across ----------------------------------------------------------------------------------------------------------
 
 
-def _measure_across(check: Check, copies: dict[str, RestoredCopy]) -> Measured:
+def _measure_across(check: CheckSpec, copies: dict[str, RestoredCopy]) -> Measured:
     other = copies.get(check.other)
     if other is None or other.folder is None:
         raise Refuted(f"source {check.other} was not restored as files")

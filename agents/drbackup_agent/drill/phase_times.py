@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from drbackup.vault.read.read_ahead import Fetch
+from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry
 
@@ -70,10 +70,10 @@ class Meters:
             self.spent(0.0, self._clock() - begun)
 
 
-class MeteredFetch:
-    """A :class:`~drbackup.vault.read.read_ahead.Fetch` that keeps the time."""
+class TimedFetch:
+    """A :class:`~drbackup.vault.read.read_ahead.PackFetch` that keeps the time."""
 
-    def __init__(self, inner: Fetch, meters: Meters, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, inner: PackFetch, meters: Meters, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner = inner
         self._meters = meters
         self._clock = clock
@@ -89,7 +89,7 @@ class MeteredFetch:
         return data
 
 
-class MeteredReader(PointReader):
+class TimedReader(PointReader):
     """A point's reader that keeps the time."""
 
     meters: Meters

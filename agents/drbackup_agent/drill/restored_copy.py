@@ -30,7 +30,7 @@ from drbackup_agent.sources.files import canary
 from drbackup_agent.sources.pipeline import stream
 from drbackup_agent.sources.postgres.canary import canary_ns
 from drbackup_agent.sources.postgres.tables import tables_counted
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools
 
 QUERY_SECONDS = 300
 _TELLS_NO_CONTENT = frozenset(
@@ -210,8 +210,8 @@ class PostgresCopy:
         return canary_ns(PostgresTools.find(str(self.instance.tools)), self._connection)
 
     @property
-    def _connection(self) -> Connection:
-        return Connection(
+    def _connection(self) -> DatabaseAddress:
+        return DatabaseAddress(
             self.database, str(self.instance.socket), self.instance.port, SUPERUSER, str(self.instance.no_passwords)
         )
 

@@ -28,11 +28,11 @@ from drbackup import __version__
 from drbackup.errors import AgentDied, DrbackupError, Interrupted
 from drbackup.model.point import SourceKind
 from drbackup.vault.keys import Keyring
-from drbackup.vault.read.read_ahead import Fetch
+from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, Progress, RestoreResult
 from drbackup.wire.specs import PointRef, PostgresSpec
 from drbackup_agent.drill.checks import measure
-from drbackup_agent.drill.phase_times import ATTRIBUTION, MeteredFetch, MeteredReader, Meters
+from drbackup_agent.drill.phase_times import ATTRIBUTION, Meters, TimedFetch, TimedReader
 from drbackup_agent.drill.postgres_instance import SUPERUSER, start_postgres
 from drbackup_agent.drill.restored_copy import (
     FilesCopy,
@@ -62,7 +62,7 @@ class Listener(Protocol):
     def check(self) -> None: ...
 
 
-def run_drill(job: DrillJob, link: Listener, fetch: Fetch, state_folder: Path, keyring: Keyring) -> DrillResult:
+def run_drill(job: DrillJob, link: Listener, fetch: PackFetch, state_folder: Path, keyring: Keyring) -> DrillResult:
     """The whole drill. Raises :class:`Interrupted` or :class:`AgentDied` when nobody waits for its result any more, and
     :class:`~drbackup.errors.HostUnsuitable` when there can be no sandbox; everything else is in the result."""
     drill = _Drill(job, link, fetch, keyring)
@@ -79,7 +79,7 @@ def run_drill(job: DrillJob, link: Listener, fetch: Fetch, state_folder: Path, k
 class _Drill:
     """One drill under way. Times: seconds from the job's start on a monotonic clock."""
 
-    def __init__(self, job: DrillJob, link: Listener, fetch: Fetch, keyring: Keyring) -> None:
+    def __init__(self, job: DrillJob, link: Listener, fetch: PackFetch, keyring: Keyring) -> None:
         self._job = job
         self._link = link
         self._keyring = keyring
@@ -196,7 +196,7 @@ class _Drill:
         meters = Meters(self._fetched)
         self._begin(f"restore {point.source}")
         with self.phase(point.source, "locate"):
-            reader = MeteredReader(MeteredFetch(self._fetch, meters), self._keyring, point.domain, point.root)
+            reader = TimedReader(TimedFetch(self._fetch, meters), self._keyring, point.domain, point.root)
             reader.meters = meters
             next(iter(reader.entries()), None)  # the tree's top and first page: found, opened and authenticated
         meters.restart()
@@ -206,7 +206,7 @@ class _Drill:
             copy = self._into_folder(point, sandbox.folder / place, reader)
         self._copies[point.source] = copy
 
-    def _into_folder(self, point: PointRef, folder: Path, reader: MeteredReader) -> RestoredCopy:
+    def _into_folder(self, point: PointRef, folder: Path, reader: TimedReader) -> RestoredCopy:
         kind = SourceKind(point.kind)
         with self._shared(point.source, reader.meters):
             result = restore_folder(reader, folder_request(str(folder), point.point), self._watch())
@@ -216,7 +216,7 @@ class _Drill:
             return SqliteCopy(point.source, kind, reader, folder)
         return FilesCopy(point.source, kind, reader, folder)
 
-    def _into_postgres(self, point: PointRef, place: str, sandbox: Sandbox, reader: MeteredReader) -> RestoredCopy:
+    def _into_postgres(self, point: PointRef, place: str, sandbox: Sandbox, reader: TimedReader) -> RestoredCopy:
         with self.phase(point.source, "start"):
             instance = start_postgres(sandbox, place)
         self._host |= {"postgres": instance.version, "account": instance.account, "isolation": instance.isolation}

@@ -21,7 +21,8 @@ _URL_MARGIN_SECONDS = 20.0  # a read that begins now must also end before the UR
 
 
 class WireFetch:
-    """Where a point's reader gets bytes of packs: a :class:`~drbackup.vault.read.read_ahead.Fetch` over the link."""
+    """Where a point's reader gets bytes of packs: a
+    :class:`~drbackup.vault.read.read_ahead.PackFetch` over the link."""
 
     def __init__(self, link: Link, limiter: Limiter | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link

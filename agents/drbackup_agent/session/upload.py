@@ -33,8 +33,9 @@ class Limiter(Protocol):
     def take(self, size: int) -> None: ...
 
 
-class WireDepot:
-    """Where a point's writer puts its packs: :class:`drbackup.vault.write.writer.Depot` over the link. Thread-safe."""
+class WireDestination:
+    """Where a point's writer puts its packs: a
+    :class:`~drbackup.vault.write.pack_sink.PackDestination` over the link. Thread-safe."""
 
     def __init__(self, link: Link, limiter: Limiter | None = None) -> None:
         self._link = link

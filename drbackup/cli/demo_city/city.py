@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from drbackup.cli.demo_city import registers, scans
-from drbackup.cli.demo_city.registers import Scan, Table
+from drbackup.cli.demo_city.registers import RegisterTable, Scan
 from drbackup.cli.demo_city.servers import PostgresServer, Server, SqliteServer, make_template
 
 _T = TypeVar("_T")
@@ -148,10 +148,10 @@ class City:
         for one in DEPARTMENTS:
             self.servers[one.system] = PostgresServer(self.tools, root / one.database, one.database, template)
 
-    def _registration(self) -> Table:
+    def _registration(self) -> RegisterTable:
         return registers.registration(self.enterprises)
 
-    def _tables(self) -> dict[str, tuple[Table, ...]]:
+    def _tables(self) -> dict[str, tuple[RegisterTable, ...]]:
         enterprises = self._registration()
         state = registers.taxpayers(enterprises, "state_taxpayer", 0.8)
         local = registers.taxpayers(enterprises, "local_taxpayer", 0.9)

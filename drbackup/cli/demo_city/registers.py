@@ -40,7 +40,7 @@ _STATES = ("存续", "存续", "存续", "存续", "迁出", "注销")
 _CODE_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
 
-class Table(msgspec.Struct, frozen=True):
+class RegisterTable(msgspec.Struct, frozen=True):
     """One table: its columns (name, SQL type), the first being the key, and its rows in key order."""
 
     name: str
@@ -68,7 +68,7 @@ def organisation_code(number: int) -> str:
     return f"{digits}-{'X' if check == 10 else '0' if check == 11 else check}"
 
 
-def registration(size: int) -> Table:
+def registration(size: int) -> RegisterTable:
     """工商: every enterprise of the city, ``size`` of them."""
     dice = random.Random(_SEED)
     start = date(1994, 7, 1)
@@ -94,10 +94,10 @@ def registration(size: int) -> Table:
         ("founded", "date not null"),
         ("state", "text not null"),
     )
-    return Table("registration", columns, tuple(rows))
+    return RegisterTable("registration", columns, tuple(rows))
 
 
-def taxpayers(enterprises: Table, name: str, share: float) -> Table:
+def taxpayers(enterprises: RegisterTable, name: str, share: float) -> RegisterTable:
     """国税 or 地税: the part of the enterprises that pays this tax, and what was assessed last year."""
     dice = random.Random(f"{_SEED} {name}")
     rows: list[Row] = []
@@ -111,16 +111,18 @@ def taxpayers(enterprises: Table, name: str, share: float) -> Table:
         ("assessed_yuan", "bigint not null"),
         ("class", "text not null"),
     )
-    return Table(name, columns, tuple(rows))
+    return RegisterTable(name, columns, tuple(rows))
 
 
-def codes(enterprises: Table) -> Table:
+def codes(enterprises: RegisterTable) -> RegisterTable:
     """质监: the organisation code of every enterprise."""
     rows = tuple((organisation_code(70_000_000 + 7 * n), row[0]) for n, row in enumerate(enterprises.rows))
-    return Table("org_code", (("code", "char(10) primary key"), ("reg_no", "varchar(15) not null")), rows)
+    return RegisterTable("org_code", (("code", "char(10) primary key"), ("reg_no", "varchar(15) not null")), rows)
 
 
-def enterprise_base(enterprises: Table, state: Table, local: Table, organisation: Table) -> Table:
+def enterprise_base(
+    enterprises: RegisterTable, state: RegisterTable, local: RegisterTable, organisation: RegisterTable
+) -> RegisterTable:
     """企业基础信息库: one row an enterprise, joined from all four bureaus. An absent tax number is empty."""
     state_no = {row[1]: row[0] for row in state.rows}
     local_no = {row[1]: row[0] for row in local.rows}
@@ -137,10 +139,10 @@ def enterprise_base(enterprises: Table, state: Table, local: Table, organisation
         ("name", "text not null"),
         ("state", "text not null"),
     )
-    return Table("enterprise", columns, rows)
+    return RegisterTable("enterprise", columns, rows)
 
 
-def scans(enterprises: Table, count: int) -> tuple[Scan, ...]:
+def scans(enterprises: RegisterTable, count: int) -> tuple[Scan, ...]:
     """The scanned files of the first ``count`` enterprises, with the names officials give them."""
     kinds = ("营业执照", "公司章程", "验资报告", "年检表")
     found: list[Scan] = []
@@ -151,7 +153,7 @@ def scans(enterprises: Table, count: int) -> tuple[Scan, ...]:
     return tuple(found)
 
 
-def attachments(files: Sequence[Scan], sizes: Sequence[int]) -> Table:
+def attachments(files: Sequence[Scan], sizes: Sequence[int]) -> RegisterTable:
     """The rows that refer to the scans: path, enterprise, pages, size in bytes."""
     rows = tuple((n, scan.path, scan.registration, scan.pages, sizes[n]) for n, scan in enumerate(files))
     columns = (
@@ -161,4 +163,4 @@ def attachments(files: Sequence[Scan], sizes: Sequence[int]) -> Table:
         ("pages", "integer not null"),
         ("bytes", "bigint not null"),
     )
-    return Table("attachment", columns, rows)
+    return RegisterTable("attachment", columns, rows)

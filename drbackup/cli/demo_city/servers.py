@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from drbackup.cli.demo_city.registers import Table
+from drbackup.cli.demo_city.registers import RegisterTable
 from drbackup.errors import ToolFailed
 
 _SECONDS = 60
@@ -32,7 +32,7 @@ class Server(Protocol):
         """An empty, running server: the state of a new machine."""
         ...
 
-    def load(self, tables: Sequence[Table]) -> None:
+    def load(self, tables: Sequence[RegisterTable]) -> None:
         """Create the database, and these tables with their rows."""
         ...
 
@@ -64,7 +64,7 @@ class SqliteServer:
     def deliver(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def load(self, tables: Sequence[Table]) -> None:
+    def load(self, tables: Sequence[RegisterTable]) -> None:
         with closing(sqlite3.connect(self._file)) as connection, connection:
             for table in tables:
                 columns = ", ".join(f"{name} {kind}" for name, kind in table.columns)
@@ -111,7 +111,7 @@ class PostgresServer:
         log = str(self._folder / "log")
         self._tool("pg_ctl", "-D", str(data), "-l", log, "-o", options, "-w", "-t", str(_SECONDS), "start")
 
-    def load(self, tables: Sequence[Table]) -> None:
+    def load(self, tables: Sequence[RegisterTable]) -> None:
         self._sql("postgres", f'create database "{self.database}" template template0 encoding UTF8;')
         for table in tables:
             columns = ", ".join(f"{name} {kind}" for name, kind in table.columns)

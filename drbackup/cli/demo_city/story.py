@@ -30,7 +30,7 @@ class StepFailed(Exception):
         self.exit_code = exit_code
 
 
-class Step(msgspec.Struct, frozen=True):
+class StoryStep(msgspec.Struct, frozen=True):
     """One step that was taken. ``saw``: its result in a few words."""
 
     title: str
@@ -78,7 +78,7 @@ class Story:
     stage: Stage
     command: Command
     tell: Callable[[str], None]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[StoryStep] = field(default_factory=list)
     before: Fingerprint = field(default_factory=dict)
 
     def play(self) -> bool:
@@ -89,10 +89,10 @@ class Story:
             try:
                 saw = act()
             except StepFailed as failed:
-                self.steps.append(Step(title, time.monotonic() - begun, str(failed), good=False))
+                self.steps.append(StoryStep(title, time.monotonic() - begun, str(failed), good=False))
                 self.exit_code = failed.exit_code
                 return False
-            self.steps.append(Step(title, time.monotonic() - begun, saw, good=True))
+            self.steps.append(StoryStep(title, time.monotonic() - begun, saw, good=True))
         return True
 
     exit_code = 0

@@ -51,7 +51,9 @@ def adopt_records(
     return tuple(sorted(adopted, key=lambda point: point.committed_at))
 
 
-def settle(installation: Installation, system: str, source: str, now: Callable[[], datetime]) -> tuple[Point, ...]:
+def reconcile_dead_runs(
+    installation: Installation, system: str, source: str, now: Callable[[], datetime]
+) -> tuple[Point, ...]:
     """Look whether runs that died or failed while committing had committed after all; the points found.
 
     Raises the store's error: then nothing is settled and the next run looks again.

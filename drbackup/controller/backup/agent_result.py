@@ -19,7 +19,7 @@ from drbackup.model.point import SourceFacts
 from drbackup.stores.base import Store
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, object_name, require_packs
-from drbackup.vault.read.read_ahead import Fetch
+from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.store_access import StoreFetch
 from drbackup.vault.tree import Entry, Root, decode_root
@@ -31,7 +31,7 @@ _COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog co
 _SLOW_SECONDS = 3600.0  # between the two looks at a clock that make a skew
 
 
-def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
+def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
     """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
 
     Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
@@ -55,7 +55,7 @@ def require_result(result: BackupResult, pinned_ns: int, skew_seconds: float) ->
     return facts
 
 
-def require_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
+def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
     """Open the tree's top as it lies in ``store``. Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the
     store gives other bytes back than were sent, or the store's errors when it does not answer."""
     packs = set(result.packs)
@@ -92,7 +92,7 @@ class _Held(msgspec.Struct, frozen=True):
     """A fetch for a tree's top, whose pack was read already; anything else goes to the store."""
 
     top: bytes
-    others: Fetch
+    others: PackFetch
 
     @property
     def stretch(self) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from drbackup.controller.backup.adopt import point_of
-from drbackup.controller.copies.fetch_any import Donors
+from drbackup.controller.copies.fetch_any import ObjectSources
 from drbackup.controller.copies.replicate import Copier
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMissing, PacksMissing, ProtocolViolation
@@ -52,7 +52,7 @@ class Committer(msgspec.Struct, frozen=True):
             try:
                 # From the first store alone, although others may have them: what is committed is whole in the first.
                 copier = self._copier(name)
-                copier.packs(Donors(self.installation, (first,)), self.source.agent, result.packs)
+                copier.packs(ObjectSources(self.installation, (first,)), self.source.agent, result.packs)
             except ObjectCorrupt:
                 raise  # forgotten by then: the next run sends it again
             except DrbackupError as unready:
@@ -60,7 +60,7 @@ class Committer(msgspec.Struct, frozen=True):
 
     def commit(self, result: BackupResult) -> Point:
         """Write the record everywhere, then the catalog's row. A crash in between is found by
-        :func:`drbackup.controller.backup.adopt.settle`."""
+        :func:`drbackup.controller.backup.adopt.reconcile_dead_runs`."""
         record, sealed = self._record(result)
         identity, name, data = encode_record(record, self.installation.signer)
         first, *others = self.policy.copies
@@ -79,7 +79,7 @@ class Committer(msgspec.Struct, frozen=True):
         catalog, stores = self.installation.catalog, self.installation.inventory.stores
         catalog.points.add(point, session=self.session, previous=record.previous)
         for store in held:
-            catalog.lives.lock_record(point.id, store, lock_end_ns(begun, stores[store].lock_days))
+            catalog.lifecycle.lock_record(point.id, store, lock_end_ns(begun, stores[store].lock_days))
         return point
 
     def _put_in_time(self, store_name: str, name: str, data: bytes) -> None:

@@ -14,15 +14,15 @@ from typing import TypedDict, Unpack
 
 import msgspec
 
-from drbackup.controller.backup.adopt import settle
-from drbackup.controller.backup.agent_result import require_result, require_tree
+from drbackup.controller.backup.adopt import reconcile_dead_runs
+from drbackup.controller.backup.agent_result import validate_result, validate_tree
 from drbackup.controller.backup.commit import Committer
 from drbackup.controller.catalog.runs import Claim, RunKind, RunState
-from drbackup.controller.catalog.sessions import Session
+from drbackup.controller.catalog.sessions import SessionRow
 from drbackup.controller.copies.presence import missing_packs
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.agent_requests import BackupDesk, Listeners, Site
-from drbackup.controller.runs.lease import Lease, RunStop, wish
+from drbackup.controller.runs.agent_requests import BackupRequests, Listeners, UploadTarget
+from drbackup.controller.runs.lease import Lease, RunStop, lease_request
 from drbackup.controller.runs.specs import backup_job, judge_size, plausibility
 from drbackup.errors import (
     DoneInPart,
@@ -128,7 +128,7 @@ class _BackupRun:
         return point
 
     def _begin(self) -> Claim:
-        runs, lease = self._catalog.runs, wish(self._now())
+        runs, lease = self._catalog.runs, lease_request(self._now())
         if due_run := self._options.get("run"):
             return runs.claim(due_run, lease)
         due = self._options.get("due")
@@ -136,7 +136,7 @@ class _BackupRun:
 
     def _work(self, claim: Claim, lease: Lease) -> tuple[Point, DoneInPart | None]:
         # First of all: a point that a dead controller committed must be known, or the chain would fork.
-        settle(self._installation, self._policy.system, self._source.name, self._now)
+        reconcile_dead_runs(self._installation, self._policy.system, self._source.name, self._now)
         first = self._installation.store(self._policy.copies[0])
         result = self._complete(claim, lease, first)
         lease.require()
@@ -171,15 +171,15 @@ class _BackupRun:
         missing: tuple[bytes, ...] = ()
         for use_cache in (True, False):
             result = self._session(claim, lease, store, use_cache)
-            require_result(result, self._pinned_ns, self._installation.inventory.max_clock_skew.total_seconds())
+            validate_result(result, self._pinned_ns, self._installation.inventory.max_clock_skew.total_seconds())
             packs, domain = self._catalog.packs, self._source.agent
             sizes, objects = packs.sizes(domain, result.packs), packs.count(domain, store.name)
             missing = missing_packs(store, domain, result.packs, sizes, objects=objects)
             missing += packs.forgotten(domain, store.name, result.packs)
-            condemned = self._catalog.lives.condemned(domain, store.name, result.packs)
+            condemned = self._catalog.lifecycle.condemned(domain, store.name, result.packs)
             if not missing and not condemned:
                 try:
-                    require_tree(result, store, self._installation.keyring, domain)
+                    validate_tree(result, store, self._installation.keyring, domain)
                 except ObjectCorrupt:
                     missing = (TREE.encode() + decode_root(result.root).top.pack,)
                 else:
@@ -196,12 +196,12 @@ class _BackupRun:
         session = claim.run if not number else f"{claim.run}-{number}"
         lock_days = self._installation.inventory.stores[store.name].lock_days
         lasts = lease_ns(to_ns(self._now()), lock_days)
-        retired = self._catalog.lives.unreliable(self._source.agent, store.name, locked_ns=lasts)
+        retired = self._catalog.lifecycle.unreliable(self._source.agent, store.name, locked_ns=lasts)
         job = msgspec.structs.replace(self._job(store), use_cache=use_cache, session=session, retired=retired)
         relay = self._agent.route == "tunnel"
-        site = Site(self._catalog, store, self._source.agent, session, self._now, relay, lock_days)
-        desk = BackupDesk(site, self._listeners(claim, lease))
-        opened = Session(session, claim.run, self._source.agent, store.name, self._now(), None, "")
+        target = UploadTarget(self._catalog, store, self._source.agent, session, self._now, relay, lock_days)
+        handler = BackupRequests(target, self._listeners(claim, lease))
+        opened = SessionRow(session, claim.run, self._source.agent, store.name, self._now(), None, "")
         self._catalog.sessions.open(opened)
         outcome = "crashed"
         try:
@@ -213,7 +213,7 @@ class _BackupRun:
             wanted = expected(self._installation.home, self._source.agent)
             limits = session_timeouts(self._agent, inventory)
             channel = connect(self._source.agent, self._agent, inventory)  # run_session closes it, whatever comes
-            result = run_session(channel, job, desk, limits, expected=wanted, stop=self._stop)
+            result = run_session(channel, job, handler, limits, expected=wanted, stop=self._stop)
             outcome = "ok"
         except DrbackupError as failure:
             outcome = failure.code

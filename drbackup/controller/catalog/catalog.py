@@ -13,7 +13,7 @@ from typing import Self
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.drills import Drills
 from drbackup.controller.catalog.holder import is_gone, is_here
-from drbackup.controller.catalog.lifecycle import Lives
+from drbackup.controller.catalog.lifecycle import Lifecycle
 from drbackup.controller.catalog.migrating import migrate
 from drbackup.controller.catalog.packs import Packs
 from drbackup.controller.catalog.points import Points
@@ -32,7 +32,7 @@ class Catalog:
         self.runs = Runs(database, is_gone, is_here)
         self.points = Points(database)
         self.packs = Packs(database)
-        self.lives = Lives(database)
+        self.lifecycle = Lifecycle(database)
         self.scrubs = Scrubs(database)
         self.sessions = Sessions(database)
         self.schedules = Schedules(database)

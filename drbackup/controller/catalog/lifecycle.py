@@ -33,7 +33,7 @@ class Leaving(msgspec.Struct, frozen=True):
     stores: tuple[str, ...]
 
 
-class Lives:
+class Lifecycle:
     """The later life of all packs and points."""
 
     def __init__(self, database: Database) -> None:

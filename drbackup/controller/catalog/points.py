@@ -1,6 +1,6 @@
 """Recovery points as the catalog knows them: what was committed, where it lies, how far it was proven.
 
-A point whose removal began (:meth:`drbackup.controller.catalog.lifecycle.Lives.mark`) is in no list any more.
+A point whose removal began (:meth:`drbackup.controller.catalog.lifecycle.Lifecycle.mark`) is in no list any more.
 """
 
 from __future__ import annotations

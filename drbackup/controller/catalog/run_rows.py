@@ -79,7 +79,7 @@ class Run(msgspec.Struct, frozen=True):
         return self.state in ACTIVE
 
 
-class Step(msgspec.Struct, frozen=True):
+class RunStep(msgspec.Struct, frozen=True):
     """One step that a run reached."""
 
     step: str
@@ -87,7 +87,7 @@ class Step(msgspec.Struct, frozen=True):
     detail: str
 
 
-class LeaseWish(msgspec.Struct, frozen=True):
+class LeaseRequest(msgspec.Struct, frozen=True):
     """Who wants a run, and until when its lease shall hold if nothing is heard of the holder."""
 
     holder: str

@@ -21,11 +21,11 @@ from drbackup.controller.catalog.run_rows import (
     SETTLED,
     Claim,
     Counters,
-    LeaseWish,
+    LeaseRequest,
     Run,
     RunKind,
     RunState,
-    Step,
+    RunStep,
     add_step,
     error_columns,
     insert_run,
@@ -43,12 +43,12 @@ __all__ = [
     "FINAL",
     "Claim",
     "Counters",
-    "LeaseWish",
+    "LeaseRequest",
     "Run",
     "RunKind",
     "RunState",
+    "RunStep",
     "Runs",
-    "Step",
     "insert_run",
     "miss_due",
 ]
@@ -72,13 +72,15 @@ class Runs:
         with self._database.write() as connection:
             return insert_run(connection, (kind, system, source), due=due, now=now)
 
-    def start(self, kind: RunKind, system: str, source: str, *, lease: LeaseWish, due: datetime | None = None) -> Claim:
+    def start(
+        self, kind: RunKind, system: str, source: str, *, lease: LeaseRequest, due: datetime | None = None
+    ) -> Claim:
         """A new run, claimed at once. Raises :class:`RunActive`, and then leaves no row behind."""
         with self._database.write() as connection:
             run = insert_run(connection, (kind, system, source), due=due or lease.now, now=lease.now)
             return self._claim(connection, run, lease)
 
-    def claim(self, run: str, lease: LeaseWish) -> Claim:
+    def claim(self, run: str, lease: LeaseRequest) -> Claim:
         """Take a due run. A run of the same source whose holder is dead is marked failed first, honestly.
 
         Raises :class:`RunActive` while another run of the source is alive, :class:`UsageError` when the run is not due.
@@ -86,7 +88,7 @@ class Runs:
         with self._database.write() as connection:
             return self._claim(connection, run, lease)
 
-    def _claim(self, connection: Connection, run: str, lease: LeaseWish) -> Claim:
+    def _claim(self, connection: Connection, run: str, lease: LeaseRequest) -> Claim:
         now = lease.now
         row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
         if row is None or row["state"] != RunState.DUE:
@@ -235,12 +237,13 @@ class Runs:
         found = self.list(kind=kind, system=system, source=source, limit=1)
         return found[0] if found else None
 
-    def steps(self, run: str) -> tuple[Step, ...]:
+    def steps(self, run: str) -> tuple[RunStep, ...]:
         """Every step of a run, in order."""
         query = select(run_steps).where(run_steps.c.run == run).order_by(run_steps.c.ordinal)
         with self._database.read() as connection:
             return tuple(
-                Step(row["step"], from_ns(row["at_ns"]), row["detail"]) for row in connection.execute(query).mappings()
+                RunStep(row["step"], from_ns(row["at_ns"]), row["detail"])
+                for row in connection.execute(query).mappings()
             )
 
     # --- inside ---

@@ -13,7 +13,7 @@ from drbackup.controller.catalog.tables import runs, sessions
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionRow(msgspec.Struct, frozen=True):
     """One session. ``outcome``: ``ok`` or an error's code; empty while open."""
 
     id: str
@@ -31,7 +31,7 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open(self, session: Session) -> None:
+    def open(self, session: SessionRow) -> None:
         """Remember a session before it starts."""
         with self._database.write() as connection:
             connection.execute(
@@ -60,7 +60,7 @@ class Sessions:
             rows = connection.execute(query.order_by(sessions.c.opened_ns)).all()
         return {row.agent: row.id for row in rows}
 
-    def list(self, *, run: str = "", open_only: bool = False) -> list[Session]:
+    def list(self, *, run: str = "", open_only: bool = False) -> list[SessionRow]:
         """Newest first."""
         query = select(sessions).order_by(sessions.c.opened_ns.desc())
         if run:
@@ -69,7 +69,7 @@ class Sessions:
             query = query.where(sessions.c.closed_ns == 0)
         with self._database.read() as connection:
             return [
-                Session(
+                SessionRow(
                     row["id"],
                     row["run"],
                     row["agent"],

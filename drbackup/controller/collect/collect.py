@@ -26,16 +26,16 @@ from drbackup.controller.catalog.lifecycle import Leaving
 from drbackup.controller.collect.survey import EVERY_POINT, Survey, Surveyor
 from drbackup.errors import DrbackupError, UsageError
 from drbackup.model.collect import (
-    GRACE,
+    COLLECT_GRACE,
     GRACE_LEAST,
     LEASE_MARGIN,
     SESSION_MOST,
     Act,
     CollectPlan,
-    Ground,
     PackCopy,
-    PackFate,
-    PointFate,
+    PackDecision,
+    PointContext,
+    PointDecision,
     Rules,
     decide_packs,
     decide_points,
@@ -55,7 +55,7 @@ Watch = Callable[[str, int, int], None]  # what, done, in all
 _AT_ONCE = 256  # packs between two writes into the catalog
 
 
-class Grounds(msgspec.Struct, frozen=True):
+class Vaults(msgspec.Struct, frozen=True):
     """Where a collect works. ``stores``: all of the inventory; ``erasers``: of those that are collected. ``readers`` 1:
     every call happens in the caller's thread."""
 
@@ -91,11 +91,11 @@ class Collector:
     """One collect. ``judge``: what retention says of all points; ``state``: signs and stores a statement everywhere, or
     raises. Raises :class:`UsageError` for a grace that is too short to be safe."""
 
-    grounds: Grounds
+    grounds: Vaults
     judge: Judge
     state: Callable[[Sequence[Leaving], datetime], None]
     now: Callable[[], datetime]
-    grace: timedelta = GRACE
+    grace: timedelta = COLLECT_GRACE
     watch: Watch = lambda _what, _done, _total: None
     _kept: list[Kept] = field(default_factory=list)
 
@@ -113,24 +113,24 @@ class Collector:
     def look(self) -> tuple[CollectPlan, Survey]:
         """The plan, and what it was made from."""
         now = self.now()
-        fates = self._points(self._every_point(), now)
-        going = {fate.point.id for fate in fates if fate.goes}
+        decisions = self._points(self._every_point(), now)
+        going = {decision.point.id for decision in decisions if decision.goes}
         leaving = {point.id for point in self._leaving()}
         survey, packs = self._judge_packs(going | leaving, now)
-        return CollectPlan(fates, packs), survey
+        return CollectPlan(decisions, packs), survey
 
     def apply(self) -> CollectReport:
         """Do it. Raises the stores' errors; what was done before stands, and the next collect goes on."""
         now = self.now()
         self._kept = []
         points = self._every_point()
-        fates = self._points(points, now)
-        removed = self._remove([fate.point for fate in fates if fate.goes], points, now)
+        decisions = self._points(points, now)
+        removed = self._remove([decision.point for decision in decisions if decision.goes], points, now)
         # Anew, because a point whose record stayed after all must keep its packs.
         survey, packs = self._judge_packs((), now)
         erased = self._act(packs, now)
         return CollectReport(
-            plan=CollectPlan(fates, packs),
+            plan=CollectPlan(decisions, packs),
             removed=removed,
             erased=len(erased),
             erased_bytes=sum(copy.size for copy in erased),
@@ -143,12 +143,12 @@ class Collector:
     def _every_point(self) -> list[Point]:
         return list(self.grounds.catalog.points.list(limit=EVERY_POINT))
 
-    def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointFate, ...]:
+    def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointDecision, ...]:
         erasers, stores = self.grounds.erasers, self.grounds.stores
-        ground = Ground(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lives.locks())
+        ground = PointContext(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lifecycle.locks())
         return decide_points(self.judge(points, self.grounds.catalog.scrubs.lost(), now), ground)
 
-    def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackFate, ...]]:
+    def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackDecision, ...]]:
         # Who was busy before the stores were read may have committed meanwhile, behind the reader's back.
         busy = self._busy(now)
         survey = self._survey(without)
@@ -177,12 +177,12 @@ class Collector:
     def _leaving(self) -> list[Leaving]:
         """Marked points that can be removed now: no record of theirs lies in a store that is not collected."""
         known, collected = self.grounds.stores.keys(), self.grounds.erasers.keys()
-        marked = self.grounds.catalog.lives.marked()
+        marked = self.grounds.catalog.lifecycle.marked()
         return [point for point in marked if not (set(point.stores) & known) - collected]
 
     def _remove(self, going: Sequence[Point], judged: Sequence[Point], now: datetime) -> tuple[Leaving, ...]:
-        lives = self.grounds.catalog.lives
-        fresh = {point.id for point in lives.mark(going, judged, now=now)}
+        lifecycle = self.grounds.catalog.lifecycle
+        fresh = {point.id for point in lifecycle.mark(going, judged, now=now)}
         leaving = self._leaving()
         if not leaving:
             return ()
@@ -192,7 +192,7 @@ class Collector:
             if self._remove_one(point):
                 removed.append(point)
             elif point.id in fresh and self._whole(point):
-                lives.unmark(point.id)
+                lifecycle.unmark(point.id)
             self.watch("points", number, len(leaving))
         return tuple(removed)
 
@@ -202,37 +202,37 @@ class Collector:
         except DrbackupError:
             # Nothing was removed yet: what was only just marked is a point like any other again.
             for point in fresh:
-                self.grounds.catalog.lives.unmark(point)
+                self.grounds.catalog.lifecycle.unmark(point)
             raise
 
     def _remove_one(self, point: Leaving) -> bool:
         """Erase the point's record from all stores; whether nothing is left of it."""
-        lives, gone = self.grounds.catalog.lives, True
+        lifecycle, gone = self.grounds.catalog.lifecycle, True
         for store in point.stores:
             if store not in self.grounds.erasers:  # it left the inventory, and its copy with it
-                lives.removed(point.id, store)
+                lifecycle.removed(point.id, store)
                 continue
             outcome = self._erase(store, point.name)
             if outcome.gone:
-                lives.removed(point.id, store)
+                lifecycle.removed(point.id, store)
             else:
                 gone = False
-                lives.lock_record(point.id, store, to_ns(outcome.locked_until) if outcome.locked_until else 0)
+                lifecycle.lock_record(point.id, store, to_ns(outcome.locked_until) if outcome.locked_until else 0)
         return gone
 
     def _whole(self, point: Leaving) -> bool:
-        left = {each.id: each.stores for each in self.grounds.catalog.lives.marked()}
+        left = {each.id: each.stores for each in self.grounds.catalog.lifecycle.marked()}
         return left.get(point.id) == point.stores
 
     # --- packs -----------------------------------------------------------------------------------------------------
 
-    def _act(self, fates: Sequence[PackFate], now: datetime) -> list[PackCopy]:
-        """Everything the fates say; the copies that are gone."""
-        lives = self.grounds.catalog.lives
-        chosen = {act: [fate.copy for fate in fates if fate.act is act] for act in Act}
-        lives.pardon(chosen[Act.PARDON])
-        lives.retire(chosen[Act.RETIRE], now=now)
-        lives.condemn(chosen[Act.CONDEMN], now=now)
+    def _act(self, decisions: Sequence[PackDecision], now: datetime) -> list[PackCopy]:
+        """Everything the decisions say; the copies that are gone."""
+        lifecycle = self.grounds.catalog.lifecycle
+        chosen = {act: [decision.copy for decision in decisions if decision.act is act] for act in Act}
+        lifecycle.pardon(chosen[Act.PARDON])
+        lifecycle.retire(chosen[Act.RETIRE], now=now)
+        lifecycle.condemn(chosen[Act.CONDEMN], now=now)
         erased: list[PackCopy] = []
         ripe = chosen[Act.ERASE]
         for begin in range(0, len(ripe), _AT_ONCE):
@@ -241,10 +241,10 @@ class Collector:
         return erased
 
     def _erase_packs(self, copies: Sequence[PackCopy]) -> list[PackCopy]:
-        lives = self.grounds.catalog.lives
+        lifecycle = self.grounds.catalog.lifecycle
         gone: list[PackCopy] = []
         # A last look: a record may have pardoned one since it was judged, in another collect.
-        ripe = lives.still_condemned(copies)
+        ripe = lifecycle.still_condemned(copies)
 
         def erase(copy: PackCopy) -> Erased:
             return self._erase(copy.store, pack_name(copy.domain, copy.kind, copy.pack[1:]))
@@ -254,11 +254,11 @@ class Collector:
                 if outcome.gone:
                     gone.append(copy)
                 elif outcome.locked_until is not None:
-                    lives.lock([copy], to_ns(outcome.locked_until))
+                    lifecycle.lock([copy], to_ns(outcome.locked_until))
         except DrbackupError:
-            lives.erased(gone)  # those that went before the store failed
+            lifecycle.erased(gone)  # those that went before the store failed
             raise
-        lives.erased(gone)
+        lifecycle.erased(gone)
         return gone
 
     def _erase(self, store: str, name: str) -> Erased:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from drbackup.controller.collect.collect import Grounds
+from drbackup.controller.collect.collect import Vaults
 from drbackup.controller.collect.survey import Survey, Surveyor
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import Interrupted, ObjectMissing
@@ -46,7 +46,7 @@ class Renewer:
     """Renews in the stores of ``lockers``. Raises the stores' errors; what was done before stands. ``stop`` ends it
     early with :class:`~drbackup.errors.Interrupted`."""
 
-    grounds: Grounds
+    grounds: Vaults
     lockers: Mapping[str, Locker]
     now: datetime
     stop: Callable[[], bool] = lambda: False
@@ -77,10 +77,10 @@ class Renewer:
         return Renewal(name, packs, records, tuple(self._missing))
 
     def _short_packs(self, locker: Locker, survey: Survey) -> list[PackCopy]:
-        fates = decide_packs(survey.copies, survey.needs, Rules(to_ns(self.now)))
+        decisions = decide_packs(survey.copies, survey.needs, Rules(to_ns(self.now)))
         # Of what nothing needs, nothing is locked any longer.
-        lasting = [fate for fate in fates if fate.act in _LASTING or fate.reason.why in (Why.NEEDED, Why.TELLS)]
-        needed = [fate.copy for fate in lasting if fate.copy.store == locker.name]
+        lasting = [each for each in decisions if each.act in _LASTING or each.reason.why in (Why.NEEDED, Why.TELLS)]
+        needed = [each.copy for each in lasting if each.copy.store == locker.name]
         return [copy for copy in needed if lock_is_short(copy.locked_ns, to_ns(self.now), locker.lock_days)]
 
     def _packs(self, locker: Locker, copies: Sequence[PackCopy]) -> int:
@@ -88,12 +88,12 @@ class Renewer:
         locked = list(self._lock(locker, list(by_name)))
         for until in {until for _, until in locked}:
             same = [by_name[name] for name, each in locked if each == until]
-            self.grounds.catalog.lives.lock(same, to_ns(until))
+            self.grounds.catalog.lifecycle.lock(same, to_ns(until))
         return len(locked)
 
     def _records(self, locker: Locker, names: Sequence[str]) -> int:
-        lives = self.grounds.catalog.lives
-        known = lives.locks()
+        lifecycle = self.grounds.catalog.lifecycle
+        known = lifecycle.locks()
         short = [
             name
             for name in names
@@ -101,7 +101,7 @@ class Renewer:
         ]
         done = 0
         for name, until in self._lock(locker, short):
-            lives.lock_record(digest_in_name(name), locker.name, to_ns(until))
+            lifecycle.lock_record(digest_in_name(name), locker.name, to_ns(until))
             done += 1
         return done
 
@@ -139,7 +139,7 @@ def renew_locks(
     for name in lockers:
         installation.vault(name)
     stores = {name: installation.store(name) for name in installation.inventory.stores}
-    grounds = Grounds(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
+    grounds = Vaults(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
     renewed = Renewer(grounds, lockers, now, stop).renew()
     note_renewal(installation, now)
     return renewed

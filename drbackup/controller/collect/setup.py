@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from drbackup.controller.backup.adopt import adopt_records
-from drbackup.controller.collect.collect import Collector, Grounds, Watch, judge_by_policies
+from drbackup.controller.collect.collect import Collector, Vaults, Watch, judge_by_policies
 from drbackup.controller.collect.statement import state_collected
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, RunActive, StoreRefused
-from drbackup.model.collect import GRACE
+from drbackup.model.collect import COLLECT_GRACE
 from drbackup.stores.erase import Erased
 from drbackup.stores.registry import open_eraser
 
-LOCK_FILE = "collect.lock"
+COLLECT_LOCK_FILE = "collect.lock"
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
@@ -41,7 +41,7 @@ def collector(
     stores: Sequence[str],
     now: Callable[[], datetime],
     *,
-    grace: timedelta = GRACE,
+    grace: timedelta = COLLECT_GRACE,
     watch: Watch = unwatched,
     acting: bool = True,
 ) -> Collector:
@@ -56,7 +56,7 @@ def collector(
     chosen = list(stores) or list(entries)
     for name in chosen:
         installation.vault(name)
-    grounds = Grounds(
+    grounds = Vaults(
         installation.catalog,
         {name: installation.store(name) for name in entries},
         {name: open_eraser(name, entries[name]) if acting else NoEraser(name) for name in chosen},
@@ -87,7 +87,7 @@ def adopt_lost(installation: Installation, stores: Sequence[str]) -> tuple[Drbac
 @contextmanager
 def collecting_alone(installation: Installation) -> Iterator[None]:
     """One collect of a home at a time; the lock dies with its process. Raises :class:`RunActive`."""
-    handle = os.open(installation.home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(installation.home / COLLECT_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

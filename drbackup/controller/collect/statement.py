@@ -19,7 +19,7 @@ from drbackup.errors import ObjectCorrupt, StoreUnavailable
 from drbackup.model.policy import KeepPolicy
 
 SUBJECT = "collected"
-FORMAT = "drbackup-collected/1"
+COLLECTED_FORMAT = "drbackup-collected/1"
 
 
 class CollectedPoint(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class CollectedStatement(msgspec.Struct, frozen=True):
     city: str
     at: str
     points: tuple[CollectedPoint, ...]
-    format: str = FORMAT
+    format: str = COLLECTED_FORMAT
 
 
 def state_collected(

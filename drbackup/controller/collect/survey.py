@@ -27,7 +27,7 @@ EVERY_POINT = 1 << 31
 _SILENT = (StoreUnavailable, StoreRefused, StoreFull)
 
 
-class Sight(msgspec.Struct, frozen=True):
+class ReadRecord(msgspec.Struct, frozen=True):
     """One record that was read. ``store``: where from."""
 
     name: str
@@ -92,7 +92,7 @@ class Surveyor:
             else:
                 domain, kind, digest = parts
                 listed[domain, kind.encode() + digest] = stat
-        for copy in self.catalog.lives.copies(store):
+        for copy in self.catalog.lifecycle.copies(store):
             listed.pop((copy.domain, copy.pack), None)
             yield copy
         for (domain, pack), stat in sorted(listed.items()):
@@ -119,10 +119,10 @@ class Surveyor:
             known += [store for store in point.copies if store in self.stores and store not in known]
         return {name: stores for name, stores in sorted(where.items()) if digest_in_name(name) not in without}
 
-    def _read(self, where: Mapping[str, list[str]]) -> Iterator[Sight]:
+    def _read(self, where: Mapping[str, list[str]]) -> Iterator[ReadRecord]:
         domains: dict[str, Point] = {point.name: point for point in self.catalog.points.list(limit=EVERY_POINT)}
         for name, found in ahead(lambda name: self._read_one(name, where[name]), where, self.readers):
-            if isinstance(found, Sight):
+            if isinstance(found, ReadRecord):
                 yield found
                 continue
             point = domains.get(name)
@@ -130,12 +130,12 @@ class Surveyor:
             kept = f"every pack of {point.domain}" if point else "every pack"
             self._notes.append(f"{name} can't be read, so {kept} stays: {found}")
 
-    def _read_one(self, name: str, stores: list[str]) -> Sight | str:
+    def _read_one(self, name: str, stores: list[str]) -> ReadRecord | str:
         """The record from the first store that gives a sound one; else what is wrong with it."""
         wrong = "no store has it"
         for store in stores:
             try:
-                return Sight(name, store, read_record(self.stores[store], name, self.evidence_key))
+                return ReadRecord(name, store, read_record(self.stores[store], name, self.evidence_key))
             except NOT_SOUND as bad:
                 wrong = bad.message
             except _SILENT as silent:

@@ -23,7 +23,7 @@ Watch = Callable[[int, int, int], None]  # points done, points in all, always 0
 
 
 @dataclass(slots=True)
-class CaughtUp:
+class CatchUpResult:
     """What came of one store. ``away``: why it could not be written to at all; ``behind``: point → why it is still
     lacking."""
 
@@ -57,10 +57,10 @@ def catch_up(
     stores: tuple[str, ...] = (),
     stop: threading.Event | None = None,
     watch: Watch | None = None,
-) -> tuple[CaughtUp, ...]:
+) -> tuple[CatchUpResult, ...]:
     """Bring each store (all of the inventory, or those named) what it lacks, evidence too; the stores something was to
     be done for. Raises :class:`Interrupted` when ``stop`` is set: what was copied stays."""
-    work = _Round(installation, now, stop, watch)
+    work = _CatchUpPass(installation, now, stop, watch)
     wanted = {name: lacking(installation, name) for name in stores or tuple(installation.inventory.stores)}
     found = tuple(work.bring(name, points) for name, points in wanted.items() if points)
     if objects_in(installation.evidence_folder):
@@ -68,7 +68,7 @@ def catch_up(
     return found
 
 
-class _Round:
+class _CatchUpPass:
     """One look at all stores. A store that does not answer is asked once, not once a point."""
 
     def __init__(
@@ -84,8 +84,8 @@ class _Round:
         self._watch = watch
         self._away: dict[str, DrbackupError] | None = None
 
-    def bring(self, store: str, points: list[Point]) -> CaughtUp:
-        result = CaughtUp(store)
+    def bring(self, store: str, points: list[Point]) -> CatchUpResult:
+        result = CatchUpResult(store)
         copier = Copier(self._installation, self._installation.store(store), self._now)
         for number, point in enumerate(points, 1):
             if self._stop is not None and self._stop.is_set():

@@ -14,9 +14,9 @@ from datetime import datetime
 
 import msgspec
 
-from drbackup.controller.copies.fetch_any import Donors
-from drbackup.controller.copies.health import Reads, RecordShelf
-from drbackup.controller.copies.read_back import Pace, read_back, readers_for, require_there, witness
+from drbackup.controller.copies.fetch_any import ObjectSources
+from drbackup.controller.copies.health import Reads, RecordCache
+from drbackup.controller.copies.read_back import RateLimit, read_back, readers_for, require_there, witness
 from drbackup.controller.evidence import objects_in
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import (
@@ -57,26 +57,26 @@ class Kind(enum.IntEnum):
     RECORD = 4
 
 
-class Wound(msgspec.Struct, frozen=True):
-    """One object of one store that is not whole. ``points``: ids of those that need it. ``donors``: stores that seem to
-    have it whole, the likeliest first; none: it can't be mended. ``size`` in bytes, 0: not known."""
+class Defect(msgspec.Struct, frozen=True):
+    """One object of one store that is not whole. ``points``: ids of those that need it. ``sound_stores``: stores that
+    seem to have it whole, the likeliest first; none: it can't be mended. ``size`` in bytes, 0: not known."""
 
     store: str
     name: str
     kind: Kind
     why: str
     points: tuple[str, ...] = ()
-    donors: tuple[str, ...] = ()
+    sound_stores: tuple[str, ...] = ()
     size: int = 0
 
 
 @dataclass(slots=True)
-class Examined:
+class Diagnosis:
     """``recovered``: packs (store, name) that the catalog did not count on any more, and that are whole. ``witnesses``:
     store → a sound object that proves it is there (:func:`drbackup.controller.copies.read_back.witness`)."""
 
     stores: list[str] = field(default_factory=list)
-    wounds: list[Wound] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
     recovered: list[tuple[str, str]] = field(default_factory=list)
     away: dict[str, DrbackupError] = field(default_factory=dict)
     witnesses: dict[str, str] = field(default_factory=dict)
@@ -85,32 +85,32 @@ class Examined:
 Watch = Callable[[int, int, int], None]  # objects looked at, in all, bytes read
 
 
-def examine(
+def diagnose(
     installation: Installation, targets: Iterable[str] = (), *, now: Callable[[], datetime], watch: Watch | None = None
-) -> Examined:
+) -> Diagnosis:
     """Look at the stores named, or at all. Every store of the inventory is asked as a donor; one that does not answer,
     or where nothing of ours is, is in ``away``."""
-    found = Examined()
-    work = _Examination(installation, found, now, watch)
+    found = Diagnosis()
+    work = _Diagnoser(installation, found, now, watch)
     for name in tuple(targets) or tuple(installation.inventory.stores):
         if name in work.stores:
             try:
                 work.look_at(name)
             except STORE_IS_ILL as away:  # what was seen of it until then is no plan
                 found.away[name] = away
-                found.wounds = [wound for wound in found.wounds if wound.store != name]
+                found.defects = [defect for defect in found.defects if defect.store != name]
                 found.recovered = [each for each in found.recovered if each[0] != name]
             else:
                 found.stores.append(name)
-    found.wounds.sort(key=lambda each: (each.store, each.kind, each.name))
+    found.defects.sort(key=lambda each: (each.store, each.kind, each.name))
     return found
 
 
-class _Examination:
+class _Diagnoser:
     """``stores``: those that answer. ``small``: their evidence and sealed keys by name."""
 
     def __init__(
-        self, installation: Installation, found: Examined, now: Callable[[], datetime], watch: Watch | None
+        self, installation: Installation, found: Diagnosis, now: Callable[[], datetime], watch: Watch | None
     ) -> None:
         self._installation = installation
         self._found = found
@@ -149,8 +149,8 @@ class _Examination:
         try:
             read_vault(store, self._key)
         except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
-            donors = (*(each for each in self.stores if each != name and self._has_vault(each)), HOME)
-            self._found.wounds.append(Wound(name, VAULT_NAME, Kind.VAULT, bad.message, donors=donors))
+            sound_stores = (*(each for each in self.stores if each != name and self._has_vault(each)), HOME)
+            self._found.defects.append(Defect(name, VAULT_NAME, Kind.VAULT, bad.message, sound_stores=sound_stores))
 
     def _has_vault(self, name: str) -> bool:
         try:
@@ -162,13 +162,15 @@ class _Examination:
     def _small_objects(self, name: str, store: Store) -> None:
         """Whatever any store, or the home, has of them, every store must have."""
         wanted = sorted(set().union(*self._small.values()))
-        for seen in read_back(store, wanted, Pace(), self._readers(name)):
+        for seen in read_back(store, wanted, RateLimit(), self._readers(name)):
             why = seen.why or ("" if seen.name in self._small[name] else f"{seen.name} {_HIDDEN}")
             if why:
                 kind = Kind.EVIDENCE if seen.name.startswith(EVIDENCE_PREFIX) else Kind.KEYS
-                donors = [each for each, names in self._small.items() if seen.name in names and each != name]
-                donors += [] if seen.why else [name]
-                self._found.wounds.append(Wound(name, seen.name, kind, why, donors=tuple(donors), size=seen.size))
+                sound_stores = [each for each, names in self._small.items() if seen.name in names and each != name]
+                sound_stores += [] if seen.why else [name]
+                self._found.defects.append(
+                    Defect(name, seen.name, kind, why, sound_stores=tuple(sound_stores), size=seen.size)
+                )
 
     # --- records ---
 
@@ -177,18 +179,18 @@ class _Examination:
         listed = {stat.name for stat in list_records(store)}
         expected = self._catalog.scrubs.expected(name)
         sound = []
-        for record_name, record in RecordShelf(store, self._key).walk(sorted(listed | expected.keys())):
+        for record_name, record in RecordCache(store, self._key).walk(sorted(listed | expected.keys())):
             point = (digest_in_name(record_name),)
             if not isinstance(record, str):
                 sound.append(record_name)
                 if record_name not in listed:
                     why = f"{record_name} {_HIDDEN}"
-                    self._found.wounds.append(Wound(name, record_name, Kind.RECORD, why, point, (name,)))
+                    self._found.defects.append(Defect(name, record_name, Kind.RECORD, why, point, (name,)))
                 continue
             # One that nobody expects may be being collected, or a forgery: it is named, and left as it is.
-            donors = self._record_donors(name, record_name) if record_name in expected else ()
-            self._found.wounds.append(Wound(name, record_name, Kind.RECORD, record, point, donors))
-            if donors:
+            sound_stores = self._record_donors(name, record_name) if record_name in expected else ()
+            self._found.defects.append(Defect(name, record_name, Kind.RECORD, record, point, sound_stores))
+            if sound_stores:
                 sound.append(record_name)
         return sound
 
@@ -215,14 +217,16 @@ class _Examination:
                 if (needed := object_name(record.domain, pack)) in needed_by:
                     needed_by[needed].append(identity)
         done, size = 0, 0
-        for seen in read_back(store, suspects, Pace(), self._readers(name)):
+        for seen in read_back(store, suspects, RateLimit(), self._readers(name)):
             done, size = done + 1, size + seen.size
             listed = suspects[seen.name]
             if seen.why or not listed:
                 points = tuple(sorted(needed_by[seen.name]))
-                donors = (*self._pack_donors(name, seen.name), *(() if seen.why else (name,)))
+                sound_stores = (*self._sound_stores_of(name, seen.name), *(() if seen.why else (name,)))
                 why = seen.why or f"{seen.name} {_HIDDEN}"
-                self._found.wounds.append(Wound(name, seen.name, Kind.PACK, why, points, donors, self._size(seen.name)))
+                self._found.defects.append(
+                    Defect(name, seen.name, Kind.PACK, why, points, sound_stores, self._size(seen.name))
+                )
             else:
                 self._found.recovered.append((name, seen.name))
             if self._watch is not None:
@@ -247,13 +251,13 @@ class _Examination:
 
     def _walk(self, store: Store, records: list[str]) -> Iterator[tuple[str, Record]]:
         """(point, record), from another store where this one has it damaged."""
-        shelf = RecordShelf(store, self._key)
-        others = Donors(self._installation, tuple(each for each in self.stores.values() if each is not store))
-        for name, record in shelf.walk(records):
+        cache = RecordCache(store, self._key)
+        others = ObjectSources(self._installation, tuple(each for each in self.stores.values() if each is not store))
+        for name, record in cache.walk(records):
             sound = decode_record(others.fetch(name)[0], name, self._key) if isinstance(record, str) else record
             yield digest_in_name(name), sound
 
-    def _pack_donors(self, name: str, pack: str) -> tuple[str, ...]:
+    def _sound_stores_of(self, name: str, pack: str) -> tuple[str, ...]:
         """Stores that the catalog counts on come first; any other is believed only when it was read."""
         domain, kind, digest = pack.removeprefix(DOMAINS_PREFIX).split("/")
         wanted = kind.encode() + bytes.fromhex(digest)

@@ -17,7 +17,7 @@ from drbackup.stores.base import Store, digest_in_name, require_match
 from drbackup.vault.layout import split_pack_name
 
 
-class Donors(msgspec.Struct, frozen=True):
+class ObjectSources(msgspec.Struct, frozen=True):
     """Stores to ask for an object, in this order. A pack that one of them gives back damaged is not relied upon there
     any more; nothing else is concluded."""
 

@@ -1,4 +1,4 @@
-"""Where the points' copies in one store stand: all read back since when, not all of it yet, or damaged.
+"""Where the points' copies in one store judge_copies: all read back since when, not all of it yet, or damaged.
 
 Judged from the records in the store and from what the catalog knows to have been read there. Needs no key, and reads
 nothing but records. What follows for the points' rungs is :meth:`drbackup.controller.catalog.scrub.Scrubs.judge`'s.
@@ -20,7 +20,7 @@ Reads = dict[str, dict[bytes, int]]  # domain → pack → ns of its last readin
 
 
 @dataclass(slots=True)
-class RecordShelf:
+class RecordCache:
     """A store's records, fetched when they are walked; as many as fit are kept for the next walk."""
 
     store: Store
@@ -41,7 +41,7 @@ class RecordShelf:
 
 
 @dataclass(slots=True)
-class Standing:
+class CopyHealth:
     """``since``: point → ns since when all of its copy was read back; 0: not all of it yet; :data:`DAMAGED`.
     ``unsound``: object → why, of records; ``needed_by``: object → points, of packs that are not whole."""
 
@@ -58,10 +58,10 @@ class Standing:
         return tuple(sorted(point for point, since in self.since.items() if since == DAMAGED))
 
 
-def stand(shelf: RecordShelf, names: Iterable[str], reads: Reads, *, now_ns: int) -> Standing:
+def judge_copies(records: RecordCache, names: Iterable[str], reads: Reads, *, now_ns: int) -> CopyHealth:
     """Judge every record of ``names``."""
-    found = Standing()
-    for name, record in shelf.walk(names):
+    found = CopyHealth()
+    for name, record in records.walk(names):
         identity = digest_in_name(name)
         if isinstance(record, str):
             found.unsound[name] = record

@@ -39,7 +39,7 @@ def readers_for(entry: StoreEntry) -> int:
     return _BUCKET if entry.s3 is not None else _DISK
 
 
-class Pace:
+class RateLimit:
     """At most ``rate`` bytes a second on the average (0: as fast as it goes), shared by all readers.
 
     Leaving the block, or the caller's ``stop``, ends every reader that waits for its turn.
@@ -75,7 +75,7 @@ class Pace:
                 self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ReadResult(msgspec.Struct, frozen=True):
     """One object read back. ``size``: bytes read for it, damaged or not. ``why`` is empty when it is whole;
     ``missing``: there was nothing at all."""
 
@@ -85,23 +85,23 @@ class Seen(msgspec.Struct, frozen=True):
     missing: bool = False
 
 
-def read_back(store: Store, names: Iterable[str], pace: Pace, readers: int) -> Iterator[Seen]:
+def read_back(store: Store, names: Iterable[str], rate_limit: RateLimit, readers: int) -> Iterator[ReadResult]:
     """Each object, in order. Raises the store's errors when it does not answer: what could not be read is neither
     whole nor damaged."""
 
-    def check(name: str) -> Seen:
-        pace.turn()
+    def check(name: str) -> ReadResult:
+        rate_limit.turn()
         try:
             size = store.check(name)
         except ObjectMissing as gone:
-            return Seen(name, 0, gone.message, missing=True)
+            return ReadResult(name, 0, gone.message, missing=True)
         except ObjectCorrupt as bad:
             stat = store.stat(name)  # it was read, too, and is paid for
             size = stat.size if stat is not None else 0
-            pace.spent(size)
-            return Seen(name, size, bad.message)
-        pace.spent(size)
-        return Seen(name, size)
+            rate_limit.spent(size)
+            return ReadResult(name, size, bad.message)
+        rate_limit.spent(size)
+        return ReadResult(name, size)
 
     for _, seen in ahead(check, names, readers):
         yield seen

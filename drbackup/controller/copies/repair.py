@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from drbackup.controller.copies.diagnose import HOME, STORE_IS_ILL, Examined, Kind, Wound
-from drbackup.controller.copies.fetch_any import Donors
-from drbackup.controller.copies.health import RecordShelf, stand
+from drbackup.controller.copies.diagnose import HOME, STORE_IS_ILL, Defect, Diagnosis, Kind
+from drbackup.controller.copies.fetch_any import ObjectSources
+from drbackup.controller.copies.health import RecordCache, judge_copies
 from drbackup.controller.copies.read_back import require_there
 from drbackup.controller.copies.scrub import regain
 from drbackup.controller.evidence import objects_in
@@ -43,36 +43,36 @@ Watch = Callable[[int, int, int], None]  # objects mended or given up, in all, b
 class Repaired:
     """``mended``: with the store each is from. ``failed``: with why. ``proven``: store → how many points it proves."""
 
-    mended: list[tuple[Wound, str]] = field(default_factory=list)
-    failed: list[tuple[Wound, DrbackupError]] = field(default_factory=list)
+    mended: list[tuple[Defect, str]] = field(default_factory=list)
+    failed: list[tuple[Defect, DrbackupError]] = field(default_factory=list)
     proven: dict[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> tuple[str, ...]:
         """Ids of points that still need something."""
-        return tuple(sorted({point for wound, _ in self.failed for point in wound.points}))
+        return tuple(sorted({point for defect, _ in self.failed for point in defect.points}))
 
 
 def repair(
     installation: Installation,
-    examined: Examined,
+    diagnosis: Diagnosis,
     *,
     now: Callable[[], datetime],
     stop: threading.Event | None = None,
     watch: Watch | None = None,
 ) -> Repaired:
-    """Mend every wound that can be mended, then judge where the points stand.
+    """Mend every defect that can be mended, then judge where the points judge_copies.
 
     Raises :class:`Interrupted` when ``stop`` is set: what was mended stays. A store's errors are in the result.
     """
-    work = _Repair(installation, examined, now, stop, watch)
-    for store, name in examined.recovered:
+    work = _Repair(installation, diagnosis, now, stop, watch)
+    for store, name in diagnosis.recovered:
         regain(installation, store, [name], now=now())
-    for store in examined.stores:
-        of_store = [wound for wound in examined.wounds if wound.store == store]
+    for store in diagnosis.stores:
+        of_store = [defect for defect in diagnosis.defects if defect.store == store]
         for kind in Kind:
-            work.mend_all([wound for wound in of_store if wound.kind == kind])
-    for store in examined.stores:
+            work.mend_all([defect for defect in of_store if defect.kind == kind])
+    for store in diagnosis.stores:
         work.judge(store)
     return work.result
 
@@ -81,7 +81,7 @@ class _Repair:
     def __init__(
         self,
         installation: Installation,
-        examined: Examined,
+        diagnosis: Diagnosis,
         now: Callable[[], datetime],
         stop: threading.Event | None,
         watch: Watch | None,
@@ -91,23 +91,23 @@ class _Repair:
         self._now = now
         self._stop = stop
         self._watch = watch
-        self._total = len(examined.wounds)
-        self._witnesses = examined.witnesses
+        self._total = len(diagnosis.defects)
+        self._witnesses = diagnosis.witnesses
         self._bytes = 0
         self._ill: dict[str, DrbackupError] = {}  # stores that took nothing any more
 
-    def mend_all(self, wounds: list[Wound]) -> None:
+    def mend_all(self, defects: list[Defect]) -> None:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mend") as pool:
-            tasks = [(wound, pool.submit(self._mend, wound)) for wound in wounds]
+            tasks = [(defect, pool.submit(self._mend, defect)) for defect in defects]
             try:
-                for wound, task in tasks:
+                for defect, task in tasks:
                     try:
-                        self.result.mended.append((wound, task.result()))
-                        self._bytes += wound.size
+                        self.result.mended.append((defect, task.result()))
+                        self._bytes += defect.size
                     except Interrupted:
                         raise
                     except DrbackupError as failed:
-                        self.result.failed.append((wound, failed))
+                        self.result.failed.append((defect, failed))
                     if self._watch is not None:
                         done = len(self.result.mended) + len(self.result.failed)
                         self._watch(done, self._total, self._bytes)
@@ -115,67 +115,67 @@ class _Repair:
                 for _, task in tasks:
                     task.cancel()
 
-    def _mend(self, wound: Wound) -> str:
+    def _mend(self, defect: Defect) -> str:
         if self._stop is not None and self._stop.is_set():
             raise Interrupted("the repair was stopped")
-        if wound.store in self._ill:
-            raise self._ill[wound.store]
-        store, begun = self._installation.store(wound.store), to_ns(self._now())
-        data, donor = self._fetch(wound)
-        if wound.kind is Kind.RECORD:
-            self._require_wanted(wound)
+        if defect.store in self._ill:
+            raise self._ill[defect.store]
+        store, begun = self._installation.store(defect.store), to_ns(self._now())
+        data, donor = self._fetch(defect)
+        if defect.kind is Kind.RECORD:
+            self._require_wanted(defect)
         try:
             # An unmounted disk leaves an empty folder: what is added there is lost, and fills another disk.
-            require_there(store, self._witnesses[wound.store], self._installation.signer.public)
-            store.mend(wound.name, data)
-            store.check(wound.name)  # it counts when it was read back
+            require_there(store, self._witnesses[defect.store], self._installation.signer.public)
+            store.repair(defect.name, data)
+            store.check(defect.name)  # it counts when it was read back
         except STORE_IS_ILL as ill:
-            self._ill[wound.store] = ill
+            self._ill[defect.store] = ill
             raise
-        locked = lock_end_ns(begun, self._installation.inventory.stores[wound.store].lock_days)
-        if wound.kind is Kind.RECORD:
-            self._installation.catalog.lives.lock_record(wound.points[0], wound.store, locked)
-        if (parts := split_pack_name(wound.name)) is not None:
+        locked = lock_end_ns(begun, self._installation.inventory.stores[defect.store].lock_days)
+        if defect.kind is Kind.RECORD:
+            self._installation.catalog.lifecycle.lock_record(defect.points[0], defect.store, locked)
+        if (parts := split_pack_name(defect.name)) is not None:
             pack = parts[1].encode() + parts[2]
             packs = self._installation.catalog.packs
-            packs.add_copies(parts[0], wound.store, [pack], now=self._now(), locked_ns=locked)
-            regain(self._installation, wound.store, [wound.name], now=self._now())
+            packs.add_copies(parts[0], defect.store, [pack], now=self._now(), locked_ns=locked)
+            regain(self._installation, defect.store, [defect.name], now=self._now())
         return donor
 
-    def _fetch(self, wound: Wound) -> tuple[bytes, str]:
-        if wound.name == VAULT_NAME:
-            return self._description(wound)
-        if not wound.donors:
-            raise ObjectMissing(f"{wound.name} is whole in no store that answers", where=wound.name)
+    def _fetch(self, defect: Defect) -> tuple[bytes, str]:
+        if defect.name == VAULT_NAME:
+            return self._description(defect)
+        if not defect.sound_stores:
+            raise ObjectMissing(f"{defect.name} is whole in no store that answers", where=defect.name)
         try:
-            return Donors.named(self._installation, wound.donors).fetch(wound.name)
+            return ObjectSources.named(self._installation, defect.sound_stores).fetch(defect.name)
         except (ObjectMissing, ObjectCorrupt):
-            if HOME not in wound.donors:
+            if HOME not in defect.sound_stores:
                 raise
         # mend compares it with the name
-        return objects_in(self._installation.evidence_folder)[wound.name].read_bytes(), HOME
+        return objects_in(self._installation.evidence_folder)[defect.name].read_bytes(), HOME
 
-    def _description(self, wound: Wound) -> tuple[bytes, str]:
+    def _description(self, defect: Defect) -> tuple[bytes, str]:
         """As another store has it, signed by our key; else as the home has it."""
-        for name in wound.donors:
+        for name in defect.sound_stores:
             if name != HOME:
                 store = self._installation.store(name)
                 read_vault(store, self._installation.signer.public)
                 return store.get(VAULT_NAME), name
         return encode_vault(read_description(self._installation.home), self._installation.signer), HOME
 
-    def _require_wanted(self, wound: Wound) -> None:
+    def _require_wanted(self, defect: Defect) -> None:
         """Asked just before: a record that a collector has removed must not come back."""
-        if wound.name not in self._installation.catalog.scrubs.expected(wound.store):
-            raise ObjectMissing(f"{wound.name} is of a point that nobody expects any more", where=wound.name)
+        if defect.name not in self._installation.catalog.scrubs.expected(defect.store):
+            raise ObjectMissing(f"{defect.name} is of a point that nobody expects any more", where=defect.name)
 
     def judge(self, name: str) -> None:
         """Let the points climb that are whole again."""
         store, catalog = self._installation.store(name), self._installation.catalog
         try:
             names = {stat.name for stat in list_records(store)} | catalog.scrubs.expected(name).keys()
-            shelf = RecordShelf(store, self._installation.signer.public)
-            standing = stand(shelf, sorted(names), catalog.scrubs.reads(name), now_ns=to_ns(self._now()))
+            records = RecordCache(store, self._installation.signer.public)
+            health = judge_copies(records, sorted(names), catalog.scrubs.reads(name), now_ns=to_ns(self._now()))
         except STORE_IS_ILL:
             return  # it is among the failures already, or will be judged by the next scrub
-        self.result.proven[name] = catalog.scrubs.judge(name, standing.since, now=self._now())
+        self.result.proven[name] = catalog.scrubs.judge(name, health.since, now=self._now())

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from drbackup.controller.copies.fetch_any import Donors
+from drbackup.controller.copies.fetch_any import ObjectSources
 from drbackup.controller.copies.presence import missing_packs
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, PacksMissing
@@ -34,13 +34,13 @@ class Copier(msgspec.Struct, frozen=True):
     target: Store
     now: Callable[[], datetime]
 
-    def packs(self, donors: Donors, domain: str, packs: Sequence[bytes]) -> int:
+    def packs(self, sound_stores: ObjectSources, domain: str, packs: Sequence[bytes]) -> int:
         """Bring every pack (kind letter + SHA-256) that the target lacks; how many that were.
 
         Raises :class:`PacksMissing` when the target holds some of them damaged or condemned: neither is ours to mend.
         """
         known = self.installation.catalog.packs
-        condemned = self.installation.catalog.lives.condemned(domain, self.target.name, packs)
+        condemned = self.installation.catalog.lifecycle.condemned(domain, self.target.name, packs)
         if condemned:
             raise PacksMissing(
                 f"{len(condemned)} packs that are needed are condemned in store {self.target.name}",
@@ -51,7 +51,7 @@ class Copier(msgspec.Struct, frozen=True):
         self._require_whole(domain, [pack for pack in packs if pack not in set(missing)])
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="copy") as pool:
             # A failed one is raised when its result is taken; those behind it are then not started.
-            tasks = [pool.submit(self._one, donors, domain, pack) for pack in missing]
+            tasks = [pool.submit(self._one, sound_stores, domain, pack) for pack in missing]
             try:
                 for task in tasks:
                     task.result()
@@ -65,14 +65,14 @@ class Copier(msgspec.Struct, frozen=True):
         """Bring an earlier point that this store lacks, from whatever stores have it: its packs, then its record.
         ``without``: stores not to ask."""
         asked = [name for name in point.copies if name != self.target.name and name not in without]
-        donors = Donors.named(self.installation, asked)
-        data, _ = donors.fetch(point.name)
+        sound_stores = ObjectSources.named(self.installation, asked)
+        data, _ = sound_stores.fetch(point.name)
         record = decode_record(data, point.name, self.installation.signer.public)
-        self.packs(donors, record.domain, record.packs)
+        self.packs(sound_stores, record.domain, record.packs)
         begun = to_ns(self.now())
         self._put(point.name, data)
         self.installation.catalog.points.add_copy(point.id, self.target.name, now=self.now())
-        self.installation.catalog.lives.lock_record(point.id, self.target.name, self._locked(begun))
+        self.installation.catalog.lifecycle.lock_record(point.id, self.target.name, self._locked(begun))
 
     def _require_whole(self, domain: str, packs: Sequence[bytes]) -> None:
         """Those that are there although the catalog does not say so are read back: a scrub may have found them damaged,
@@ -86,9 +86,9 @@ class Copier(msgspec.Struct, frozen=True):
                 raise self._damaged(name, bad.message) from bad
             self.installation.catalog.packs.add_copies(domain, self.target.name, [pack], now=self.now())
 
-    def _one(self, donors: Donors, domain: str, pack: bytes) -> None:
+    def _one(self, sound_stores: ObjectSources, domain: str, pack: bytes) -> None:
         name, begun = object_name(domain, pack), to_ns(self.now())
-        data, _ = donors.fetch(name)
+        data, _ = sound_stores.fetch(name)
         self._put(name, data)
         known = self.installation.catalog.packs
         known.add_copies(domain, self.target.name, [pack], now=self.now(), locked_ns=self._locked(begun))

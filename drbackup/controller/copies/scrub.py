@@ -21,8 +21,16 @@ from datetime import datetime, timedelta
 import msgspec
 
 from drbackup.controller.catalog.scrub import Coverage
-from drbackup.controller.copies.health import RecordShelf, Standing, stand
-from drbackup.controller.copies.read_back import Pace, Seen, list_few, read_back, readers_for, require_there, witness
+from drbackup.controller.copies.health import CopyHealth, RecordCache, judge_copies
+from drbackup.controller.copies.read_back import (
+    RateLimit,
+    ReadResult,
+    list_few,
+    read_back,
+    readers_for,
+    require_there,
+    witness,
+)
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
 from drbackup.model.scrub import next_slice
@@ -45,7 +53,7 @@ _EARLIER = "was found damaged or missing before, and is not mended"
 Watch = Callable[[int, int, int], None]  # packs done, packs in all, bytes read
 
 
-class ScrubWish(msgspec.Struct, frozen=True):
+class ScrubRequest(msgspec.Struct, frozen=True):
     """What to read. ``within``: a slice of a rolling scrub that reads everything within that time; None: all of it.
     ``unread_for``: leave out what was read back since then. ``rate``: bytes a second, 0: no limit."""
 
@@ -88,14 +96,14 @@ class ScrubReport(msgspec.Struct, frozen=True):
 
 
 def scrub(
-    installation: Installation, store_name: str, wish: ScrubWish | None = None, *, now: Callable[[], datetime]
+    installation: Installation, store_name: str, request: ScrubRequest | None = None, *, now: Callable[[], datetime]
 ) -> ScrubReport:
-    """Read a store back as ``wish`` says, and remember what was read, found damaged and proven.
+    """Read a store back as ``request`` says, and remember what was read, found damaged and proven.
 
     Raises :class:`~drbackup.errors.StoreUnavailable` and its like when the store does not answer, and
     :class:`VaultMissing` when nothing of ours is there: what could not be read is neither good nor damaged.
     """
-    return _Scrub(installation, store_name, wish or ScrubWish(), now).run()
+    return _Scrub(installation, store_name, request or ScrubRequest(), now).run()
 
 
 @dataclass
@@ -104,7 +112,7 @@ class _Scrub:
 
     installation: Installation
     store_name: str
-    wish: ScrubWish
+    request: ScrubRequest
     now: Callable[[], datetime]
     found: dict[str, str] = field(default_factory=dict)  # object → what is wrong with it, seen now
     whole: dict[str, int] = field(default_factory=dict)  # pack's object → row's number, read but not yet noted
@@ -117,7 +125,7 @@ class _Scrub:
         self.catalog = self.installation.catalog
         self.store: Store = self.installation.store(self.store_name)
         self.key = self.installation.signer.public
-        self.shelf = RecordShelf(self.store, self.key)
+        self.records = RecordCache(self.store, self.key)
         self.readers = readers_for(self.installation.inventory.stores[self.store_name])
 
     def run(self) -> ScrubReport:
@@ -125,47 +133,47 @@ class _Scrub:
         self.listed = list_few(self.store, (record_prefix(""), EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))
         records = self._record_names()
         numbers = self._to_read(records)
-        with Pace(self.wish.rate, self.wish.stop) as pace:
-            self._small_objects(pace)
-            strange = self._packs(numbers, pace)
-        standing = self._judge(records, strange)
-        return self._report(standing)
+        with RateLimit(self.request.rate, self.request.stop) as rate_limit:
+            self._small_objects(rate_limit)
+            strange = self._packs(numbers, rate_limit)
+        health = self._judge(records, strange)
+        return self._report(health)
 
     # --- what there is to read ---
 
     def _record_names(self) -> list[str]:
         """Every record that is there, and every one that must be."""
-        wanted = record_prefix(self.wish.system)
+        wanted = record_prefix(self.request.system)
         listed = {name for name in self.listed if name.startswith(wanted)}
-        return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.wish.system).keys())
+        return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.request.system).keys())
 
     def _to_read(self, records: Iterable[str]) -> dict[str, int]:
         """Pack's object → its row's number (0: the catalog does not know it), in the order of reading."""
         copies = self.catalog.scrubs.copies(self.store_name)
         now = self.now()
-        if self.wish.within is not None:
-            chosen = next_slice(copies, now=now, within=self.wish.within)
+        if self.request.within is not None:
+            chosen = next_slice(copies, now=now, within=self.request.within)
             return {object_name(each.domain, each.pack): each.number for each in chosen}
         oldest_first = sorted(copies, key=lambda each: (each.read_at is not None, each.known_whole, each.pack))
         known = {object_name(each.domain, each.pack): each for each in oldest_first}
-        if self.wish.unread_for is not None:
-            before = now - self.wish.unread_for
+        if self.request.unread_for is not None:
+            before = now - self.request.unread_for
             return {name: each.number for name, each in known.items() if not each.read_at or each.read_at < before}
         needed = self._needed(records)
-        if self.wish.system:
+        if self.request.system:
             return {name: known[name].number if name in known else 0 for name in sorted(needed)}
         return {name: each.number for name, each in known.items()} | dict.fromkeys(sorted(needed - known.keys()), 0)
 
     def _needed(self, records: Iterable[str]) -> set[str]:
         needed: set[str] = set()
-        for _, record in self.shelf.walk(records):
+        for _, record in self.records.walk(records):
             if not isinstance(record, str):
                 needed.update(object_name(record.domain, pack) for pack in record.packs)
         return needed
 
     # --- reading ---
 
-    def _small_objects(self, pace: Pace) -> None:
+    def _small_objects(self, rate_limit: RateLimit) -> None:
         """The vault's description, evidence, sealed keys: few and small, so every scrub reads them all."""
         if self.witness != VAULT_NAME:  # as the witness it was read and found good
             try:
@@ -173,17 +181,17 @@ class _Scrub:
             except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
                 self.found[VAULT_NAME] = bad.message
         names = [name for name in self.listed if name.startswith((EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))]
-        for seen in read_back(self.store, filter(digest_in_name, names), pace, self.readers):
+        for seen in read_back(self.store, filter(digest_in_name, names), rate_limit, self.readers):
             self.bytes += seen.size
             if seen.why:
                 self._damaged(seen)
 
-    def _packs(self, numbers: Mapping[str, int], pace: Pace) -> dict[str, int]:
+    def _packs(self, numbers: Mapping[str, int], rate_limit: RateLimit) -> dict[str, int]:
         """Read them; those that are whole although the catalog knows nothing of them, with when they were read."""
         strange: dict[str, int] = {}
         self.noted_at = time.monotonic()
         try:
-            for seen in read_back(self.store, numbers, pace, self.readers):
+            for seen in read_back(self.store, numbers, rate_limit, self.readers):
                 self.packs += 1
                 self.bytes += seen.size
                 if seen.why:
@@ -194,8 +202,8 @@ class _Scrub:
                     strange[seen.name] = to_ns(self.now())
                 if time.monotonic() - self.noted_at > _NOTE_SECONDS:
                     self._note()
-                if self.wish.watch is not None:
-                    self.wish.watch(self.packs, len(numbers), self.bytes)
+                if self.request.watch is not None:
+                    self.request.watch(self.packs, len(numbers), self.bytes)
         finally:
             self._note()  # whatever ends it: what was read was read
         return strange
@@ -206,12 +214,12 @@ class _Scrub:
             self.whole.clear()
         self.noted_at = time.monotonic()
 
-    def _damaged(self, seen: Seen) -> None:
+    def _damaged(self, seen: ReadResult) -> None:
         """Raises :class:`~drbackup.errors.StoreUnavailable` when it is the whole store that went away."""
         require_there(self.store, self.witness, self.key)
         self.found[seen.name] = seen.why
 
-    def _bad_pack(self, seen: Seen, number: int) -> None:
+    def _bad_pack(self, seen: ReadResult, number: int) -> None:
         require_there(self.store, self.witness, self.key)
         if number and not self.catalog.scrubs.living(self.store_name, number):
             return  # collected since it was listed
@@ -222,41 +230,41 @@ class _Scrub:
 
     # --- judging ---
 
-    def _judge(self, records: Iterable[str], strange: Mapping[str, int]) -> Standing:
+    def _judge(self, records: Iterable[str], strange: Mapping[str, int]) -> CopyHealth:
         found_again = {name: when for name, when in strange.items() if name not in self.found}
         regain(self.installation, self.store_name, found_again, now=self.now())
         reads = self.catalog.scrubs.reads(self.store_name)
         for name, when in found_again.items():  # packs of records that the catalog does not know either
             if (parts := split_pack_name(name)) is not None:
                 reads.setdefault(parts[0], {}).setdefault(parts[1].encode() + parts[2], when)
-        standing = stand(self.shelf, records, reads, now_ns=to_ns(self.now()))
-        if standing.unsound:
+        health = judge_copies(self.records, records, reads, now_ns=to_ns(self.now()))
+        if health.unsound:
             require_there(self.store, self.witness, self.key)
-            self._leave_out_collected(standing)
-        self.catalog.scrubs.judge(self.store_name, standing.since, now=self.now())
-        return standing
+            self._leave_out_collected(health)
+        self.catalog.scrubs.judge(self.store_name, health.since, now=self.now())
+        return health
 
-    def _leave_out_collected(self, standing: Standing) -> None:
+    def _leave_out_collected(self, health: CopyHealth) -> None:
         """A record that is gone and that nobody expects any more was collected while we read."""
         expected = self.catalog.scrubs.expected(self.store_name)
-        for name in [name for name in standing.unsound if name not in expected]:
+        for name in [name for name in health.unsound if name not in expected]:
             if self.store.stat(name) is None:
-                del standing.unsound[name]
-                del standing.since[digest_in_name(name)]
+                del health.unsound[name]
+                del health.since[digest_in_name(name)]
 
-    def _report(self, standing: Standing) -> ScrubReport:
-        why = {**dict.fromkeys(standing.needed_by, _EARLIER), **standing.unsound, **self.found}
-        needed = defaultdict(list, standing.needed_by)
-        for name in standing.unsound:
+    def _report(self, health: CopyHealth) -> ScrubReport:
+        why = {**dict.fromkeys(health.needed_by, _EARLIER), **health.unsound, **self.found}
+        needed = defaultdict(list, health.needed_by)
+        for name in health.unsound:
             needed[name] = [digest_in_name(name)]
         damages = tuple(
             Damage(name, why[name] if why[name] is not _EARLIER else f"{name} {_EARLIER}", tuple(sorted(needed[name])))
             for name in sorted(why)
         )
-        within = self.wish.within or self.installation.inventory.stores[self.store_name].scrub.within
+        within = self.request.within or self.installation.inventory.stores[self.store_name].scrub.within
         coverage = self.catalog.scrubs.coverage(self.store_name, now=self.now(), within=within)
-        sound = len(standing.since) - len(standing.unsound)
-        return ScrubReport(self.store_name, sound, self.packs, self.bytes, damages, standing.proven, within, coverage)
+        sound = len(health.since) - len(health.unsound)
+        return ScrubReport(self.store_name, sound, self.packs, self.bytes, damages, health.proven, within, coverage)
 
 
 def forget(installation: Installation, store: str, names: Iterable[str]) -> None:

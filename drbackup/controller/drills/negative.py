@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from drbackup.controller.drills.selection import lot
-from drbackup.controller.restore.restore import Located
+from drbackup.controller.restore.restore import LocatedPoint
 from drbackup.errors import PointMissing
 from drbackup.stores.base import SignedPut, Stat, Store
 from drbackup.vault.keys import Keyring
@@ -39,7 +39,7 @@ class FlippedStore:
     def check(self, name: str) -> int:
         raise NotImplementedError("a negative drill restores; it does not scrub")
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         raise NotImplementedError("a negative drill writes nothing")
 
     def stat(self, name: str) -> Stat | None:
@@ -59,7 +59,7 @@ class FlippedStore:
         return None
 
 
-def damaged(found: Sequence[Located], keyring: Keyring, seed: bytes) -> tuple[list[Located], str]:
+def damaged(found: Sequence[LocatedPoint], keyring: Keyring, seed: bytes) -> tuple[list[LocatedPoint], str]:
     """The same points read from stores of which one lies; and what was damaged, for the evidence.
 
     Raises :class:`PointMissing` when there is no content to damage.
@@ -72,13 +72,15 @@ def damaged(found: Sequence[Located], keyring: Keyring, seed: bytes) -> tuple[li
     victim = pack_name(target.record.domain, DATA, place.pack)
     lying = FlippedStore(target.store, victim, place.offset + place.size // 2)
     changed = [
-        Located(each.point, lying, each.record, each.sealed) if each.record.domain == target.record.domain else each
+        LocatedPoint(each.point, lying, each.record, each.sealed)
+        if each.record.domain == target.record.domain
+        else each
         for each in found
     ]
     return changed, f"{target.point.source}: {victim}, byte {place.offset + place.size // 2}"
 
 
-def _some_place(found: Located, keyring: Keyring, seed: bytes) -> Place:
+def _some_place(found: LocatedPoint, keyring: Keyring, seed: bytes) -> Place:
     """A chunk of the point's content, drawn from its first thousand extents."""
     reader = PointReader(StoreFetch(found.store), keyring, found.record.domain, found.sealed.root)
     places: list[Place] = []

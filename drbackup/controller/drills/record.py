@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from drbackup import __version__
-from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, Finding, PhaseSpan, PointUsed
-from drbackup.controller.restore.restore import Located
+from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, PhaseSpan, PointUsed, StatedRule
+from drbackup.controller.restore.restore import LocatedPoint
 from drbackup.model import verdict
 from drbackup.model.inventory import Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy
-from drbackup.model.verdict import Expectation, JudgedCheck, Judgement, Measurements, Restored, Seen
+from drbackup.model.verdict import DrillJudgement, Expectation, JudgedCheck, MeasuredCheck, Measurements, Restored
 from drbackup.wire.messages import DrillResult, Measured, PhaseTime, RestoreResult
-from drbackup.wire.specs import Check
+from drbackup.wire.specs import CheckSpec
 
 _SCENARIOS = {
     "drill": "主机房全部损毁,仅凭异地副本恢复。 The machine room is lost; only the offsite copy is left.",
@@ -25,7 +25,7 @@ _SCENARIOS = {
 
 
 @dataclass(slots=True)
-class Course:
+class DrillProgress:
     """What happened so far. Keys of the dicts: a source's name, or ``source@point`` for an older point."""
 
     id: str
@@ -39,10 +39,10 @@ class Course:
     offset: float = 0.0  # seconds from the declaration to the begin of the drill host's job
     result: DrillResult | None = None
     points: dict[str, Point] = field(default_factory=dict)
-    located: dict[str, Located] = field(default_factory=dict)
+    located: dict[str, LocatedPoint] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     phases: list[PhaseSpan] = field(default_factory=list)
-    older: dict[str, tuple[Check, DrillResult]] = field(default_factory=dict)
+    older: dict[str, tuple[CheckSpec, DrillResult]] = field(default_factory=dict)
 
     @property
     def next_number(self) -> int:
@@ -76,14 +76,14 @@ class Course:
         """A phase of the controller's own."""
         self.phases.append(PhaseSpan(source, phase, round(begin, 3), round(end, 3)))
 
-    def take_older(self, label: str, check: Check, result: DrillResult, begin: float) -> None:
+    def take_older(self, label: str, check: CheckSpec, result: DrillResult, begin: float) -> None:
         """The drawn point's own session, which began ``begin`` seconds after the declaration."""
         self.older[label] = (check, result)
         self.failures.update(result.failures)
         self.phases.extend(_shifted(result.phases, begin, label))
 
 
-def measurements(course: Course) -> Measurements:
+def measurements(course: DrillProgress) -> Measurements:
     """What is judged."""
     return Measurements(
         declared_at=course.declared_at,
@@ -95,7 +95,7 @@ def measurements(course: Course) -> Measurements:
     )
 
 
-def describe(course: Course, judgement: Judgement, inventory: Inventory, ended: datetime) -> DrillStatement:
+def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Inventory, ended: datetime) -> DrillStatement:
     """What is signed."""
     policy = course.policy
     assert policy.drill is not None
@@ -127,7 +127,7 @@ def describe(course: Course, judgement: Judgement, inventory: Inventory, ended: 
         phases=tuple(_phases(course)),
         checks=tuple(_outcome(judged) for judged in judgement.checks),
         findings=tuple(
-            Finding(str(reason.rule), reason.subject, reason.seen, reason.promised, reason.is_condition)
+            StatedRule(str(reason.rule), reason.subject, reason.seen, reason.promised, reason.is_condition)
             for reason in judgement.reasons
         ),
         wiped=course.wiped and course.result is not None,
@@ -140,7 +140,7 @@ def describe(course: Course, judgement: Judgement, inventory: Inventory, ended: 
 # --- what is judged --------------------------------------------------------------------------------------------------
 
 
-def _restored(course: Course) -> Iterator[Restored]:
+def _restored(course: DrillProgress) -> Iterator[Restored]:
     for label in dict.fromkeys((*course.points, *course.failures)):
         point, located = course.points.get(label), course.located.get(label)
         facts = located.sealed.facts if located else None
@@ -159,13 +159,13 @@ def _restored(course: Course) -> Iterator[Restored]:
         )
 
 
-def _checks(course: Course) -> Iterator[verdict.Check]:
+def _checks(course: DrillProgress) -> Iterator[verdict.AskedCheck]:
     assert course.policy.drill is not None
     for number, check in enumerate(course.policy.drill.checks):
         source, other = check.across or (check.source or "", "")
-        yield verdict.Check(number, check.kind, source, expectation(check), check.sql or "", other)
+        yield verdict.AskedCheck(number, check.kind, source, expectation(check), check.sql or "", other)
     for label, (asked, _) in course.older.items():
-        yield verdict.Check(asked.number, asked.kind, label, Expectation(match=True))
+        yield verdict.AskedCheck(asked.number, asked.kind, label, Expectation(match=True))
 
 
 def expectation(check: CheckPolicy) -> Expectation:
@@ -194,11 +194,13 @@ def _plain(value: str | int | float | bool | None) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _seen(measured: Measured) -> Seen:
-    return Seen(measured.number, measured.value, measured.expected, measured.compared, measured.wrong, measured.error)
+def _seen(measured: Measured) -> MeasuredCheck:
+    return MeasuredCheck(
+        measured.number, measured.value, measured.expected, measured.compared, measured.wrong, measured.error
+    )
 
 
-def _rto(course: Course) -> timedelta | None:
+def _rto(course: DrillProgress) -> timedelta | None:
     """Declaration to the last check of the newest points. None when one of them was not restored: a recovery that did
     not happen has no length."""
     if course.result is None or any("@" not in label for label in course.failures):
@@ -217,7 +219,7 @@ def _instant(ns: int, skew_ns: int) -> datetime | None:
 # --- what is signed --------------------------------------------------------------------------------------------------
 
 
-def _point_used(course: Course, label: str) -> PointUsed:
+def _point_used(course: DrillProgress, label: str) -> PointUsed:
     point, located = course.points[label], course.located.get(label)
     facts = located.sealed.facts if located else None
     restored = course.restored.get(label)
@@ -245,7 +247,7 @@ def _point_used(course: Course, label: str) -> PointUsed:
     )
 
 
-def _phases(course: Course) -> Iterator[PhaseSpan]:
+def _phases(course: DrillProgress) -> Iterator[PhaseSpan]:
     own = [phase for phase in course.phases if not phase.source]
     yield from own
     if course.result is not None:

@@ -25,7 +25,7 @@ import msgspec
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.drills.negative import damaged
-from drbackup.controller.drills.record import Course, describe, measurements
+from drbackup.controller.drills.record import DrillProgress, describe, measurements
 from drbackup.controller.drills.replay import finding_line
 from drbackup.controller.drills.selection import select
 from drbackup.controller.drills.statement import encode
@@ -33,14 +33,14 @@ from drbackup.controller.evidence import Evidence, chain_head, write_evidence
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.restore.restore import (
     Connector,
-    Located,
+    LocatedPoint,
     by_inventory,
     locate,
     shelf_of,
     timeouts,
     unsealing_key,
 )
-from drbackup.controller.runs.agent_requests import Listeners, ReadingDesk
+from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
 from drbackup.controller.runs.specs import checks as wire_checks
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import DrbackupError, Interrupted, ProtocolViolation, UsageError
@@ -48,10 +48,10 @@ from drbackup.fleet.deployed import expected
 from drbackup.fleet.session import run_session
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import Policy
-from drbackup.model.verdict import JudgedCheck, Judgement, Reason, Verdict, judge, judge_negative, not_run
+from drbackup.model.verdict import BrokenRule, DrillJudgement, JudgedCheck, Verdict, judge, judge_negative, not_run
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import DrillJob, DrillResult, Note, Progress
-from drbackup.wire.specs import Check
+from drbackup.wire.specs import CheckSpec
 
 Clock = Callable[[], datetime]
 DRILL, NEGATIVE = "drill", "negative-drill"
@@ -77,7 +77,7 @@ class DrillOutcome(msgspec.Struct, frozen=True):
     id: str
     system: str
     verdict: Verdict
-    reasons: tuple[Reason, ...]
+    reasons: tuple[BrokenRule, ...]
     checks: tuple[JudgedCheck, ...]
     rto: timedelta | None
     rpo: timedelta | None
@@ -161,7 +161,7 @@ class _DrillRun:
         self._seed = chain_head(installation.evidence_folder).digest
         declared = row.started_at if row else self._now()
         self._begun = time.monotonic()
-        self._course = Course(
+        self._so_far = DrillProgress(
             id=row.id if row else f"{timestamp(declared)}-{policy.system}-{secrets.token_hex(4)}",
             kind=NEGATIVE if options.get("negative") else DRILL,
             policy=policy,
@@ -170,12 +170,12 @@ class _DrillRun:
         )
 
     def run(self) -> DrillOutcome:
-        with _alive(self._installation, self._course.id):
+        with _alive(self._installation, self._so_far.id):
             self._installation.catalog.drills.begin(self._row())
             return self._to_its_end()
 
     def _to_its_end(self) -> DrillOutcome:
-        course = self._course
+        course = self._so_far
         try:
             judgement = self._drill()
         except Interrupted as stopped:
@@ -192,9 +192,9 @@ class _DrillRun:
             self._climb(judgement)
         return self.close(judgement)
 
-    def close(self, judgement: Judgement) -> DrillOutcome:
+    def close(self, judgement: DrillJudgement) -> DrillOutcome:
         """Sign, write, publish; then close the catalog's row."""
-        course, ended = self._course, self._now()
+        course, ended = self._so_far, self._now()
         document = describe(course, judgement, self._installation.inventory, ended)
         evidence = write_evidence(self._installation, encode(document), subject=course.kind, when=ended)
         self._installation.catalog.drills.end(self._row(judgement, evidence, ended))
@@ -211,8 +211,8 @@ class _DrillRun:
 
     # --- the drill itself ---
 
-    def _drill(self) -> Judgement:
-        course, policy = self._course, self._policy
+    def _drill(self) -> DrillJudgement:
+        course, policy = self._so_far, self._policy
         catalog = self._installation.catalog
         which, store = self._options.get("point_choice") or "latest", self._options.get("store", "")
         selection = select(catalog, policy, self._seed, which=which, store=store)
@@ -233,11 +233,11 @@ class _DrillRun:
         objectives = policy.objectives
         return judge(measurements(course), rpo=objectives.rpo, rto=objectives.rto)
 
-    def _locate(self, points: dict[str, Point]) -> list[Located]:
+    def _locate(self, points: dict[str, Point]) -> list[LocatedPoint]:
         """The records from the store alone. One that can't be had is its source's failure."""
         found = []
         for source, point in points.items():
-            course = self._course
+            course = self._so_far
             course.points[source] = point
             store = course.store or (point.copies[0] if point.copies else "")
             try:
@@ -249,12 +249,12 @@ class _DrillRun:
             found.append(located)
         return found
 
-    def _session(self, found: list[Located], checks: tuple[Check, ...], label: str = "") -> DrillResult:
+    def _session(self, found: list[LocatedPoint], checks: tuple[CheckSpec, ...], label: str = "") -> DrillResult:
         assert self._policy.drill is not None
         agent = self._policy.drill.on
         entry = self._installation.agent(agent)
         job = DrillJob(
-            drill=self._course.id,
+            drill=self._so_far.id,
             points=tuple(each.reference(label) for each in found),
             checks=checks,
             key=unsealing_key(self._installation, None),
@@ -265,17 +265,17 @@ class _DrillRun:
         told, noted = self._options.get("on_progress"), self._options.get("on_note")
         listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
         channel = connect(agent, entry, self._installation.inventory)
-        desk = ReadingDesk(shelf_of(found), listeners, relay=entry.route == "tunnel")
+        handler = ReadingRequests(shelf_of(found), listeners, relay=entry.route == "tunnel")
         wanted = expected(self._installation.home, agent)
         allowed = timeouts(self._installation, entry)
-        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
+        result = run_session(channel, job, handler, allowed, expected=wanted, stop=self._stop)
         if not isinstance(result, DrillResult):  # the session has checked it
             raise ProtocolViolation(f"a drill ended with a {type(result).__name__}", host=agent)
         return result
 
     def _take(self, result: DrillResult, ended: float) -> None:
         """The agent's clock starts with its job; ``ended``: seconds since the declaration when its result was here."""
-        course = self._course
+        course = self._so_far
         length = max((phase.end for phase in result.phases), default=0.0)
         course.result = result
         course.offset = max(ended - length, 0.0)  # the answer's way back is counted in, never left out
@@ -283,7 +283,7 @@ class _DrillRun:
 
     def _restore_older(self, point: Point) -> None:
         """The drawn point, in a session of its own so that it does not lengthen the measured RTO."""
-        course = self._course
+        course = self._so_far
         label = f"{point.source}@{point.short}"
         course.points[label] = point
         store = course.store if course.store in point.copies else point.copies[0] if point.copies else ""
@@ -291,7 +291,7 @@ class _DrillRun:
             located = locate(self._installation, point, store)
             course.located[label] = located
             kind = "files" if point.kind in {"files", "command"} else "counts"
-            check = Check(course.next_number, kind, label)
+            check = CheckSpec(course.next_number, kind, label)
             begin = self._elapsed()
             course.take_older(label, check, self._session([located], (check,), label), begin)
         except Interrupted:
@@ -299,11 +299,11 @@ class _DrillRun:
         except DrbackupError as failure:
             course.failures[label] = f"{failure.code}: {failure.message}"
 
-    def _climb(self, judgement: Judgement) -> None:
+    def _climb(self, judgement: DrillJudgement) -> None:
         """Points climb by what was proven on them, even when the drill as a whole broke a promise."""
         points, now = self._installation.catalog.points, self._now()
-        for source, point in self._course.points.items():
-            if source in self._course.failures or source not in self._course.restored:
+        for source, point in self._so_far.points.items():
+            if source in self._so_far.failures or source not in self._so_far.restored:
                 continue
             rung = Rung.APP_CHECKED if source in judgement.proven else Rung.RESTORED
             points.climb(point.id, rung, now=now)
@@ -311,10 +311,10 @@ class _DrillRun:
     # --- the catalog's row ---
 
     def _row(
-        self, judgement: Judgement | None = None, evidence: Evidence | None = None, ended: datetime | None = None
+        self, judgement: DrillJudgement | None = None, evidence: Evidence | None = None, ended: datetime | None = None
     ) -> Drill:
         assert self._policy.drill is not None
-        course = self._course
+        course = self._so_far
         return Drill(
             id=course.id,
             system=self._policy.system,
@@ -335,5 +335,5 @@ class _DrillRun:
         return time.monotonic() - self._begun
 
 
-def _line(reason: Reason) -> str:
+def _line(reason: BrokenRule) -> str:
     return finding_line(str(reason.rule), reason.subject, reason.seen, reason.promised)

@@ -14,7 +14,7 @@ import msgspec
 from drbackup.errors import ObjectCorrupt
 from drbackup.wire.decode_errors import UNREADABLE
 
-FORMAT = "drbackup-drill/1"
+DRILL_FORMAT = "drbackup-drill/1"
 
 
 class PointUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class CheckOutcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class StatedRule(msgspec.Struct, frozen=True):
     """One broken rule; ``rule`` is a value of :class:`drbackup.model.verdict.Rule`."""
 
     rule: str
@@ -102,12 +102,12 @@ class DrillStatement(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[PointUsed, ...]
     phases: tuple[PhaseSpan, ...]
     checks: tuple[CheckOutcome, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[StatedRule, ...]
     wiped: bool
     wipe_proof: str
     attribution: str = ""
     software: str = ""
-    format: str = FORMAT
+    format: str = DRILL_FORMAT
 
 
 def encode(statement: DrillStatement) -> bytes:

@@ -1,6 +1,6 @@
 """``drbackup init``: keys, the vault in every store, an empty catalog.
 
-The recovery key's private half exists only inside :func:`found`'s answer, as the custodians' shares; it is never
+The recovery key's private half exists only inside :func:`initialise`'s answer, as the custodians' shares; it is never
 written anywhere. Order: every store is looked at first, the vaults are founded, the keys appear in the home last. A
 crash before the last step leaves vaults that nobody has keys for and that hold nothing; the next ``init`` names them
 and refuses.
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.home.installation import CATALOG_FILE, Installation, is_founded
+from drbackup.controller.home.installation import CATALOG_FILE, Installation, is_initialised
 from drbackup.controller.home.keyfiles import (
     CATALOG_KEY,
     DOMAINS_KEY,
@@ -32,7 +32,7 @@ from drbackup.stores.base import Store
 from drbackup.stores.registry import open_store
 from drbackup.system.instants import to_ns
 from drbackup.vault.custody import split_seed
-from drbackup.vault.description import VaultDescription, found_vault
+from drbackup.vault.description import VaultDescription, create_vault
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, SealKey, SigningKey, new_seed
 from drbackup.vault.layout import VAULT_NAME
 from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, make_sealed_keys
@@ -40,7 +40,7 @@ from drbackup.vault.sealed_keys import InstallationKeys, list_sealed_keys, make_
 DESCRIPTION_FILE = "vault.description"
 
 
-class Founding(msgspec.Struct, frozen=True):
+class NewInstallation(msgspec.Struct, frozen=True):
     """What ``init`` must show once: nobody can ask for the shares again."""
 
     shares: tuple[str, ...]  # SLIP-39 words, one string a custodian
@@ -54,13 +54,13 @@ class Founding(msgspec.Struct, frozen=True):
         return f"Founding(vault={self.vault.vault_id}, shares=***)"
 
 
-def found(home: Path, policies_folder: Path, custodians: tuple[int, int], *, now: datetime) -> Founding:
+def initialise(home: Path, policies_folder: Path, custodians: tuple[int, int], *, now: datetime) -> NewInstallation:
     """Make a new installation in ``home`` with a recovery key for ``custodians`` (threshold, shares).
 
     Raises :class:`UsageError` when there is one already, or a store has a vault already;
     :class:`~drbackup.errors.PolicyError`; and the store's error when not one store could take the vault.
     """
-    if is_founded(home):
+    if is_initialised(home):
         raise UsageError(f"there is an installation in {home} already", safe="nothing was changed")
     inventory = load(policies_folder).inventory
     seeds = {name: new_seed() for name in (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY, DRILL_KEY)}
@@ -84,7 +84,7 @@ def found(home: Path, policies_folder: Path, custodians: tuple[int, int], *, now
     )
     founded, pending = _found_in(stores, description, signer, sealed)
     _settle(home, seeds, description)
-    return Founding(shares, threshold, description, founded, pending, drill_key=home / "keys" / DRILL_KEY)
+    return NewInstallation(shares, threshold, description, founded, pending, drill_key=home / "keys" / DRILL_KEY)
 
 
 def extend(installation: Installation, *, now: datetime) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def extend(installation: Installation, *, now: datetime) -> tuple[str, ...]:
     for store_name in installation.inventory.stores:
         store = installation.store(store_name)
         if store.stat(VAULT_NAME) is None:
-            found_vault(store, description, installation.signer)
+            create_vault(store, description, installation.signer)
             given.append(store_name)
         installation.vault(store_name)  # never write where our vault is not
         if next(list_sealed_keys(store), None) is None:
@@ -152,7 +152,7 @@ def _found_in(
     founded = []
     for store in ready:
         try:
-            found_vault(store, description, signer)
+            create_vault(store, description, signer)
             store.put(*sealed)
         except ObjectExists:
             raise UsageError(f"store {store.name}: somebody else founded a vault there a moment ago") from None

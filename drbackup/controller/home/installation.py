@@ -46,15 +46,15 @@ class Installation:
     def open(
         cls, home: Path, policies_folder: Path, *, new_catalog: bool = False, broken_policies: bool = False
     ) -> Self:
-        """Open what :func:`drbackup.controller.home.initialise.found` made. ``broken_policies``: open it even if some
-        policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
+        """Open what :func:`drbackup.controller.home.initialise.initialise` made. ``broken_policies``: open it even if
+        some policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
 
         Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
         :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
         shall be made and filled from the vault (:func:`drbackup.controller.backup.adopt.adopt_records`). No store is
         asked yet.
         """
-        if not is_founded(home):
+        if not is_initialised(home):
             raise VaultMissing(
                 f"there is no installation in {home}",
                 where=str(home),
@@ -180,6 +180,6 @@ class Installation:
         self.close()
 
 
-def is_founded(home: Path) -> bool:
+def is_initialised(home: Path) -> bool:
     """Whether ``home`` holds an installation: its keys folder appears only when all keys are written."""
     return (home / "keys").is_dir()

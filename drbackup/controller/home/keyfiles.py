@@ -23,7 +23,7 @@ def write_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
     """
     parent = folder.parent
     fresh = parent / f".{folder.name}.new"
-    fresh.mkdir(mode=0o700, exist_ok=True)  # a crashed founding left one: its keys guard nothing yet
+    fresh.mkdir(mode=0o700, exist_ok=True)  # a crashed new_installation left one: its keys guard nothing yet
     for name, seed in seeds.items():
         _write_seed(fresh / name, seed)
     sync_folder(fresh)

@@ -20,7 +20,7 @@ from datetime import datetime
 import msgspec
 
 from drbackup.controller.catalog.packs import Pack, Packs
-from drbackup.controller.rebuild.points import Fault, Found, Origin
+from drbackup.controller.rebuild.points import Fault, FoundPoint, Origin
 from drbackup.errors import NOT_SOUND, WrongKey
 from drbackup.stores.base import Stat
 from drbackup.system.ahead import ahead
@@ -49,7 +49,7 @@ class PackScan:
     said: dict[PackId, bytes] = field(default_factory=dict)  # digest of what a delta said of the pack
     chunks: int = 0
 
-    def run(self, found: Mapping[str, Found]) -> None:
+    def run(self, found: Mapping[str, FoundPoint]) -> None:
         """Everything, in the order of what costs least."""
         self._list()
         self._known()
@@ -147,7 +147,7 @@ class PackScan:
             if data is not None:
                 self._tell_own(pack, data)
 
-    def _points(self, found: Iterable[Found]) -> None:
+    def _points(self, found: Iterable[FoundPoint]) -> None:
         """Data packs that no delta names, from the tree of the first point that uses them."""
         wanted = set(self._untold(DATA))
         for point in found:
@@ -161,7 +161,7 @@ class PackScan:
                     wanted.discard(pack)
                     self._tell(pack, table)
 
-    def _places(self, point: Found, packs: set[bytes]) -> Mapping[bytes, dict[bytes, Place]]:
+    def _places(self, point: FoundPoint, packs: set[bytes]) -> Mapping[bytes, dict[bytes, Place]]:
         """The chunks of ``packs`` that the point's tree names, from the first copy whose tree is sound."""
         for store in point.stores:
             places: dict[bytes, dict[bytes, Place]] = defaultdict(dict)

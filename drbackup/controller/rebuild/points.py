@@ -44,7 +44,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Found:
+class FoundPoint:
     """A point with a sound record. ``stores``: where the record is sound."""
 
     identity: str
@@ -66,12 +66,12 @@ class Found:
             yield self.record.domain, chr(pack[0]), pack[1:]
 
 
-def read_points(origin: Origin, faults: list[Fault]) -> dict[str, Found]:
+def read_points(origin: Origin, faults: list[Fault]) -> dict[str, FoundPoint]:
     """Every sound point by its id, in the order of the commits; what is not sound is added to ``faults``.
 
     Raises :class:`~drbackup.errors.StoreUnavailable` and its like: what could not be asked for is neither.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, FoundPoint] = {}
     for store_name, store in origin.stores.items():
 
         def read(name: str, store: Store = store) -> Record | DrbackupError:
@@ -88,7 +88,7 @@ def read_points(origin: Origin, faults: list[Fault]) -> dict[str, Found]:
                 continue
             if identity not in found:
                 try:
-                    found[identity] = Found(identity, name, record, unseal(record, origin.keyring))
+                    found[identity] = FoundPoint(identity, name, record, unseal(record, origin.keyring))
                 except NOT_SOUND as bad:
                     faults.append(Fault(store_name, name, f"{name}: {bad.message}"))
                     continue
@@ -96,10 +96,10 @@ def read_points(origin: Origin, faults: list[Fault]) -> dict[str, Found]:
     return dict(sorted(found.items(), key=lambda each: (each[1].record.committed_ns, each[0])))
 
 
-def chain_faults(found: Mapping[str, Found], collected: Container[str] = ()) -> Iterator[Fault]:
+def chain_faults(found: Mapping[str, FoundPoint], collected: Container[str] = ()) -> Iterator[Fault]:
     """Gaps and branches of each source's chain of records. ``collected``: ids of those removed on purpose, which leave
     no gap."""
-    after: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    after: dict[tuple[str, str], list[FoundPoint]] = defaultdict(list)
     for each in found.values():
         previous = each.record.previous
         after[each.source, previous].append(each)
@@ -118,7 +118,7 @@ def chain_faults(found: Mapping[str, Found], collected: Container[str] = ()) -> 
 
 
 def whole_copies(
-    found: Found, held: Callable[[str, tuple[str, str, bytes]], bool], faults: list[Fault]
+    found: FoundPoint, held: Callable[[str, tuple[str, str, bytes]], bool], faults: list[Fault]
 ) -> tuple[str, ...]:
     """The stores that hold the record and every pack of it; where none does, those that hold the record.
 

@@ -16,7 +16,7 @@ from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.policies import PolicySet
 from drbackup.controller.restore.restore import (
     Connector,
-    Located,
+    LocatedPoint,
     agent_entry,
     by_inventory,
     choose_point,
@@ -24,7 +24,7 @@ from drbackup.controller.restore.restore import (
     timeouts,
     unsealing_key,
 )
-from drbackup.controller.runs.agent_requests import Listeners, ReadingDesk, Shelf
+from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.specs import source_spec
 from drbackup.errors import DrbackupError, PointMissing, VaultMissing, WrongKey
 from drbackup.fleet.session import run_session
@@ -185,7 +185,7 @@ def preflight(
     return tuple(lines)
 
 
-def any_copy(installation: Installation, point: Point) -> Located:
+def any_copy(installation: Installation, point: Point) -> LocatedPoint:
     """The record from the first store that has a sound one. Raises the last store's error."""
     failure: DrbackupError = VaultMissing(f"point {point.short} lies in no store of the inventory")
     for store in point.copies:
@@ -224,8 +224,8 @@ def _host_lines(installation: Installation, plan: RecoveryPlan, connect: Connect
         try:
             entry = agent_entry(installation, agent)
             channel = connect(agent, entry, installation.inventory)
-            desk = ReadingDesk(Shelf(), Listeners())
-            result = run_session(channel, PreflightJob(), desk, timeouts(installation, entry))
+            handler = ReadingRequests(ReadablePacks(), Listeners())
+            result = run_session(channel, PreflightJob(), handler, timeouts(installation, entry))
         except DrbackupError as bad:
             yield PreflightLine(f"host {agent}", False, f"{bad.code}: {bad.message}")
             continue

@@ -17,8 +17,8 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import Claim, RunKind, RunState
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import DRILL_KEY, read_seed
-from drbackup.controller.runs.agent_requests import Listeners, ReadingDesk, Shelf
-from drbackup.controller.runs.lease import Lease, RunStop, wish
+from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
+from drbackup.controller.runs.lease import Lease, RunStop, lease_request
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import (
     DrbackupError,
@@ -75,7 +75,7 @@ class RestoreOptions(TypedDict, total=False):
     store: str  # from this store only
 
 
-class Located(msgspec.Struct, frozen=True):
+class LocatedPoint(msgspec.Struct, frozen=True):
     """A point's signed record as one store has it, checked and opened. ``store``: where it was read."""
 
     point: Point
@@ -102,7 +102,7 @@ def choose_point(catalog: Catalog, system: str, source: str, which: str = "lates
     return max(fitting, key=lambda point: point.pinned_at)
 
 
-def locate(installation: Installation, point: Point, store_name: str) -> Located:
+def locate(installation: Installation, point: Point, store_name: str) -> LocatedPoint:
     """The point's record from one store: its hash, signature and seal checked. Raises what is wrong with it.
 
     The vault's description is not asked for: it could name no other key than ours. So a point comes back from a store
@@ -113,12 +113,12 @@ def locate(installation: Installation, point: Point, store_name: str) -> Located
     except ObjectMissing:
         installation.vault(store_name)  # an empty folder is a disk that is not mounted, and no lost record
         raise
-    return Located(point, store, record, unseal(record, installation.keyring))
+    return LocatedPoint(point, store, record, unseal(record, installation.keyring))
 
 
-def shelf_of(found: Iterable[Located]) -> Shelf:
+def shelf_of(found: Iterable[LocatedPoint]) -> ReadablePacks:
     """What the agent may read for these points, and nothing else."""
-    return Shelf.of((each.record.domain, each.record.packs, each.store) for each in found)
+    return ReadablePacks.of((each.record.domain, each.record.packs, each.store) for each in found)
 
 
 def unsealing_key(installation: Installation, key: bytes | None) -> Secret:
@@ -157,10 +157,10 @@ def restore_point(installation: Installation, point: Point, **options: Unpack[Re
     :class:`~drbackup.errors.WrongKey` and what else stops the agent; when every copy is bad, the last copy's error.
     What was finished stays at the target and is not fetched again by the same command.
     """
-    return _Restore(installation, point, options).run()
+    return _PointRestore(installation, point, options).run()
 
 
-class _Restore:
+class _PointRestore:
     """One restore under way; a run in the catalog like everything that is executed."""
 
     def __init__(self, installation: Installation, point: Point, options: RestoreOptions) -> None:
@@ -173,7 +173,7 @@ class _Restore:
 
     def run(self) -> RestoreResult:
         runs, point = self._installation.catalog.runs, self._point
-        claim = runs.start(RunKind.RESTORE, point.system, point.source, lease=wish(self._now()))
+        claim = runs.start(RunKind.RESTORE, point.system, point.source, lease=lease_request(self._now()))
         with Lease(runs, claim, self._now, self._stop) as lease:
             try:
                 result = self._from_any_copy(claim, lease)
@@ -219,10 +219,10 @@ class _Restore:
         self._installation.catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=name)
         connect = self._options.get("connect") or by_inventory
         channel = connect(name, entry, self._installation.inventory)
-        desk = ReadingDesk(shelf_of([found]), self._listeners(lease), relay=entry.route == "tunnel")
+        handler = ReadingRequests(shelf_of([found]), self._listeners(lease), relay=entry.route == "tunnel")
         wanted = expected(self._installation.home, name)
         allowed = timeouts(self._installation, entry)
-        result = run_session(channel, job, desk, allowed, expected=wanted, stop=self._stop)
+        result = run_session(channel, job, handler, allowed, expected=wanted, stop=self._stop)
         if not isinstance(result, RestoreResult):  # the session has checked it
             raise ProtocolViolation(f"a restore ended with a {type(result).__name__}", host=name)
         return result

@@ -38,7 +38,7 @@ class Listeners(msgspec.Struct, frozen=True):
     note: Callable[[Note], None] = lambda _note: None
 
 
-class Site(msgspec.Struct, frozen=True):
+class UploadTarget(msgspec.Struct, frozen=True):
     """Where a session's packs go: one domain of one store, known to one catalog. ``relay``: the agent's host has no
     route to the store (``route: tunnel``), so everything goes through the session. ``lock_days``: how long the store
     locks what it takes."""
@@ -53,7 +53,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class _Telling:
-    """What every desk does with an agent's news: passes it on to whoever listens."""
+    """What every handler does with an agent's news: passes it on to whoever listens."""
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
@@ -68,32 +68,32 @@ class _Telling:
         self._listeners.note(note)
 
 
-class BackupDesk(_Telling):
-    """The desk of a session that writes. Thread-safe: its state is the catalog and the store."""
+class BackupRequests(_Telling):
+    """The handler of a session that writes. Thread-safe: its state is the catalog and the store."""
 
-    def __init__(self, site: Site, listeners: Listeners) -> None:
+    def __init__(self, target: UploadTarget, listeners: Listeners) -> None:
         super().__init__(listeners)
-        self._site = site
+        self._target = target
         # Counted from the session's begin, so that no pack is believed locked for longer than it is.
-        self._locked_ns = lock_end_ns(to_ns(site.now()), site.lock_days)
+        self._locked_ns = lock_end_ns(to_ns(target.now()), target.lock_days)
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
         """Chunks of our domain that lie in packs this store holds."""
         wanted = [ids[begin : begin + NAME_SIZE] for begin in range(0, len(ids), NAME_SIZE)]
-        site = self._site
-        lease = lease_ns(to_ns(site.now()), site.lock_days)
-        return site.catalog.packs.locate(site.domain, site.store.name, wanted, locked_ns=lease)
+        target = self._target
+        lease = lease_ns(to_ns(target.now()), target.lock_days)
+        return target.catalog.packs.locate(target.domain, target.store.name, wanted, locked_ns=lease)
 
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         """``stored`` when the store has it, a signed upload when the store can sign, None: through this connection."""
         name = self._name(kind, pack, size)
-        site = self._site
-        if site.catalog.packs.has(site.domain, kind, pack, site.store.name):
-            stat = site.store.stat(name)
+        target = self._target
+        if target.catalog.packs.has(target.domain, kind, pack, target.store.name):
+            stat = target.store.stat(name)
             if stat is not None and stat.size == size:
                 return "stored"
-            site.catalog.packs.forget(site.domain, site.store.name, [(kind, pack)])
-        return None if site.relay else site.store.sign_put(name, size, pack)
+            target.catalog.packs.forget(target.domain, target.store.name, [(kind, pack)])
+        return None if target.relay else target.store.sign_put(name, size, pack)
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         """Store the body, if it comes through us, and remember pack and chunks. A crash in between costs one pack sent
@@ -106,11 +106,11 @@ class BackupDesk(_Telling):
         for place in places:
             if place.pack != pack or len(place.id) != NAME_SIZE or not _inside(place, size):
                 raise ProtocolViolation(f"a place outside its pack {pack.hex()[:12]}", where=name)
-        site = self._site
+        target = self._target
         if body is not None:
-            site.store.put(name, body)  # the session has compared it with its name
-        known = Pack(site.domain, kind, pack, size, site.session)
-        site.catalog.packs.add(known, site.store.name, places, now=site.now(), locked_ns=self._locked_ns)
+            target.store.put(name, body)  # the session has compared it with its name
+        known = Pack(target.domain, kind, pack, size, target.session)
+        target.catalog.packs.add(known, target.store.name, places, now=target.now(), locked_ns=self._locked_ns)
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
         """A server that writes backups reads none."""
@@ -121,16 +121,16 @@ class BackupDesk(_Telling):
             raise ProtocolViolation(f"not a pack: kind {kind[:20]!r}, {len(pack)} bytes of name")
         if not 0 < size <= MAX_PACK:
             raise ProtocolViolation(f"a pack of {size} bytes; at most {MAX_PACK} are taken", where=pack.hex())
-        return pack_name(self._site.domain, kind, pack)
+        return pack_name(self._target.domain, kind, pack)
 
 
-class Shelf(msgspec.Struct, frozen=True):
+class ReadablePacks(msgspec.Struct, frozen=True):
     """What a reading session may fetch: (domain, kind, pack) → the store to read it from."""
 
     packs: Mapping[tuple[str, str, bytes], Store] = msgspec.field(default_factory=dict)
 
     @classmethod
-    def of(cls, points: Iterable[tuple[str, Iterable[bytes], Store]]) -> Shelf:
+    def of(cls, points: Iterable[tuple[str, Iterable[bytes], Store]]) -> ReadablePacks:
         """From points as (domain, packs as in a record: kind letter + name, store)."""
         found: dict[tuple[str, str, bytes], Store] = {}
         for domain, packs, store in points:
@@ -145,12 +145,12 @@ def _inside(place: Place, size: int) -> bool:
     return fits and 0 <= place.ordinal < size and 0 <= place.raw <= MAX_CHUNK
 
 
-class ReadingDesk(_Telling):
-    """The desk of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
+class ReadingRequests(_Telling):
+    """The handler of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
 
-    def __init__(self, shelf: Shelf, listeners: Listeners, *, relay: bool = False) -> None:
+    def __init__(self, readable: ReadablePacks, listeners: Listeners, *, relay: bool = False) -> None:
         super().__init__(listeners)
-        self._shelf = shelf
+        self._readable = readable
         self._relay = relay
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
@@ -164,7 +164,7 @@ class ReadingDesk(_Telling):
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
         """A URL when the store can sign, else the bytes; reading past the end gives what is there."""
-        store = self._shelf.packs.get((domain, kind, pack))
+        store = self._readable.packs.get((domain, kind, pack))
         if store is None:
             raise ProtocolViolation("a pack was asked for that this job's points do not need", where=pack.hex())
         name = pack_name(domain, kind, pack)

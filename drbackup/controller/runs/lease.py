@@ -13,17 +13,17 @@ from types import TracebackType
 from typing import Self
 
 from drbackup.controller.catalog.holder import this_process
-from drbackup.controller.catalog.runs import Claim, Counters, LeaseWish, Runs
+from drbackup.controller.catalog.runs import Claim, Counters, LeaseRequest, Runs
 from drbackup.errors import CatalogUnusable, DrbackupError, RunLost
 from drbackup.wire.messages import Progress
 
-LEASE = timedelta(seconds=90)
+RUN_LEASE = timedelta(seconds=90)
 BEAT_SECONDS = 2.0
 
 
-def wish(now: datetime) -> LeaseWish:
+def lease_request(now: datetime) -> LeaseRequest:
     """This process's claim from ``now`` on."""
-    return LeaseWish(this_process(), now, now + LEASE)
+    return LeaseRequest(this_process(), now, now + RUN_LEASE)
 
 
 class RunStop(threading.Event):
@@ -51,7 +51,7 @@ class Lease:
         self._claim = claim
         self._now = now
         self._stop = stop
-        self._until = now() + LEASE
+        self._until = now() + RUN_LEASE
         self._over = threading.Event()
         self._latest: Progress | None = None
         self._lost: DrbackupError | None = None
@@ -78,7 +78,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            until = self._now() + LEASE
+            until = self._now() + RUN_LEASE
             try:
                 self._runs.renew(self._claim, until=until, counters=self._counters())
                 self._until = until

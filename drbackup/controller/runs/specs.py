@@ -8,7 +8,7 @@ from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy, SourcePolicy
 from drbackup.wire.messages import BackupJob
 from drbackup.wire.specs import (
-    Check,
+    CheckSpec,
     CommandSpec,
     DomainKeys,
     FilesSpec,
@@ -76,7 +76,7 @@ def backup_job(
     return BackupJob(policy.system, source.name, source_spec(source), keys, plausible, limits(agent))
 
 
-def checks(policy: Policy) -> tuple[Check, ...]:
+def checks(policy: Policy) -> tuple[CheckSpec, ...]:
     """What a drill of this system measures, numbered as in the policy. The expectations stay here: the agent measures,
     the controller judges."""
     if policy.drill is None:
@@ -84,10 +84,10 @@ def checks(policy: Policy) -> tuple[Check, ...]:
     return tuple(_check(number, check, policy) for number, check in enumerate(policy.drill.checks))
 
 
-def _check(number: int, check: CheckPolicy, policy: Policy) -> Check:
+def _check(number: int, check: CheckPolicy, policy: Policy) -> CheckSpec:
     if check.across is not None:
         database, files = check.across
         source = policy.source(files)
         below = source.files.paths if source is not None and source.files is not None else ()
-        return Check(number, "across", database, check.sql or "", files, below)
-    return Check(number, check.kind, check.source or "", check.sql or "")
+        return CheckSpec(number, "across", database, check.sql or "", files, below)
+    return CheckSpec(number, check.kind, check.source or "", check.sql or "")

@@ -32,7 +32,7 @@ from drbackup.stores.folder.syscalls import (
 )
 
 TEMPORARY = ".tmp-"
-DAMAGED = ".damaged-"
+DAMAGED_PREFIX = ".damaged-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted fifo must not hang us
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -92,7 +92,7 @@ class DirectoryStore:
             raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
         return size
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         """Make ``name`` give back ``data``. See :class:`drbackup.stores.base.Store`.
 
         In this order: the good bytes are durable under a hidden name; what lay there is durable under another hidden
@@ -104,7 +104,7 @@ class DirectoryStore:
             if not _holds(folder, leaf, data):
                 temporary = _write_hidden(folder, data)
                 try:
-                    set_aside(leaf, f"{DAMAGED}{secrets.token_hex(4)}-{leaf[:200]}", folder)
+                    set_aside(leaf, f"{DAMAGED_PREFIX}{secrets.token_hex(4)}-{leaf[:200]}", folder)
                     os.replace(temporary, leaf, src_dir_fd=folder, dst_dir_fd=folder)
                 finally:
                     with contextlib.suppress(FileNotFoundError):  # gone when it was given the name

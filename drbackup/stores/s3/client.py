@@ -20,7 +20,7 @@ from botocore.config import Config
 
 from drbackup.errors import StoreRefused
 from drbackup.stores.base import require_name
-from drbackup.stores.retry import DEFAULT_PATIENCE, Patience
+from drbackup.stores.retry import DEFAULT_RETRY, RetryLimits
 from drbackup.stores.s3.status import require_authority
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class S3Config:
     lock_mode: str = "COMPLIANCE"
     sign_seconds: int = 900
     connections: int = 16
-    patience: Patience = DEFAULT_PATIENCE
+    retry: RetryLimits = DEFAULT_RETRY
 
     def __post_init__(self) -> None:
         if self.prefix.strip("/"):
@@ -86,7 +86,7 @@ def load_credentials(path: str | os.PathLike[str] = "", environ: Mapping[str, st
 def make_client(config: S3Config) -> S3Client:
     """A thread-safe client.
 
-    botocore's own retries are off: :class:`~drbackup.stores.retry.Patience` bounds them in seconds instead.
+    botocore's own retries are off: :class:`~drbackup.stores.retry.RetryLimits` bounds them in seconds instead.
     Checksums only where we ask for them ("when_required"), because botocore's default adds a CRC32 trailer that older
     servers refuse (411) and that costs a second pass over the bytes; ``S3Store.put`` sends SHA-256 itself. The body is
     left out of the signature over TLS only: there TLS keeps it whole on the way and the signed SHA-256 checksum
@@ -94,8 +94,8 @@ def make_client(config: S3Config) -> S3Client:
     """
     settings = Config(
         signature_version="s3v4",
-        connect_timeout=config.patience.connect,
-        read_timeout=config.patience.stall,
+        connect_timeout=config.retry.connect,
+        read_timeout=config.retry.stall,
         max_pool_connections=config.connections,
         retries={"total_max_attempts": 1, "mode": "standard"},
         request_checksum_calculation="when_required",

@@ -91,7 +91,7 @@ class S3Eraser:
                 return ask()
 
         try:
-            return self.config.patience.run(attempt)
+            return self.config.retry.run(attempt)
         except DrbackupError as fault:
             fault.message = f"store {self.name}: {fault.message}"
             fault.args = (fault.message,)

@@ -52,24 +52,24 @@ def _checksum(store: S3Store, name: str) -> tuple[Kept, str]:
 def _signed_trials(store: S3Store, place: str) -> Iterator[Trial]:
     body = b"signed upload\n" * 100
     digest = hashlib.sha256(body).digest()
-    ca_file, patience = store.config.ca_file, store.config.patience
+    ca_file, retry = store.config.ca_file, store.config.retry
 
     def refused(name: str, spoil: Callable[[SignedPut], SignedPut], data: bytes) -> tuple[Kept, str]:
         signed = spoil(store.sign_put(name, len(body), digest))
-        status, code = send_once(signed.url, signed.headers, data, patience=patience, ca_file=ca_file)
+        status, code = send_once(signed.url, signed.headers, data, retry=retry, ca_file=ca_file)
         if status < 300:
             return "no", f"the store took it ({status})"
         return ("yes", "") if status < 500 else ("unknown", f"the store answered {status} {code}")
 
     def works() -> tuple[Kept, str]:
         signed = store.sign_put(f"{place}/good", len(body), digest)
-        put_signed(signed.url, signed.headers, body, patience=patience, ca_file=ca_file)
-        back = get_signed(store.sign_get(f"{place}/good"), 3, 20, patience=patience, ca_file=ca_file)
+        put_signed(signed.url, signed.headers, body, retry=retry, ca_file=ca_file)
+        back = get_signed(store.sign_get(f"{place}/good"), 3, 20, retry=retry, ca_file=ca_file)
         return ("yes", "") if back == body[3:23] else ("no", "other bytes came back")
 
     def again() -> tuple[Kept, str]:
         signed = store.sign_put(f"{place}/good", len(body), digest)
-        status, code = send_once(signed.url, signed.headers, body, patience=patience, ca_file=ca_file)
+        status, code = send_once(signed.url, signed.headers, body, retry=retry, ca_file=ca_file)
         return ("yes", "") if status == 412 else ("no", f"a second upload was answered {status} {code}")
 
     def other_bytes() -> tuple[Kept, str]:
@@ -179,12 +179,12 @@ def _clock(store: S3Store) -> tuple[Kept, str]:
 def clock_difference(store: S3Store) -> float | None:
     """The store's clock minus this host's, in seconds (the Date header has whole seconds); None when it sends none."""
     endpoint = store.config.endpoint or str(store.client.meta.endpoint_url)
-    patience = store.config.patience
+    retry = store.config.retry
     pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=store.config.ca_file or None)
     before = time.time()
     try:
         # Unsigned on purpose: a signature made with a wrong clock would be refused, and this should still measure it.
-        answer = pool.request("HEAD", endpoint, retries=False, timeout=patience.stall, redirect=False)
+        answer = pool.request("HEAD", endpoint, retries=False, timeout=retry.stall, redirect=False)
     except urllib3.exceptions.HTTPError as fault:
         raise StoreUnavailable(f"{endpoint}: {fault}", where=endpoint) from fault
     date = answer.headers.get("Date")

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError, SSLError
 
 from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable
 from drbackup.stores.base import past_the_end
-from drbackup.stores.retry import DEFAULT_PATIENCE, Patience, TryAgain
+from drbackup.stores.retry import DEFAULT_RETRY, RetryLimits, TryAgain
 from drbackup.stores.s3.status import blame_clock, error_for, read_error, require_authority
 
 _PIECE = 256 * 1024
@@ -58,7 +58,7 @@ def put_signed(
     headers: Mapping[str, str],
     data: bytes | memoryview,
     *,
-    patience: Patience = DEFAULT_PATIENCE,
+    retry: RetryLimits = DEFAULT_RETRY,
     ca_file: str = "",
 ) -> None:
     """Upload ``data`` with exactly these signed headers; returns when the store has answered that it is durable.
@@ -74,7 +74,7 @@ def put_signed(
         raise StoreRefused(f"{_shown(url)}: signed for other bytes than these", where=_shown(url))
 
     def attempt(deadline: float) -> None:
-        answer = _ask("PUT", url, signed, patience, ca_file, _Blocks(data))
+        answer = _ask("PUT", url, signed, retry, ca_file, _Blocks(data))
         said = _read(answer, url, deadline)
         reported = answer.headers.get(_CHECKSUM, expected)
         if reported != expected:
@@ -82,7 +82,7 @@ def put_signed(
         if answer.status != 412 and not 200 <= answer.status < 300:
             raise _refusal(answer, said, url)
 
-    patience.run(attempt, len(data))
+    retry.run(attempt, len(data))
 
 
 def get_signed(
@@ -90,7 +90,7 @@ def get_signed(
     offset: int = 0,
     length: int | None = None,
     *,
-    patience: Patience = DEFAULT_PATIENCE,
+    retry: RetryLimits = DEFAULT_RETRY,
     ca_file: str = "",
     short_ok: bool = False,
 ) -> bytes:
@@ -105,7 +105,7 @@ def get_signed(
     asked = {"range": f"bytes={offset}-{last}"} if offset or length is not None else {}
 
     def attempt(deadline: float) -> bytes:
-        answer = _ask("GET", url, asked, patience, ca_file)
+        answer = _ask("GET", url, asked, retry, ca_file)
         data = _read(answer, url, deadline)
         if answer.status == 416 and short_ok:
             return b""
@@ -113,21 +113,21 @@ def get_signed(
             raise _refusal(answer, data, url)
         return data
 
-    data = patience.run(attempt, length or 0)
+    data = retry.run(attempt, length or 0)
     if length is not None and (len(data) > length or (len(data) < length and not short_ok)):
         raise past_the_end(_shown(url), offset + len(data), offset, length)
     return data
 
 
 def get_signed_into(
-    url: str, offset: int, into: memoryview, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+    url: str, offset: int, into: memoryview, *, retry: RetryLimits = DEFAULT_RETRY, ca_file: str = ""
 ) -> int:
     """Fill ``into`` with the object's bytes from ``offset`` on, without a second copy of them in memory; how many
     there were, fewer when the object ends before. Raises as :func:`get_signed`."""
     asked = {"range": f"bytes={offset}-{offset + len(into) - 1}"}
 
     def attempt(deadline: float) -> int:
-        answer = _ask("GET", url, asked, patience, ca_file)
+        answer = _ask("GET", url, asked, retry, ca_file)
         if answer.status == 206:
             return _read_into(answer, into, url, deadline)
         data = _read(answer, url, deadline)
@@ -135,19 +135,19 @@ def get_signed_into(
             return 0
         raise _refusal(answer, data, url)
 
-    return patience.run(attempt, len(into))
+    return retry.run(attempt, len(into))
 
 
 def send_once(
-    url: str, headers: Mapping[str, str], data: bytes, *, patience: Patience = DEFAULT_PATIENCE, ca_file: str = ""
+    url: str, headers: Mapping[str, str], data: bytes, *, retry: RetryLimits = DEFAULT_RETRY, ca_file: str = ""
 ) -> tuple[int, str]:
     """One PUT of whatever is given, right or wrong: (status, S3 error code). For :mod:`drbackup.stores.probe`."""
 
     def attempt(deadline: float) -> tuple[int, str]:
-        answer = _ask("PUT", url, headers, patience, ca_file, _Blocks(data))
+        answer = _ask("PUT", url, headers, retry, ca_file, _Blocks(data))
         return answer.status, read_error(_read(answer, url, deadline))[0]
 
-    return patience.run(attempt, len(data))
+    return retry.run(attempt, len(data))
 
 
 def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Exception:
@@ -157,9 +157,9 @@ def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Excepti
 
 
 def _ask(
-    method: str, url: str, headers: Mapping[str, str], patience: Patience, ca_file: str, body: _Blocks | None = None
+    method: str, url: str, headers: Mapping[str, str], retry: RetryLimits, ca_file: str, body: _Blocks | None = None
 ) -> urllib3.BaseHTTPResponse:
-    timeout = urllib3.Timeout(connect=patience.connect, read=patience.stall)
+    timeout = urllib3.Timeout(connect=retry.connect, read=retry.stall)
     try:
         return _pool(ca_file).request(
             method,

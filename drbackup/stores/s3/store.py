@@ -102,7 +102,7 @@ class S3Store:
             return self._sound_version(name, promised, missing)[1]
         return size if promised in (None, digest) else self._sound_version(name, promised or b"")[1]
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         """Make ``name`` give back ``data``, by adding a version. See :class:`drbackup.stores.base.Store`.
 
         The damaged version stays below, locked or not. Only a bucket without versions loses it.
@@ -341,7 +341,7 @@ class S3Store:
                 return ask(deadline)
 
         try:
-            return self.config.patience.run(attempt, size)
+            return self.config.retry.run(attempt, size)
         except DrbackupError as fault:
             # An object's name says nothing of where it is: an operator has several stores.
             fault.message = f"store {self.name}: {fault.message}"

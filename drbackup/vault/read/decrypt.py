@@ -1,7 +1,7 @@
 """From sealed bytes to plain bytes, into memory that is used again.
 
 New memory for every chunk costs more than decrypting it: the kernel hands out zeroed pages one by one. So a thread that
-opens chunks keeps one :class:`Bench`, and everything is decrypted and decompressed into it.
+opens chunks keeps one :class:`OpenBuffer`, and everything is decrypted and decompressed into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drbackup.wire.messages import Place
 _ROUND = 2 << 20  # memory grows in steps of this many bytes
 
 
-class Bench:
+class OpenBuffer:
     """One thread's memory for opened chunks. What :meth:`clear` gives out is valid until its next call."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
 from drbackup.vault.read.batches import Layout, Part, Portion
-from drbackup.vault.read.decrypt import Bench
+from drbackup.vault.read.decrypt import OpenBuffer
 from drbackup.vault.read.demand import Foresight
 from drbackup.vault.read.ranges import Stretch, Stretches
 from drbackup.vault.tree import Extent
@@ -39,7 +39,7 @@ _OPENERS = 256
 T = TypeVar("T")
 
 
-class Fetch(Protocol):
+class PackFetch(Protocol):
     """Where a reader gets bytes of packs. Thread-safe. Raises :mod:`drbackup.errors` only."""
 
     @property
@@ -55,7 +55,7 @@ class Fetch(Protocol):
 class DataPacks:
     """The data packs of one domain: their bytes, and what opens them. Thread-safe."""
 
-    def __init__(self, fetch: Fetch, keyring: Keyring, domain: str) -> None:
+    def __init__(self, fetch: PackFetch, keyring: Keyring, domain: str) -> None:
         self._fetch = fetch
         self._keyring = keyring
         self._domain = domain
@@ -222,14 +222,14 @@ class ReadAhead(Generic[T]):
 
     def _open_and_take(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
         if not hasattr(self._benches, "bench"):
-            self._benches.bench = Bench()
-        bench: Bench = self._benches.bench
-        memory = bench.clear(portion.size)
+            self._benches.buffer = OpenBuffer()
+        buffer: OpenBuffer = self._benches.buffer
+        memory = buffer.clear(portion.size)
         opening = 0.0
         for place, start, stretch in zip(portion.places, portion.starts, stretches, strict=True):
             sealed, opener = stretch.sealed(place)
             begun = time.monotonic()
-            bench.open(opener, place, sealed, memory[start : start + place.raw], self._packs.name(place.pack))
+            buffer.open(opener, place, sealed, memory[start : start + place.raw], self._packs.name(place.pack))
             opening += time.monotonic() - begun
         begun = time.monotonic()
         for part in portion.parts:

@@ -23,7 +23,7 @@ from drbackup.vault.layout import DATA, TREE, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PACK_SIZE, PackOpener, unpack
 from drbackup.vault.read.batches import Part, require_place
 from drbackup.vault.read.demand import Foresight
-from drbackup.vault.read.read_ahead import DataPacks, Fetch, ReadAhead
+from drbackup.vault.read.read_ahead import DataPacks, PackFetch, ReadAhead
 from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decode_root, decode_top, path_key
 from drbackup.wire.messages import Place
 
@@ -42,7 +42,7 @@ class PointReader:
     """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record; ``threads`` open
     chunks when contents are read ahead."""
 
-    def __init__(self, fetch: Fetch, keyring: Keyring, domain: str, root: bytes, threads: int = 2) -> None:
+    def __init__(self, fetch: PackFetch, keyring: Keyring, domain: str, root: bytes, threads: int = 2) -> None:
         self._fetch = fetch
         self._keyring = keyring
         self._domain = domain

@@ -1,8 +1,8 @@
 """From plain chunks to stored packs: name, ask, compress, seal, upload, on a few threads with bounded memory.
 
 One :class:`ChunkSink` serves one kind of pack in one session. Chunks are handed over in batches; a worker names them,
-asks the depot once per batch which are missing, compresses those and seals them into the one open pack. A full pack is
-closed and uploaded by another thread. A :class:`Chunk` learns its place when its pack is stored.
+asks the destination once per batch which are missing, compresses those and seals them into the one open pack. A full
+pack is closed and uploaded by another thread. A :class:`Chunk` learns its place when its pack is stored.
 
 A crash anywhere here leaves packs in the store that no record names: the next run finds their chunks through the
 controller and does not send them again.
@@ -42,7 +42,7 @@ _LOOKED_AT = 4096  # bytes of a chunk that tell whether it is text
 _PACKS_TRIED = 8
 
 
-class Depot(Protocol):
+class PackDestination(Protocol):
     """Where a writer asks and stores. Thread-safe. Raises :mod:`drbackup.errors` only."""
 
     def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
@@ -75,12 +75,12 @@ class Chunk:
 class ChunkSink:
     """Takes chunks, stores the missing ones. ``add`` may be called from several threads."""
 
-    def __init__(self, depot: Depot, key: SessionKey, id_key: bytes, workers: int) -> None:
+    def __init__(self, destination: PackDestination, key: SessionKey, id_key: bytes, workers: int) -> None:
         self.new_bytes = 0
         self.stored_bytes = 0
         self.packs: set[bytes] = set()
         self.tables: list[tuple[bytes, msgspec.Raw]] = []  # pack → its places, encoded: there are many
-        self._depot = depot
+        self._destination = destination
         self._key = key
         self._id_key = id_key
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"seal-{key.kind}")
@@ -165,7 +165,7 @@ class ChunkSink:
         for chunk in tried.values():
             assert chunk.data is not None
             chunk.id = chunk_id(self._id_key, chunk.data)
-        stored = self._depot.locate([chunk.id for chunk in tried.values()]) if tried else {}
+        stored = self._destination.locate([chunk.id for chunk in tried.values()]) if tried else {}
         for pack, chunk in tried.items():
             there = stored.get(chunk.id)
             if there is not None and (there.pack, there.raw) == (pack, chunk.raw):
@@ -237,7 +237,7 @@ class ChunkSink:
                 else:
                     self._pending[chunk.id] = chunk
                     fresh.append(chunk)
-        found = self._depot.locate([chunk.id for chunk in fresh]) if fresh else {}
+        found = self._destination.locate([chunk.id for chunk in fresh]) if fresh else {}
         missing: list[Chunk] = []
         with self._lock:
             for chunk in fresh:
@@ -318,7 +318,7 @@ class ChunkSink:
             self._raise_error()
         name, data = builder.finish()
         places = builder.places(name)
-        self._depot.put(builder.kind, name, data, places)
+        self._destination.put(builder.kind, name, data, places)
         table = msgspec.msgpack.encode(places)
         with self._lock:
             self.stored_bytes += len(data)
@@ -326,5 +326,5 @@ class ChunkSink:
             self.tables.append((name, msgspec.Raw(table)))
             for chunk, place in zip(chunks, places, strict=True):
                 chunk.place = place
-                # From here on the depot knows it: a later twin is found by locate, and memory stays bounded.
+                # From here on the destination knows it: a later twin is found by locate, and memory stays bounded.
                 self._pending.pop(chunk.id, None)

@@ -32,7 +32,7 @@ from drbackup.vault.tree import (
     weight,
 )
 from drbackup.vault.write.chunker import Block, Cutter, coarser, cut_fixed
-from drbackup.vault.write.pack_sink import Chunk, ChunkSink, Depot
+from drbackup.vault.write.pack_sink import Chunk, ChunkSink, PackDestination
 from drbackup.wire.messages import Place
 from drbackup.wire.specs import DomainKeys
 
@@ -110,14 +110,14 @@ class Written(msgspec.Struct, frozen=True):
 class PointWriter:
     """Collects one recovery point. Leaving its ``with`` block by an exception abandons the point."""
 
-    def __init__(self, depot: Depot, keys: DomainKeys, *, workers: int = 2, session: str = "") -> None:
+    def __init__(self, destination: PackDestination, keys: DomainKeys, *, workers: int = 2, session: str = "") -> None:
         id_key = keys.chunk_id_key.value
         self._session = session
-        self._depot = depot
-        self._data = ChunkSink(depot, SessionKey.new(DATA, keys), id_key, workers)
+        self._destination = destination
+        self._data = ChunkSink(destination, SessionKey.new(DATA, keys), id_key, workers)
         # Tree chunks have names of their own: a tree may be opened by more keys than content, so the two never mix.
         self._tree_id_key = derive(id_key, "tree-chunk-id")
-        self._tree = ChunkSink(depot, SessionKey.new(TREE, keys), self._tree_id_key, 1)
+        self._tree = ChunkSink(destination, SessionKey.new(TREE, keys), self._tree_id_key, 1)
         self._keys = keys
         self._cutter = Cutter(keys.cut_key.value)
         self._segment = _Segment()
@@ -282,7 +282,7 @@ class PointWriter:
         tables = self._data.tables + self._tree.tables
         if not tables:
             return 0
-        sink = ChunkSink(self._depot, SessionKey.new(INDEX, self._keys), derive(self._tree_id_key, "index-id"), 1)
+        sink = ChunkSink(self._destination, SessionKey.new(INDEX, self._keys), derive(self._tree_id_key, "index-id"), 1)
         for name, places in tables:
             sink.add(msgspec.msgpack.encode((self._session, name, places)))
         sink.finish()

@@ -12,7 +12,7 @@ from drbackup.controller.backup.run import run_backup
 from drbackup.controller.collect.collect import CollectReport
 from drbackup.controller.collect.setup import adopt_lost, collecting_alone, collector
 from drbackup.controller.home.installation import Installation
-from drbackup.model.collect import GRACE, CollectPlan
+from drbackup.model.collect import COLLECT_GRACE, CollectPlan
 from drbackup.model.point import Point
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import list_records, read_record
@@ -20,8 +20,8 @@ from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 
 BEGIN = datetime.now(UTC)
 DAY = timedelta(days=1)
-LATER = BEGIN + GRACE + DAY  # everything stored at BEGIN is older than the grace
-AT_LAST = LATER + GRACE + DAY  # everything condemned at LATER is
+LATER = BEGIN + COLLECT_GRACE + DAY  # everything stored at BEGIN is older than the grace
+AT_LAST = LATER + COLLECT_GRACE + DAY  # everything condemned at LATER is
 
 
 @dataclass(frozen=True)

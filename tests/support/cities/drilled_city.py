@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drbackup.controller.backup.run import run_backup
-from drbackup.controller.home.initialise import found
+from drbackup.controller.home.initialise import initialise
 from drbackup.controller.home.installation import Installation
 from drbackup.model.point import Point
 from tests.support.services.postgres import SUPERUSER, PostgresServer
@@ -119,7 +119,7 @@ class DrilledCity:
             database.execute("create table case_file(id integer primary key, title text)")
             database.executemany("insert into case_file(title) values (?)", [("甲",), ("乙",), ("丙",)])
         self.write_policies()
-        found(self.root / "home", self.root / "policies", (2, 3), now=datetime.now(UTC))
+        initialise(self.root / "home", self.root / "policies", (2, 3), now=datetime.now(UTC))
         return self
 
     def write_policies(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drbackup.controller.home.initialise import Founding, found
+from drbackup.controller.home.initialise import NewInstallation, initialise
 from drbackup.controller.home.installation import Installation
 from drbackup.vault.keys import Keyring
 from drbackup.vault.read.reader import PointReader
@@ -60,7 +60,7 @@ class SmallCity:
     nightly: bool = False  # the daemon reads the stores back, at an hour that no other test expects
     stores: str = ""  # more lines for the inventory's stores
     extra: str = ""
-    founding: Founding | None = field(default=None, init=False)
+    new_installation: NewInstallation | None = field(default=None, init=False)
 
     @property
     def home(self) -> Path:
@@ -82,7 +82,7 @@ class SmallCity:
         self.write_policies()
         (self.data / "a").write_bytes(b"alpha" * 1000)
         (self.data / "b").write_bytes(b"beta" * 2000)
-        self.founding = found(self.home, self.policies, (2, 3), now=datetime.now(UTC))
+        self.new_installation = initialise(self.home, self.policies, (2, 3), now=datetime.now(UTC))
         return self
 
     def copy_levels(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from drbackup.stores.base import Store
 from drbackup.vault.keys import ROLES, Keyring, SealKey, SigningKey, domain_keys
 from drbackup.vault.read.reader import PointReader
-from drbackup.vault.store_access import StoreDepot, StoreFetch
+from drbackup.vault.store_access import StoreDestination, StoreFetch
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.vault.write.writer import PointWriter, Written
 from drbackup.wire.specs import DomainKeys
@@ -30,14 +30,14 @@ class SmallVault:
     signer: SigningKey = field(default_factory=lambda: SigningKey.from_seed(b"\x09" * 32))
 
     def __post_init__(self) -> None:
-        self.depot = StoreDepot(self.store, self.domain)
+        self.destination = StoreDestination(self.store, self.domain)
 
     @property
     def domain_keys(self) -> DomainKeys:
         return domain_keys(b"\x07" * 32, self.domain, [key.recipient for key in self.keys.values()])
 
     def writer(self) -> PointWriter:
-        return PointWriter(self.depot, self.domain_keys, session="test")
+        return PointWriter(self.destination, self.domain_keys, session="test")
 
     def write(self, contents: Mapping[bytes, bytes]) -> Written:
         with self.writer() as writer:

@@ -45,7 +45,7 @@ def copy(made: SmallCity, root: Path, **city: object) -> SmallCity:
     for folder in ("home", "policies", "data", "store-main", "store-other"):
         shutil.copytree(made.root / folder, root / folder, copy_function=shutil.copy2)
     again = SmallCity(root, **{"copies": made.copies, "module": made.module, **city})  # type: ignore[arg-type]
-    again.founding = made.founding
+    again.new_installation = made.new_installation
     again.write_policies()
     return again
 

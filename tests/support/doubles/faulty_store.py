@@ -65,9 +65,9 @@ class FaultyStore:
             raise ObjectCorrupt(f"{name}: made to be damaged", where=name)
         return size
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         trouble = self._meet("mend", name)
-        self.inner.mend(name, data)
+        self.inner.repair(name, data)
         _lose(trouble, name)
 
     def stat(self, name: str) -> Stat | None:

@@ -38,7 +38,7 @@ class MemoryStore:
     def check(self, name: str) -> int:
         return len(self.get(name))
 
-    def mend(self, name: str, data: bytes | memoryview) -> None:
+    def repair(self, name: str, data: bytes | memoryview) -> None:
         require_match(name, data)
         with self._lock:
             self.objects[require_name(name)] = bytes(data)

@@ -20,10 +20,10 @@ from drbackup.vault.write import pack_sink
 from drbackup.wire.messages import Job, Place, Result
 from drbackup_agent.serve import end_process_group, own_process_group, serve, take_streams
 from drbackup_agent.session.link import Link
-from drbackup_agent.session.upload import WireDepot
+from drbackup_agent.session.upload import WireDestination
 from tests.support.doubles import tree_agent
 
-_put = WireDepot.put
+_put = WireDestination.put
 _MARK = b"rubbish"
 
 
@@ -52,23 +52,23 @@ def _content(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
 
 def _places(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     def put(
-        self: WireDepot, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place], **more: object
+        self: WireDestination, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place], **more: object
     ) -> None:
         if kind == "p":
             places = [msgspec.structs.replace(place, offset=place.offset - 1) for place in places]
         _put(self, kind, pack, data, places, **more)  # type: ignore[arg-type]
 
-    with mock.patch.object(WireDepot, "put", put):
+    with mock.patch.object(WireDestination, "put", put):
         return tree_agent.copy_tree(job, link, state, skew_ns)
 
 
 def _kinds(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     def put(
-        self: WireDepot, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place], **more: object
+        self: WireDestination, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place], **more: object
     ) -> None:
         _put(self, "t" if kind == "p" else kind, pack, data, places, **more)  # type: ignore[arg-type]
 
-    with mock.patch.object(WireDepot, "put", put):
+    with mock.patch.object(WireDestination, "put", put):
         return tree_agent.copy_tree(job, link, state, skew_ns)
 
 

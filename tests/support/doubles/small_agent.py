@@ -1,7 +1,7 @@
 """A real agent (the real ``serve``) with one small job chosen on the command line; run as a program.
 
-Everything but the job is what runs in production: streams, greeting, link, depot. ``garbage``, ``noise`` and friends
-speak the protocol wrongly on purpose.
+Everything but the job is what runs in production: streams, greeting, link, destination. ``garbage``, ``noise`` and
+friends speak the protocol wrongly on purpose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drbackup_agent.serve import end_process_group, own_process_group, serve, ta
 from drbackup_agent.session.download import WireFetch
 from drbackup_agent.session.identity import hello
 from drbackup_agent.session.link import Link
-from drbackup_agent.session.upload import WireDepot
+from drbackup_agent.session.upload import WireDestination
 
 DONE = PreflightResult({"job": "ok: done"})
 PACKS = 24
@@ -39,11 +39,11 @@ def pack_of(number: int) -> bytes:
 def relay(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     """Pin, store packs from several threads, read one back."""
     link.ask(Pinned(0, time.time_ns(), "here"))
-    depot = WireDepot(link)
+    destination = WireDestination(link)
     packs = {hashlib.sha256(data).digest(): data for data in map(pack_of, range(PACKS))}
-    known = depot.locate(list(packs))
+    known = destination.locate(list(packs))
     with ThreadPoolExecutor(6) as pool:
-        for done in [pool.submit(depot.put, "p", name, data, ()) for name, data in packs.items()]:
+        for done in [pool.submit(destination.put, "p", name, data, ()) for name, data in packs.items()]:
             done.result()
     name = next(iter(packs))
     middle = WireFetch(link).fetch("p", "d1", name, 100, 1000)
@@ -55,11 +55,11 @@ def relay(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
 
 def ask_on(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     """Stores packs until the end of the world."""
-    depot = WireDepot(link)
+    destination = WireDestination(link)
     number = 0
     while True:
         data = pack_of(number)
-        depot.put("p", hashlib.sha256(data).digest(), data, ())
+        destination.put("p", hashlib.sha256(data).digest(), data, ())
         number += 1
 
 

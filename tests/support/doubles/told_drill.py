@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, Finding, PointUsed
+from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, PointUsed, StatedRule
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def statement(**changes: object) -> DrillStatement:
         points=(used("register", "a"), used("scans", "b"), used("register", "c", newest=False)),
         phases=(),
         checks=(check("register", passed=True), check("register@" + "c" * 12, passed=False)),
-        findings=(Finding("canary-missing", "scans", "", ""),),
+        findings=(StatedRule("canary-missing", "scans", "", ""),),
         wiped=True,
         wipe_proof="",
     )

@@ -1,4 +1,4 @@
-"""A real agent's streams, link, depot and vault writer with the simplest source there is: the files of one folder.
+"""A real agent's streams, link, destination and vault writer with the simplest source: the files of one folder.
 
 Run as a program. ``TREE_AGENT_LOST``: a file; while it exists, the agent reports one pack that was never stored, and
 removes the file. ``TREE_AGENT_WAIT``: while this file exists, the agent waits after its pin, until cancelled.
@@ -21,7 +21,7 @@ from drbackup.wire.messages import BackupJob, BackupResult, Job, Pinned, Progres
 from drbackup.wire.specs import FilesSpec
 from drbackup_agent.serve import end_process_group, own_process_group, serve, take_streams
 from drbackup_agent.session.link import Link
-from drbackup_agent.session.upload import WireDepot
+from drbackup_agent.session.upload import WireDestination
 
 
 def copy_tree(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
@@ -34,7 +34,7 @@ def copy_tree(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     while wait and Path(wait).exists():
         link.check()
         link.cancelled.wait(0.05)
-    with PointWriter(WireDepot(link), job.keys) as writer:
+    with PointWriter(WireDestination(link), job.keys) as writer:
         for path in sorted((path for path in root.rglob("*") if path.is_file()), key=lambda p: path_key(_key(root, p))):
             content = writer.stream([path.read_bytes()])
             writer.add(Entry(_key(root, path), EntryKind.FILE, size=content.size), content)

@@ -30,13 +30,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from urllib3.exceptions import HTTPError
 
-from drbackup.stores.retry import Patience
+from drbackup.stores.retry import RetryLimits
 from drbackup.stores.s3.client import Credentials, S3Config
 from drbackup.stores.s3.store import S3Store
 from tests.support.services.capability import require
 
 READY_SECONDS = 30.0
-QUICK = Patience(total=10.0, connect=2.0, stall=5.0, first_wait=0.05, longest_wait=0.5)
+QUICK = RetryLimits(total=10.0, connect=2.0, stall=5.0, first_wait=0.05, longest_wait=0.5)
 _ANSWERED = re.compile(r"^SeaweedFS_s3_request_total\{[^}]*\} (\S+)", re.MULTILINE)
 _numbers = itertools.count(1)
 
@@ -112,7 +112,7 @@ class S3Server:
     def _wait(self) -> None:
         """Until an unsigned request is refused by the S3 port and a signed one answered."""
         until = time.monotonic() + READY_SECONDS
-        client = S3Store("ready", self.config("none", patience=Patience(total=1.0, connect=1.0, stall=2.0))).client
+        client = S3Store("ready", self.config("none", patience=RetryLimits(total=1.0, connect=1.0, stall=2.0))).client
         while True:
             assert self.process is not None
             if self.process.poll() is not None:

@@ -31,7 +31,7 @@ from drbackup_agent.serve import Streams, serve
 from drbackup_agent.session.forced import chosen_verb
 from drbackup_agent.session.identity import state_folder
 from drbackup_agent.session.link import Link
-from tests.support.doubles.memory_desk import small_agent
+from tests.support.doubles.memory_handler import small_agent
 from tests.support.doubles.wire_pair import wire_pair
 
 AGENT = [sys.executable, "-m", "drbackup_agent"]

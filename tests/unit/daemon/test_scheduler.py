@@ -13,7 +13,7 @@ import pytest
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
 from drbackup.controller.home.policies import PolicySet, load
-from drbackup.controller.runs.lease import wish
+from drbackup.controller.runs.lease import lease_request
 from drbackup.daemon.scheduler import MISSED_ROWS, Scheduler, drill_schedule
 from drbackup.model.schedule import dues
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
@@ -88,7 +88,7 @@ def test_a_running_one_is_not_touched_by_the_next_due(catalog: Catalog, tmp_path
     known, scheduler = policies(tmp_path), Scheduler(catalog, NOW)
     look(scheduler, known, NOW)
     (run,) = look(scheduler, known, NOW + HALF_HOUR)
-    catalog.runs.claim(run.id, wish(NOW + HALF_HOUR))
+    catalog.runs.claim(run.id, lease_request(NOW + HALF_HOUR))
     look(scheduler, known, NOW + 2 * HALF_HOUR)
     assert [state for state, _ in rows(catalog)] == ["claimed", "due"]
 

@@ -24,13 +24,13 @@ from drbackup.wire.messages import (
     Upload,
     Uploaded,
 )
-from tests.support.doubles.memory_desk import MemoryDesk
+from tests.support.doubles.memory_handler import MemoryHandler
 
 DATA = b"seven b"
 NAME = hashlib.sha256(DATA).digest()
 
 
-class SigningDesk(MemoryDesk):
+class SigningHandler(MemoryHandler):
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
         return SignedPut("https://store/x?s", {"content-length": str(size)})
 
@@ -43,16 +43,16 @@ class SigningDesk(MemoryDesk):
 
 
 def test_a_relayed_pack_is_granted_then_stored() -> None:
-    desk = MemoryDesk()
-    answerer = Answerer(desk)
+    handler = MemoryHandler()
+    answerer = Answerer(handler)
     assert answerer.answer(Upload(1, "p", NAME, len(DATA)), b"") == (PutRelay(1), b"")
     assert answerer.answer(Uploaded(2, "p", NAME, len(DATA)), DATA) == (Stored(2), b"")
     assert answerer.answer(Upload(3, "p", NAME, len(DATA)), b"") == (Stored(3), b"")
-    assert desk.packs == {NAME: DATA}
+    assert handler.packs == {NAME: DATA}
 
 
 def test_a_signed_upload_is_granted_with_its_headers() -> None:
-    answerer = Answerer(SigningDesk())
+    answerer = Answerer(SigningHandler())
     granted = answerer.answer(Upload(1, "t", NAME, 7), b"")
     assert granted == (PutHttp(1, "https://store/x?s", {"content-length": "7"}), b"")
     assert answerer.answer(Uploaded(2, "t", NAME, 7), b"") == (Stored(2), b"")
@@ -80,14 +80,14 @@ def test_a_signed_upload_is_granted_with_its_headers() -> None:
     ids=str,
 )
 def test_what_no_honest_agent_asks_ends_the_session(question: Question, body: bytes) -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     with pytest.raises(ProtocolViolation):
-        Answerer(desk).answer(question, body)
-    assert desk.packs == {}
+        Answerer(handler).answer(question, body)
+    assert handler.packs == {}
 
 
 def test_a_pack_that_came_the_other_way_than_granted_ends_the_session() -> None:
-    relay, signed = Answerer(MemoryDesk()), Answerer(SigningDesk())
+    relay, signed = Answerer(MemoryHandler()), Answerer(SigningHandler())
     relay.answer(Upload(1, "p", NAME, 7), b"")
     with pytest.raises(ProtocolViolation, match="came the other way"):
         relay.answer(Uploaded(2, "p", NAME, 7), b"")
@@ -98,17 +98,17 @@ def test_a_pack_that_came_the_other_way_than_granted_ends_the_session() -> None:
 
 @pytest.mark.parametrize("kind", ["p", "t", "i"])
 def test_a_relayed_pack_must_hash_to_its_name(kind: str) -> None:
-    desk = MemoryDesk()
-    answerer = Answerer(desk)
+    handler = MemoryHandler()
+    answerer = Answerer(handler)
     answerer.answer(Upload(1, kind, NAME, 7), b"")
     refusal, _ = answerer.answer(Uploaded(2, kind, NAME, 7), b"7 other")
     assert isinstance(refusal, Refused)
     assert refusal.code == "ObjectCorrupt"
-    assert desk.packs == {}
+    assert handler.packs == {}
 
 
 def test_what_the_store_refused_may_be_sent_again_under_the_same_grant() -> None:
-    class Moody(MemoryDesk):
+    class Moody(MemoryHandler):
         ill = True
 
         def uploaded(self, *arguments: object) -> None:
@@ -126,9 +126,9 @@ def test_what_the_store_refused_may_be_sent_again_under_the_same_grant() -> None
 
 
 def test_a_fetch_through_the_wire_carries_its_bytes_and_a_missing_pack_is_refused() -> None:
-    desk = MemoryDesk()
-    desk.packs[NAME] = DATA
-    answerer = Answerer(desk)
+    handler = MemoryHandler()
+    handler.packs[NAME] = DATA
+    answerer = Answerer(handler)
     assert answerer.answer(Fetch(1, "p", "d1", NAME, 2, 3), b"") == (Fetched(1), DATA[2:5])
     refusal, _ = answerer.answer(Fetch(2, "p", "d1", bytes(32), 0, 3), b"")
     assert isinstance(refusal, Refused)

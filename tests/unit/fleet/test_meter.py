@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from drbackup.fleet.meter import COUNTS_AS_MOVEMENT, MeteredReader, MeteredWriter, Movement
+from drbackup.fleet.meter import COUNTS_AS_MOVEMENT, CountedReader, MeteredWriter, Movement
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 def test_a_large_frame_on_a_slow_line_is_seen_to_move() -> None:
     clock = Clock()
     movement = Movement(clock)
-    reader = MeteredReader(io.BytesIO(bytes(10 * COUNTS_AS_MOVEMENT)), movement)
+    reader = CountedReader(io.BytesIO(bytes(10 * COUNTS_AS_MOVEMENT)), movement)
     clock.now = 100.0
     for _ in range(4):
         reader.read(COUNTS_AS_MOVEMENT // 4)

@@ -30,7 +30,7 @@ from drbackup.fleet.greeting import Expected
 from drbackup.fleet.local import LocalChannel, open_channel
 from drbackup.fleet.session import ANSWERERS, Timeouts, run_session
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
-from tests.support.doubles.memory_desk import MemoryDesk, small_agent
+from tests.support.doubles.memory_handler import MemoryHandler, small_agent
 from tests.support.doubles.small_agent import PACKS
 
 LIMITS = Timeouts(hello=20, stall=20, cancel=5, clock_skew=timedelta(seconds=30))
@@ -41,9 +41,9 @@ def start(mode: str) -> LocalChannel:
 
 
 def run(
-    mode: str, desk: MemoryDesk | None = None, limits: Timeouts = LIMITS, expected: Expected | None = None
+    mode: str, handler: MemoryHandler | None = None, limits: Timeouts = LIMITS, expected: Expected | None = None
 ) -> Result:
-    return run_session(start(mode), PreflightJob(), desk or MemoryDesk(), limits, expected=expected)
+    return run_session(start(mode), PreflightJob(), handler or MemoryHandler(), limits, expected=expected)
 
 
 def poll(true: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -60,16 +60,16 @@ def alive(pid: int) -> bool:
 
 
 def test_packs_of_several_threads_arrive_and_stray_prints_do_not_disturb() -> None:
-    desk = MemoryDesk()
-    result = run("relay", desk)
+    handler = MemoryHandler()
+    result = run("relay", handler)
     assert result == PreflightResult({"known": "0", "same": "True"})
-    assert len(desk.packs) == PACKS
-    assert len(desk.pins) == 1
-    assert desk.notes == ["all stored"]
+    assert len(handler.packs) == PACKS
+    assert len(handler.pins) == 1
+    assert handler.notes == ["all stored"]
 
 
 def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
-    class Slow(MemoryDesk):
+    class Slow(MemoryHandler):
         started = 0
         go = threading.Event()
 
@@ -79,25 +79,25 @@ def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
             self.go.wait(10)
             super().uploaded(*arguments)  # type: ignore[arg-type]
 
-    desk = Slow()
+    handler = Slow()
     channel = start("relay")
     held: list[int] = []
 
     def let_go() -> None:
-        poll(lambda: desk.started == ANSWERERS)
-        held.append(desk.started)
-        desk.go.set()
+        poll(lambda: handler.started == ANSWERERS)
+        held.append(handler.started)
+        handler.go.set()
 
     helper = threading.Thread(target=let_go)
     helper.start()
-    run_session(channel, PreflightJob(), desk, Timeouts(stall=1.0))
+    run_session(channel, PreflightJob(), handler, Timeouts(stall=1.0))
     helper.join()
     assert held == [ANSWERERS]
-    assert len(desk.packs) == PACKS
+    assert len(handler.packs) == PACKS
 
 
 def test_a_slow_store_is_not_blamed_on_the_agent() -> None:
-    class Slow(MemoryDesk):
+    class Slow(MemoryHandler):
         def pinned(self, pinned_ns: int, position: str) -> None:
             threading.Event().wait(1.5)
 
@@ -105,7 +105,7 @@ def test_a_slow_store_is_not_blamed_on_the_agent() -> None:
 
 
 def test_what_the_desk_refuses_comes_back_as_the_same_error() -> None:
-    class Full(MemoryDesk):
+    class Full(MemoryHandler):
         def uploaded(self, *arguments: object) -> None:
             raise StoreFull("no room left", where="offsite")
 
@@ -115,7 +115,7 @@ def test_what_the_desk_refuses_comes_back_as_the_same_error() -> None:
 
 
 def test_a_mistake_in_the_desk_is_raised_and_not_swallowed() -> None:
-    class Wrong(MemoryDesk):
+    class Wrong(MemoryHandler):
         def uploaded(self, *arguments: object) -> None:
             raise ZeroDivisionError
 
@@ -149,56 +149,56 @@ def test_an_agent_that_only_sends_heartbeats_is_stalled() -> None:
 
 
 def test_an_agent_that_stops_reading_is_stalled_and_ended() -> None:
-    desk = MemoryDesk()
-    desk.packs[bytes(32)] = bytes(32 << 20)
+    handler = MemoryHandler()
+    handler.packs[bytes(32)] = bytes(32 << 20)
     channel = start("frozen")
     with pytest.raises(AgentStalled):
-        run_session(channel, PreflightJob(), desk, Timeouts(stall=1.0))
+        run_session(channel, PreflightJob(), handler, Timeouts(stall=1.0))
     assert not alive(channel.pid)
 
 
 def test_a_stop_cancels_the_agent_and_its_tools() -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     channel = start("with_child")
     stop = threading.Event()
-    helper = threading.Thread(target=lambda: (desk.noted.wait(20), stop.set()))
+    helper = threading.Thread(target=lambda: (handler.noted.wait(20), stop.set()))
     helper.start()
     with pytest.raises(Interrupted):
-        run_session(channel, PreflightJob(), desk, LIMITS, stop=stop)
+        run_session(channel, PreflightJob(), handler, LIMITS, stop=stop)
     helper.join()
-    child = int(desk.notes[0].split()[1])
+    child = int(handler.notes[0].split()[1])
     poll(lambda: not alive(child) and not alive(channel.pid))
 
 
 def test_the_end_of_the_controller_ends_the_agent_and_its_tools() -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     channel = start("with_child")
-    worker = threading.Thread(target=lambda: _quietly(channel, desk))
+    worker = threading.Thread(target=lambda: _quietly(channel, handler))
     worker.start()
-    assert desk.noted.wait(20)
+    assert handler.noted.wait(20)
     channel._hang_up()  # all that the kernel does for us when the controller is killed
-    child = int(desk.notes[0].split()[1])
+    child = int(handler.notes[0].split()[1])
     poll(lambda: not alive(child) and not alive(channel.pid))
     worker.join()
 
 
-def _quietly(channel: LocalChannel, desk: MemoryDesk) -> None:
+def _quietly(channel: LocalChannel, handler: MemoryHandler) -> None:
     with suppress(DrbackupError):
-        run_session(channel, PreflightJob(), desk, LIMITS)
+        run_session(channel, PreflightJob(), handler, LIMITS)
 
 
 def test_sigkill_of_a_working_agent_ends_the_session_and_reaps_it() -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     channel = start("ask_on")
 
     def kill() -> None:
-        desk.pack_came.wait(20)
+        handler.pack_came.wait(20)
         os.kill(channel.pid, 9)
 
     helper = threading.Thread(target=kill)
     helper.start()
     with pytest.raises(AgentDied, match="signal 9"):
-        run_session(channel, PreflightJob(), desk, LIMITS)
+        run_session(channel, PreflightJob(), handler, LIMITS)
     helper.join()
     assert not Path(f"/proc/{channel.pid}").exists()
 
@@ -220,11 +220,11 @@ def test_sigkill_of_a_working_agent_ends_the_session_and_reaps_it() -> None:
     ],
 )
 def test_a_wrong_peer_is_told_apart(mode: str, kind: type[DrbackupError], words: str) -> None:
-    desk = MemoryDesk()
+    handler = MemoryHandler()
     with pytest.raises(kind, match=words) as caught:
-        run(mode, desk)
+        run(mode, handler)
     assert caught.value.host == "db1"
-    assert not desk.packs
+    assert not handler.packs
 
 
 def test_another_file_than_the_deployed_one_is_refused() -> None:
@@ -245,5 +245,8 @@ def test_a_missing_program_is_a_missing_agent() -> None:
 def test_a_program_that_fails_at_its_start_is_a_missing_agent() -> None:
     with pytest.raises(AgentMissing, match="no such module"):
         run_session(
-            open_channel("db1", ["sh", "-c", "echo no such module >&2; exit 1"]), PreflightJob(), MemoryDesk(), LIMITS
+            open_channel("db1", ["sh", "-c", "echo no such module >&2; exit 1"]),
+            PreflightJob(),
+            MemoryHandler(),
+            LIMITS,
         )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from drbackup.fleet.local import LocalChannel
-from drbackup.fleet.session import Session, Timeouts
+from drbackup.fleet.session import AgentSession, Timeouts
 from drbackup.fleet.spare import SpareAgent, mentions_local
 from drbackup.model.inventory import AgentEntry, Inventory
 
@@ -28,7 +28,7 @@ def test_the_one_who_needs_exactly_it_gets_it_once() -> None:
         try:
             assert (first, first.host) == (waiting, "db1")
             assert pid_of(second) != pid_of(first)
-            assert Session(first, Timeouts()).greet().version
+            assert AgentSession(first, Timeouts()).greet().version
         finally:
             first.close()
             second.close()

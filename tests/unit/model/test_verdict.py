@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from drbackup.model.verdict import (
     CONDITIONS,
-    Check,
+    AskedCheck,
+    BrokenRule,
+    DrillJudgement,
     Expectation,
-    Judgement,
+    MeasuredCheck,
     Measurements,
-    Reason,
     Restored,
     Rule,
-    Seen,
     Verdict,
     judge,
     judge_negative,
@@ -30,8 +30,8 @@ from drbackup.model.verdict import (
 DECLARED = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 RPO = timedelta(hours=1)
 RTO = timedelta(hours=8)
-COUNT = Check(1, "sql", "registry", Expectation(min=Decimal(1000)), query="select count(*) from enterprise")
-FILES = Check(2, "files", "scans", Expectation(match=True))
+COUNT = AskedCheck(1, "sql", "registry", Expectation(min=Decimal(1000)), query="select count(*) from enterprise")
+FILES = AskedCheck(2, "files", "scans", Expectation(match=True))
 
 
 def good() -> Measurements:
@@ -44,22 +44,22 @@ def good() -> Measurements:
             Restored("scans", pinned, canary_at=pinned - timedelta(minutes=2)),
         ),
         checks=(COUNT, FILES),
-        seen=(Seen(1, value="1234"), Seen(2, value="40 files", expected="40 files", compared=40)),
+        seen=(MeasuredCheck(1, value="1234"), MeasuredCheck(2, value="40 files", expected="40 files", compared=40)),
         rto=timedelta(minutes=9),
         wiped=True,
     )
 
 
-def rules(judgement: Judgement) -> set[Rule]:
+def rules(judgement: DrillJudgement) -> set[Rule]:
     return {reason.rule for reason in judgement.reasons}
 
 
-def verdict_of(measured: Measurements) -> Judgement:
+def verdict_of(measured: Measurements) -> DrillJudgement:
     return judge(measured, rpo=RPO, rto=RTO)
 
 
-def with_check(expectation: Expectation, seen: Seen) -> Judgement:
-    check = Check(1, "sql", "registry", expectation)
+def with_check(expectation: Expectation, seen: MeasuredCheck) -> DrillJudgement:
+    check = AskedCheck(1, "sql", "registry", expectation)
     return verdict_of(replace(good(), checks=(check,), seen=(seen,)))
 
 
@@ -104,13 +104,13 @@ def test_without_any_check_a_drill_is_conditional_at_best() -> None:
 
 
 def test_a_check_without_an_answer_fails_the_drill() -> None:
-    judgement = verdict_of(replace(good(), seen=(Seen(1, value="1234"),)))
+    judgement = verdict_of(replace(good(), seen=(MeasuredCheck(1, value="1234"),)))
     assert judgement.verdict is Verdict.FAILED
     assert rules(judgement) == {Rule.CHECK_UNANSWERED}
 
 
 def test_a_check_that_ended_in_an_error_fails_even_with_a_good_value() -> None:
-    judgement = with_check(Expectation(min=Decimal(1)), Seen(1, value="5", error="timeout"))
+    judgement = with_check(Expectation(min=Decimal(1)), MeasuredCheck(1, value="5", error="timeout"))
     assert rules(judgement) == {Rule.CHECK_ERROR}
 
 
@@ -134,24 +134,26 @@ def test_a_check_that_ended_in_an_error_fails_even_with_a_good_value() -> None:
     ],
 )
 def test_a_value_is_held_against_the_policys_bounds(expectation: Expectation, value: str, passes: bool) -> None:
-    judgement = with_check(expectation, Seen(1, value=value))
+    judgement = with_check(expectation, MeasuredCheck(1, value=value))
     assert (judgement.verdict is Verdict.PASSED) == passes
 
 
 @pytest.mark.parametrize(
     "seen",
     [
-        Seen(1, value="0 files", expected="0 files", compared=0),
-        Seen(1, value="39 files", expected="40 files", compared=40),
-        Seen(1, value="40 files", expected="40 files", compared=40, wrong=("ab12",)),
+        MeasuredCheck(1, value="0 files", expected="0 files", compared=0),
+        MeasuredCheck(1, value="39 files", expected="40 files", compared=40),
+        MeasuredCheck(1, value="40 files", expected="40 files", compared=40, wrong=("ab12",)),
     ],
 )
-def test_a_match_needs_something_compared_and_no_difference(seen: Seen) -> None:
+def test_a_match_needs_something_compared_and_no_difference(seen: MeasuredCheck) -> None:
     assert rules(with_check(Expectation(match=True), seen)) == {Rule.CHECK_MISMATCH}
 
 
 def test_a_check_with_differences_fails_whatever_its_value_says() -> None:
-    assert rules(with_check(Expectation(equals="0"), Seen(1, value="0", wrong=("t1",)))) == {Rule.CHECK_MISMATCH}
+    assert rules(with_check(Expectation(equals="0"), MeasuredCheck(1, value="0", wrong=("t1",)))) == {
+        Rule.CHECK_MISMATCH
+    }
 
 
 def test_an_rto_over_the_promise_fails_and_one_exactly_on_it_does_not() -> None:
@@ -177,7 +179,7 @@ def test_a_missing_canary_is_conditional_and_leaves_the_rpo_unmeasured() -> None
     silent = replace(measured.restored[1], canary_at=None)
     judgement = verdict_of(replace(measured, restored=(measured.restored[0], silent)))
     assert judgement.verdict is Verdict.CONDITIONAL
-    assert judgement.reasons == (Reason(Rule.CANARY_MISSING, "scans"),)
+    assert judgement.reasons == (BrokenRule(Rule.CANARY_MISSING, "scans"),)
     assert judgement.rpo is None
 
 
@@ -220,10 +222,10 @@ def test_a_wipe_that_was_not_proven_is_a_condition() -> None:
 
 
 def test_an_across_check_that_fails_takes_the_proof_from_both_sources() -> None:
-    across = Check(3, "across", "registry", Expectation(equals="0"), other="scans")
+    across = AskedCheck(3, "across", "registry", Expectation(equals="0"), other="scans")
     measured = good()
     judgement = verdict_of(
-        replace(measured, checks=(*measured.checks, across), seen=(*measured.seen, Seen(3, value="2")))
+        replace(measured, checks=(*measured.checks, across), seen=(*measured.seen, MeasuredCheck(3, value="2")))
     )
     assert judgement.proven == frozenset()
 
@@ -255,7 +257,7 @@ def test_passed_means_no_reason_and_failed_means_a_reason_that_is_no_condition(
         replace(
             measured,
             restored=(first, measured.restored[1]),
-            seen=(Seen(1, value=value), measured.seen[1]),
+            seen=(MeasuredCheck(1, value=value), measured.seen[1]),
             rto=timedelta(minutes=minutes),
             wiped=wiped,
         )

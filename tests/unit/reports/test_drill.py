@@ -13,9 +13,9 @@ from msgspec.structs import replace as change
 from drbackup.controller.drills.statement import (
     CheckOutcome,
     DrillStatement,
-    Finding,
     PhaseSpan,
     PointUsed,
+    StatedRule,
     decode,
     encode,
 )
@@ -139,9 +139,9 @@ def failed() -> DrillStatement:
         verdict="failed",
         measured_rpo=None,
         findings=(
-            Finding("not-restored", "scans", "ObjectCorrupt: chunk 7 does not open"),
-            Finding("check-error", "#2 registry", "source scans was not restored as files"),
-            Finding("canary-missing", "registry", condition=True),
+            StatedRule("not-restored", "scans", "ObjectCorrupt: chunk 7 does not open"),
+            StatedRule("check-error", "#2 registry", "source scans was not restored as files"),
+            StatedRule("canary-missing", "registry", condition=True),
         ),
         checks=(
             good.checks[0],
@@ -219,7 +219,7 @@ def test_a_drill_that_did_not_run_still_makes_a_page(tmp_path: Path) -> None:
         wipe_proof="",
         measured_rto=None,
         measured_rpo=None,
-        findings=(Finding("not-started", "", "drill1 is unreachable"),),
+        findings=(StatedRule("not-started", "", "drill1 is unreachable"),),
     )
     page = render(evidence(tmp_path), encode(empty))
     assert "未执行" in page

@@ -15,7 +15,7 @@ from drbackup.controller.catalog.scrub import Wounded
 from drbackup.model.point import Point, Rung, Totals
 from drbackup.model.policy import Policy
 from drbackup.reports import gettext
-from drbackup.reports.overview import DrillStanding, Estate, Memory, judge
+from drbackup.reports.overview import DrillStanding, Memory, Overview, judge
 from drbackup.reports.status import document, render
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -76,29 +76,29 @@ def a_run(state: RunState, message: str = "") -> Run:
     )
 
 
-def standing(memory: Memory, policy: Policy | None = None) -> Estate:
+def standing(memory: Memory, policy: Policy | None = None) -> Overview:
     return judge("城市", [policy or a_policy()], memory, NOW)
 
 
-def shown(estate: Estate) -> str:
+def shown(overview: Overview) -> str:
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
-        console.print(render(estate, UTC, 200, 0))
+        console.print(render(overview, UTC, 200, 0))
     return captured.get()
 
 
 def test_a_source_without_a_point_is_a_broken_promise() -> None:
-    estate = standing(Memory())
-    assert estate.breached == ("enterprise-base",)
-    assert estate.needs[0].urgent
-    assert estate.needs[0].next == "drbackup backup enterprise-base/registry"
+    overview = standing(Memory())
+    assert overview.breached == ("enterprise-base",)
+    assert overview.needs[0].urgent
+    assert overview.needs[0].next == "drbackup backup enterprise-base/registry"
 
 
 def test_a_fresh_point_and_a_fresh_drill_need_nobody() -> None:
     memory = Memory({PLACE: a_point(timedelta(minutes=12))}, {}, {PLACE[0]: a_drill(timedelta(days=3))})
-    estate = standing(memory)
-    assert estate.breached == ()
-    assert estate.needs == ()
+    overview = standing(memory)
+    assert overview.breached == ()
+    assert overview.needs == ()
 
 
 def test_a_point_older_than_the_rpo_breaks_it_and_one_near_it_warns() -> None:
@@ -113,9 +113,9 @@ def test_a_point_older_than_the_rpo_breaks_it_and_one_near_it_warns() -> None:
 
 def test_a_failed_backup_is_shown_though_the_promise_still_holds() -> None:
     memory = Memory({PLACE: a_point(timedelta(minutes=12))}, {PLACE: a_run(RunState.FAILED, "no route to db1")})
-    estate = standing(memory)
-    assert not estate.breached
-    assert "no route to db1" in estate.needs[0].what
+    overview = standing(memory)
+    assert not overview.breached
+    assert "no route to db1" in overview.needs[0].what
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_a_damaged_copy_is_urgent_and_a_lacking_one_is_named() -> None:
     point = a_point(timedelta(minutes=10))
     drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
     hurt = [Wounded(f"{number}", NOW, ("second",), ("offsite",)) for number in range(3)]
-    estate = standing(Memory(**drilled, damaged={PLACE: hurt}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
-    assert [(need.subject, need.next, need.urgent) for need in estate.needs] == [
+    overview = standing(Memory(**drilled, damaged={PLACE: hurt}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
+    assert [(need.subject, need.next, need.urgent) for need in overview.needs] == [
         ("enterprise-base/registry", "drbackup vault repair second", True),
         ("enterprise-base/registry", "drbackup vault catch-up third", False),
     ]
-    assert "3 points" in estate.needs[0].what
-    assert "every promise holds" in shown(estate)  # the other copy keeps it
+    assert "3 points" in overview.needs[0].what
+    assert "every promise holds" in shown(overview)  # the other copy keeps it
 
 
 def test_what_no_second_copy_can_mend_is_never_sent_to_repair() -> None:
@@ -207,16 +207,16 @@ def test_no_screen_says_that_every_promise_holds_while_a_point_is_whole_in_no_co
     sound = {PLACE: a_point(timedelta(minutes=1))}
     for copies in (("offsite",), ("offsite", "second")):
         hurt = {PLACE: [Wounded("cd" * 32, NOW, copies, ())]}
-        estate = standing(Memory(newest=sound, drills=drills, damaged=hurt))
-        assert "every promise holds" not in shown(estate)
-        assert "1 point is whole in no copy" in shown(estate)
-        assert document(estate)["systems"][0]["sources"][0]["points_lost"] == 1
+        overview = standing(Memory(newest=sound, drills=drills, damaged=hurt))
+        assert "every promise holds" not in shown(overview)
+        assert "1 point is whole in no copy" in shown(overview)
+        assert document(overview)["systems"][0]["sources"][0]["points_lost"] == 1
 
 
 def test_a_source_whose_every_point_is_lost_is_not_called_never_backed_up() -> None:
-    estate = standing(Memory(damaged={PLACE: [Wounded("cd" * 32, NOW, ("offsite",), ())]}))
-    assert estate.breached == ("enterprise-base",)
-    (need, *others) = estate.needs
+    overview = standing(Memory(damaged={PLACE: [Wounded("cd" * 32, NOW, ("offsite",), ())]}))
+    assert overview.breached == ("enterprise-base",)
+    (need, *others) = overview.needs
     assert "its only copy" in need.what
     assert need.next == "drbackup backup enterprise-base/registry"
     assert all("backed up" not in each.what for each in others)
@@ -226,7 +226,7 @@ def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
     point = a_point(timedelta(minutes=10))
     drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
     bad = {"offsite": a_run(RunState.FAILED, "does not answer"), "second": a_run(RunState.COMMITTED)}
-    estate = standing(Memory(**drilled, scrubs=bad))  # type: ignore[arg-type]
-    (need,) = estate.needs
+    overview = standing(Memory(**drilled, scrubs=bad))  # type: ignore[arg-type]
+    (need,) = overview.needs
     assert need.subject == "offsite"
     assert "does not answer" in need.what

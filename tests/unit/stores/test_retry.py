@@ -7,9 +7,9 @@ import time
 import pytest
 
 from drbackup.errors import ObjectMissing, StoreUnavailable
-from drbackup.stores.retry import Patience, TryAgain
+from drbackup.stores.retry import RetryLimits, TryAgain
 
-SHORT = Patience(total=0.3, first_wait=0.01, longest_wait=0.05)
+SHORT = RetryLimits(total=0.3, first_wait=0.01, longest_wait=0.05)
 
 
 def test_gives_up_after_the_total_and_says_how_often_it_tried() -> None:
@@ -49,6 +49,6 @@ def test_does_not_retry_what_can_not_pass() -> None:
 
 
 def test_bytes_earn_time_at_the_slowest_rate_that_still_counts() -> None:
-    patient = Patience(total=1.0, slowest=100)
+    patient = RetryLimits(total=1.0, slowest=100)
     deadline = patient.run(lambda deadline: deadline, size=1000)
     assert deadline - time.monotonic() == pytest.approx(11.0, abs=0.5)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
-from drbackup.vault.evidence import Head, Link, check_chain, make_evidence, open_statement, read_head
+from drbackup.vault.evidence import ChainLink, Head, check_chain, make_evidence, open_statement, read_head
 from drbackup.vault.keys import CATALOG, DRILL, RECOVERY, Keyring, SealKey, SigningKey
 from drbackup.vault.layout import digest_in_name
 
@@ -20,7 +20,7 @@ START = datetime(2026, 11, 1, 3, tzinfo=UTC)
 
 def chain(length: int) -> list[tuple[str, bytes]]:
     """So many objects, each after the one before."""
-    link = Link()
+    link = ChainLink()
     made = []
     for number in range(length):
         name, data = make_evidence(
@@ -31,7 +31,7 @@ def chain(length: int) -> list[tuple[str, bytes]]:
             recipients=RECIPIENTS,
             signer=SIGNER,
         )
-        link = Link(number + 1, bytes.fromhex(digest_in_name(name)))
+        link = ChainLink(number + 1, bytes.fromhex(digest_in_name(name)))
         made.append((name, data))
     return made
 
@@ -44,7 +44,7 @@ def test_a_whole_chain_is_good_and_names_its_head() -> None:
     objects = chain(4)
     report = check_chain(heads(objects))
     assert report.good
-    assert report.head == Link(4, hashlib.sha256(objects[-1][1]).digest())
+    assert report.head == ChainLink(4, hashlib.sha256(objects[-1][1]).digest())
 
 
 def test_the_chain_does_not_rely_on_the_order_of_listing() -> None:
@@ -92,7 +92,7 @@ def test_an_object_from_another_chain_does_not_fit_in() -> None:
 
 def test_an_object_that_claims_an_earlier_instant_than_its_predecessor_is_found() -> None:
     first = chain(1)[0]
-    link = Link(1, bytes.fromhex(digest_in_name(first[0])))
+    link = ChainLink(1, bytes.fromhex(digest_in_name(first[0])))
     second = make_evidence(
         b"backdated", subject="drill", when=START - timedelta(days=1), after=link, recipients=RECIPIENTS, signer=SIGNER
     )

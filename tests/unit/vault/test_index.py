@@ -34,7 +34,7 @@ def test_a_delta_names_every_chunk_as_the_writer_told_the_depot(vault: SmallVaul
     assert {table.session for table in tables} == {"test"}
     found = {place.id: place for table in tables for place in table.places}
     indexed = {place.id for place in own_table(data, "i", vault.domain, ring, (bytes(32), name)).places}
-    assert found == {key: place for key, place in vault.depot.places.items() if key not in indexed}
+    assert found == {key: place for key, place in vault.destination.places.items() if key not in indexed}
 
 
 @pytest.mark.parametrize(("kind", "role"), [("t", CATALOG), ("p", DRILL), ("p", RECOVERY), ("i", CATALOG)])
@@ -43,7 +43,7 @@ def test_a_packs_own_table_says_the_same(vault: SmallVault, kind: str, role: str
         pack = bytes.fromhex(digest_in_name(name))
         table = own_table(data, kind, vault.domain, Keyring([vault.keys[role]]), (pack, name))
         assert table.fits(len(data))
-        assert list(table.places) == [vault.depot.places[place.id] for place in table.places]
+        assert list(table.places) == [vault.destination.places[place.id] for place in table.places]
 
 
 def test_the_catalog_key_opens_no_data_pack(vault: SmallVault) -> None:

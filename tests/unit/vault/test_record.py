@@ -6,7 +6,7 @@ import pytest
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, VaultMissing, WrongKey
 from drbackup.model.point import SourceFacts, Totals
-from drbackup.vault.description import VaultDescription, found_vault, read_vault
+from drbackup.vault.description import VaultDescription, create_vault, read_vault
 from drbackup.vault.keys import Keyring, SigningKey
 from drbackup.vault.record import Commit, Sealed, list_records, make_record, read_record, unseal, write_record
 from tests.support.cities.small_vault import SmallVault
@@ -88,7 +88,7 @@ def test_an_empty_store_is_told_apart_from_a_foreign_vault() -> None:
     with pytest.raises(VaultMissing):
         read_vault(vault.store)
     description = VaultDescription("v", 1, (), vault.signer.public)
-    found_vault(vault.store, description, vault.signer)
+    create_vault(vault.store, description, vault.signer)
     assert read_vault(vault.store, vault.signer.public) == description
     with pytest.raises(SignatureInvalid):
         read_vault(vault.store, SigningKey.from_seed(b"\x33" * 32).public)

@@ -19,7 +19,7 @@ from drbackup.errors import SourceUnstable
 from drbackup.vault.write.writer import Content, PointWriter
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.files.entries import Xattrs, read_xattrs
-from drbackup_agent.sources.files.walk import Found, open_quietly, unreadable
+from drbackup_agent.sources.files.walk import WalkedPath, open_quietly, unreadable
 
 SMALL = 256 << 10  # below this, files are joined into segments
 BLOCK = 2 << 20
@@ -40,7 +40,7 @@ class Reading(msgspec.Struct, frozen=True):
     holes: Holes = ()
 
 
-def open_ahead(found: Found) -> None:
+def open_ahead(found: WalkedPath) -> None:
     """Open a file that is about to be read and let its disk begin, so that small files don't cost a disk's answer one
     after another. One that can't be opened is left to :func:`read_file`, which says why."""
     with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def open_ahead(found: Found) -> None:
         os.posix_fadvise(found.opened, 0, min(found.stat.st_size, AHEAD), os.POSIX_FADV_WILLNEED)
 
 
-def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> Reading | None:
+def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int) -> Reading | None:
     """Read one regular file into the writer. None when it vanished or became something else.
 
     Raises :class:`SourceUnstable` when it kept changing and :class:`SourceUnreadable` when it can't be read.
@@ -83,7 +83,7 @@ def read_file(found: Found, writer: PointWriter, watch: Watch, retries: int) -> 
     )
 
 
-def _opened(found: Found) -> int:
+def _opened(found: WalkedPath) -> int:
     """A handle that is the caller's to close: the one opened ahead, the first time."""
     handle, found.opened = found.opened, -1
     return handle if handle >= 0 else open_quietly(found.name, _FILE, found.parent)

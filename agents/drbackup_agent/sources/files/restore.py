@@ -74,7 +74,7 @@ def restore_folder(reader: PointReader, request: FolderRequest, watch: Watch) ->
             with reader.read_ahead(contents.take) as ahead:
                 contents.failed = lambda: ahead.failed
                 target.settle = ahead.drain
-                work = _Restore(reader, request, target, journal, watch, ahead)
+                work = _TreeRestore(reader, request, target, journal, watch, ahead)
                 try:
                     for entry, above in _selected(reader, request.paths):
                         work.one(entry, above=above)
@@ -141,7 +141,7 @@ def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[E
             raise PointMissing(f"the point holds nothing at {shown(path)!r}", hint="see: drbackup points ls POINT")
 
 
-class _Restore:
+class _TreeRestore:
     """One restore under way: the order of work for each kind of entry."""
 
     def __init__(

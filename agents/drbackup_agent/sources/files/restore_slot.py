@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
-class Level:
+class OpenFolder:
     """An open folder. ``entry``: None when it keeps its own facts; ``inherits``: what is made in it gets an ACL."""
 
     name: bytes
@@ -39,7 +39,7 @@ class Slot:
 
     __slots__ = ("_folder", "_give_back", "_partial", "level", "name", "path")
 
-    def __init__(self, level: Level, path: bytes, folder: str, give_back: Callable[[Slot], None]) -> None:
+    def __init__(self, level: OpenFolder, path: bytes, folder: str, give_back: Callable[[Slot], None]) -> None:
         """``folder``: the target, for messages."""
         name = path.rpartition(b"/")[2]
         self._folder = folder

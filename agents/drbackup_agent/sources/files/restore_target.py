@@ -26,7 +26,7 @@ from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.files.restore_facts import apply_facts
 from drbackup_agent.sources.files.restore_slot import (
     NEW_FILE,
-    Level,
+    OpenFolder,
     PartialFile,
     Slot,
     forget,
@@ -90,10 +90,10 @@ class Target:
             raise target_error(bad, folder) from bad
         self.settle: Callable[[], None] = lambda: None
         """Returns when all slots were given back. Whoever hands out slots to other threads sets it."""
-        self._levels = [Level(b"", b"", root, inherits=_has_default_acl(root))]
+        self._levels = [OpenFolder(b"", b"", root, inherits=_has_default_acl(root))]
         self._late: dict[bytes, Entry] = {}  # folders that may be entered again after they were left
         self._lock = threading.Lock()  # guards the two below, and each level's slots and left
-        self._lingering: dict[bytes, Level] = {}  # left, with files in them that are not finished
+        self._lingering: dict[bytes, OpenFolder] = {}  # left, with files in them that are not finished
         self._in_hand: set[bytes] = set()  # paths of slots
         self._umask = -1
         self._most_lingering = _lingering_allowed()
@@ -129,7 +129,7 @@ class Target:
         level, name = self._level_of(path)
         return level.handle, name
 
-    def _level_of(self, path: bytes) -> tuple[Level, bytes]:
+    def _level_of(self, path: bytes) -> tuple[OpenFolder, bytes]:
         above, _, name = path.rpartition(b"/")
         if above == self._levels[-1].path and path[:1] != b"/":  # most often: the next file of the same folder
             return self._levels[-1], safe_parts(name)[0]
@@ -175,7 +175,7 @@ class Target:
                 raise PathEscape(f"{shown(path)} is no folder, yet the tree goes on below it") from bad
             raise target_error(bad, self._shown(path)) from bad
         keeps = entry is None or (path in self._fixed and not made)
-        level = Level(name, path, handle, None if keeps else entry, inherits=_has_default_acl(handle))
+        level = OpenFolder(name, path, handle, None if keeps else entry, inherits=_has_default_acl(handle))
         self._levels.append(level)
         if not made and not keeps:
             self._open_up(handle, path)
@@ -208,7 +208,7 @@ class Target:
         if len(self._lingering) > self._most_lingering:
             self.settle()
 
-    def _finish(self, level: Level) -> None:
+    def _finish(self, level: OpenFolder) -> None:
         try:
             if level.entry is not None:
                 apply_facts(level.handle, level.entry, self._watch)

@@ -21,7 +21,7 @@ from drbackup_agent.sources.files.cache import FileCache, Row
 from drbackup_agent.sources.files.canary import CANARY_NAME, write_canary
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
 from drbackup_agent.sources.files.read import open_ahead, read_file
-from drbackup_agent.sources.files.walk import Excluded, Found, Walk, top_paths, unreadable
+from drbackup_agent.sources.files.walk import Excluded, Walk, WalkedPath, top_paths, unreadable
 
 _KINDS = {
     modes.S_IFREG: EntryKind.FILE,
@@ -117,7 +117,7 @@ class FilesSource:
 
     # --- one path ------------------------------------------------------------------------------------------------
 
-    def _together(self, neighbours: list[Found], writer: PointWriter, watch: Watch) -> None:
+    def _together(self, neighbours: list[WalkedPath], writer: PointWriter, watch: Watch) -> None:
         try:
             rows = [self._unchanged(found) for found in neighbours]
             for found, row in zip(neighbours, rows, strict=True):
@@ -127,7 +127,7 @@ class FilesSource:
                 if found.opened >= 0:
                     os.close(found.opened)
 
-    def _unchanged(self, found: Found) -> Row | None:
+    def _unchanged(self, found: WalkedPath) -> Row | None:
         """What the last run remembers of a file that is as it was then. One that must be read is opened ahead."""
         if not modes.S_ISREG(found.stat.st_mode):
             return None
@@ -137,7 +137,7 @@ class FilesSource:
             open_ahead(found)
         return row
 
-    def _one(self, found: Found, row: Row | None, writer: PointWriter, watch: Watch) -> None:
+    def _one(self, found: WalkedPath, row: Row | None, writer: PointWriter, watch: Watch) -> None:
         kind = _KINDS[modes.S_IFMT(found.stat.st_mode)]
         try:
             if kind == EntryKind.FILE:
@@ -151,7 +151,7 @@ class FilesSource:
         except OSError as bad:
             raise unreadable(found.path, bad) from bad
 
-    def _file(self, found: Found, row: Row | None, writer: PointWriter, watch: Watch) -> None:
+    def _file(self, found: WalkedPath, row: Row | None, writer: PointWriter, watch: Watch) -> None:
         linked = found.stat.st_nlink > 1
         if linked and self._add_link(found, writer):
             return
@@ -176,7 +176,7 @@ class FilesSource:
         if linked:
             self._first_links[stat.st_dev, stat.st_ino] = (found.path, stat.st_size, stat.st_mtime_ns)
 
-    def _add_link(self, found: Found, writer: PointWriter) -> bool:
+    def _add_link(self, found: WalkedPath, writer: PointWriter) -> bool:
         """False when its inode was not read yet, or is not as it was then: written to, or already another file's."""
         stat = found.stat
         path, *as_read = self._first_links.get((stat.st_dev, stat.st_ino), (b"", -1, -1))
@@ -185,7 +185,7 @@ class FilesSource:
         writer.add(replace(entry_of(found.path, EntryKind.HARDLINK, stat, ()), target=path))
         return True
 
-    def _special(self, found: Found, kind: EntryKind, writer: PointWriter, watch: Watch) -> None:
+    def _special(self, found: WalkedPath, kind: EntryKind, writer: PointWriter, watch: Watch) -> None:
         xattrs = read_xattrs(b"/proc/self/fd/%d/%s" % (found.parent, found.name))
         entry = entry_of(found.path, kind, found.stat, xattrs)
         if kind == EntryKind.SYMLINK:

@@ -21,7 +21,7 @@ TOGETHER = 64  # files looked at before the first of them is read
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Found(msgspec.Struct):
+class WalkedPath(msgspec.Struct):
     """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on. Whoever opens
     a file ahead of its reading keeps the handle in ``opened`` and closes it."""
 
@@ -91,12 +91,12 @@ class Walk:
         self._one_filesystem = one_filesystem
         self._watch = watch
 
-    def __iter__(self) -> Iterator[list[Found]]:
+    def __iter__(self) -> Iterator[list[WalkedPath]]:
         shown_above: set[bytes] = set()
         for top in self._tops:
             yield from self._top(top, shown_above)
 
-    def _top(self, top: bytes, above: set[bytes]) -> Iterator[list[Found]]:
+    def _top(self, top: bytes, above: set[bytes]) -> Iterator[list[WalkedPath]]:
         handles = [os.open(b"/", _DIRECTORY)]
         parts = top.split(b"/") if top else []
         try:
@@ -126,7 +126,7 @@ class Walk:
             for handle in handles:
                 os.close(handle)
 
-    def _inside(self, handle: int, path: bytes, device: int) -> Iterator[list[Found]]:
+    def _inside(self, handle: int, path: bytes, device: int) -> Iterator[list[WalkedPath]]:
         """Everything below an open folder; takes the handle over."""
         levels = [(handle, path, iter(_names(handle, path)))]
         try:
@@ -149,9 +149,11 @@ class Walk:
             for handle, _, _ in levels:
                 os.close(handle)
 
-    def _neighbours(self, parent: int, path: bytes, names: Iterator[bytes]) -> tuple[list[Found], Found | None]:
+    def _neighbours(
+        self, parent: int, path: bytes, names: Iterator[bytes]
+    ) -> tuple[list[WalkedPath], WalkedPath | None]:
         """The next files, and the folder that ended them, if one did. Neither when no names are left."""
-        files: list[Found] = []
+        files: list[WalkedPath] = []
         for name in names:
             below = path + b"/" + name if path else name
             if self._exclude and self._exclude(below, name):
@@ -166,7 +168,7 @@ class Walk:
                 break
         return files, None
 
-    def _visit(self, parent: int, name: bytes, path: bytes) -> Found | None:
+    def _visit(self, parent: int, name: bytes, path: bytes) -> WalkedPath | None:
         """Look at one name; a folder is opened. None when it vanished."""
         self._watch.check()
         try:
@@ -182,9 +184,9 @@ class Walk:
         return found
 
 
-def _look(parent: int, name: bytes, path: bytes) -> Found:
+def _look(parent: int, name: bytes, path: bytes) -> WalkedPath:
     try:
-        return Found(path, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        return WalkedPath(path, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
     except OSError as bad:
         raise unreadable(path, bad) from bad
 

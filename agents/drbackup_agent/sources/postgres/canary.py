@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from drbackup.errors import ToolFailed
 from drbackup_agent.sources.postgres.tables import TABLES, file_name
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 
 CANARY_PATH = TABLES + b"/" + file_name("drbackup", "canary")
 _EXISTS = "SELECT pg_catalog.to_regclass('drbackup.canary') IS NOT NULL"
@@ -36,7 +36,7 @@ def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str
     return ""
 
 
-def canary_ns(tools: PostgresTools, connection: Connection) -> int:
+def canary_ns(tools: PostgresTools, connection: DatabaseAddress) -> int:
     """The UTC nanoseconds of a (restored) database's canary; 0 when it has none."""
     with PsqlSession(tools, connection, label="canary", stall_seconds=60) as session:
         if session.value(_EXISTS) != "t":

@@ -25,7 +25,7 @@ from drbackup_agent.sources.postgres.roles import missing_roles
 from drbackup_agent.sources.postgres.scripts import run_script
 from drbackup_agent.sources.postgres.source import CREATION, GLOBALS, POST_DATA, PRE_DATA, REST_OF_DATA, SETTINGS_FILE
 from drbackup_agent.sources.postgres.tables import TABLES, count_table, loaded_table, stored_header
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession, literal, quoted
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession, literal, quoted
 
 _SUFFIX = "_drbackup_restoring"
 _MAINTENANCE = ("postgres", "template1")
@@ -53,10 +53,10 @@ def restore_postgres(
 
     Raises :class:`TargetOccupied`, :class:`ToolFailed` naming script or table, or :class:`RestoreMismatch`.
     """
-    return _Restore(_Request(reader, spec, replace, stall_seconds), watch).run()
+    return _DatabaseRestore(_Request(reader, spec, replace, stall_seconds), watch).run()
 
 
-class _Restore:
+class _DatabaseRestore:
     def __init__(self, request: _Request, watch: Watch) -> None:
         self._request = request
         self._watch = watch
@@ -74,7 +74,7 @@ class _Restore:
         if self._request.spec.globals:
             self._restore_roles()
         self._create()
-        connection = Connection.of(self._request.spec).to(self._ours)
+        connection = DatabaseAddress.of(self._request.spec).to(self._ours)
         self._script(PRE_DATA, connection)
         tables = [entry for entry in self._reader.entries(TABLES) if entry.kind == EntryKind.FILE]
         self._in_parallel(tables, lambda entry: self._load(entry, connection))
@@ -89,13 +89,13 @@ class _Restore:
 
     # --- before --------------------------------------------------------------------------------------------------
 
-    def _reach_server(self) -> Connection:
+    def _reach_server(self) -> DatabaseAddress:
         """A database on the server that is not the one being replaced."""
         error: DrbackupError | None = None
         for name in _MAINTENANCE:
             if name == self._wanted:
                 continue
-            connection = Connection.of(self._request.spec).to(name)
+            connection = DatabaseAddress.of(self._request.spec).to(name)
             try:
                 with self._session(connection, "connect") as session:
                     session.value("SELECT 1")
@@ -111,7 +111,7 @@ class _Restore:
             names = {row[0] for row in session.rows("SELECT datname FROM pg_catalog.pg_database")}
         if self._wanted not in names or self._request.replace:
             return
-        with self._session(Connection.of(self._request.spec), "look") as session:
+        with self._session(DatabaseAddress.of(self._request.spec), "look") as session:
             things = session.value(_IN_USE)
         if things != "0":
             raise TargetOccupied(
@@ -149,13 +149,13 @@ class _Restore:
 
     # --- data ----------------------------------------------------------------------------------------------------
 
-    def _script(self, name: bytes, connection: Connection) -> None:
+    def _script(self, name: bytes, connection: DatabaseAddress) -> None:
         entry = self._reader.find(name)
         if entry is None:
             raise PointMissing(f"the point holds no {name.decode()}")
         self._run(self._blocks(entry), name.decode(), connection)
 
-    def _load(self, entry: Entry, connection: Connection) -> None:
+    def _load(self, entry: Entry, connection: DatabaseAddress) -> None:
         header = self._header(entry)  # a stream that is none must not get as far as the server
         blocks = self._blocks(entry)
         if entry.rows >= 0:
@@ -165,7 +165,7 @@ class _Restore:
             blocks = itertools.chain([begin], blocks, [b"COMMIT;\n"])
         self._run(blocks, _table(entry), connection)
 
-    def _recount(self, entry: Entry, connection: Connection) -> None:
+    def _recount(self, entry: Entry, connection: DatabaseAddress) -> None:
         if entry.rows < 0:
             return
         with self._session(connection, "count") as session:
@@ -223,16 +223,16 @@ class _Restore:
 
     # --- programs ------------------------------------------------------------------------------------------------
 
-    def _session(self, connection: Connection, label: str) -> PsqlSession:
+    def _session(self, connection: DatabaseAddress, label: str) -> PsqlSession:
         what = f"database {connection.database}: {label}"
         return PsqlSession(self._tools, connection, label=what, stall_seconds=self._request.stall_seconds)
 
     def _sql(self, statement: str, database: str) -> None:
-        with self._session(Connection.of(self._request.spec).to(database), statement.partition(" ")[0]) as session:
+        with self._session(DatabaseAddress.of(self._request.spec).to(database), statement.partition(" ")[0]) as session:
             session.execute(statement)
 
     def _run(
-        self, blocks: Iterator[bytes] | list[bytes], what: str, connection: Connection, database: str = ""
+        self, blocks: Iterator[bytes] | list[bytes], what: str, connection: DatabaseAddress, database: str = ""
     ) -> None:
         run_script(
             self._tools,

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 
 from drbackup_agent.sources.pipeline import feed
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools
 
 _EDGE = 64 << 10  # the dump's own lines stand in the first and the last few hundred bytes
 _ENTER = re.compile(rb"^\\restrict \w+\n", re.MULTILINE)
@@ -22,7 +22,7 @@ _LEAVE = re.compile(rb"^\\unrestrict \w+\n", re.MULTILINE)
 
 def run_script(
     tools: PostgresTools,
-    connection: Connection,
+    connection: DatabaseAddress,
     blocks: Iterable[bytes],
     *,
     label: str,

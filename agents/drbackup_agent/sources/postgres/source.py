@@ -26,7 +26,7 @@ from drbackup_agent.sources.postgres.copy import Copied, copy_tables
 from drbackup_agent.sources.postgres.facts import creation_script, role_passwords_readable, settings_script
 from drbackup_agent.sources.postgres.snapshot import Snapshot, hold_snapshot
 from drbackup_agent.sources.postgres.tables import TABLES
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 
 GLOBALS = b"globals.sql"
 CREATION = b"create-database.sql"
@@ -47,7 +47,7 @@ class PostgresSource:
     def __init__(self, spec: PostgresSpec, context: SourceContext) -> None:
         self._spec = spec
         self._context = context
-        self._connection = Connection.of(spec)
+        self._connection = DatabaseAddress.of(spec)
         self._snapshot: Snapshot | None = None
         self._tools: PostgresTools | None = None
         self._server = 0
@@ -190,7 +190,7 @@ class PostgresSource:
                 self._rows += table.rows
 
 
-def read_canary(tools: PostgresTools, connection: Connection) -> int:
+def read_canary(tools: PostgresTools, connection: DatabaseAddress) -> int:
     """The UTC nanoseconds of a (restored) database's canary; 0 when it has none."""
     return canary_ns(tools, connection)
 

@@ -18,7 +18,7 @@ from drbackup.errors import RestoreMismatch
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup_agent.sources.base import shown
-from drbackup_agent.sources.postgres.tools import Connection, PostgresTools, PsqlSession, quoted
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession, quoted
 
 TABLES = b"tables"
 _END = b"\\.\n"
@@ -160,7 +160,7 @@ class TableCount(msgspec.Struct, frozen=True):
 
 
 def tables_counted(
-    reader: PointReader, tools: PostgresTools, connection: Connection, *, stall_seconds: float = 0
+    reader: PointReader, tools: PostgresTools, connection: DatabaseAddress, *, stall_seconds: float = 0
 ) -> Iterator[TableCount]:
     """Read every restored table again and say what came out beside what the point says, in the tree's order.
 

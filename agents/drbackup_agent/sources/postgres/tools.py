@@ -91,7 +91,7 @@ class PostgresTools(msgspec.Struct, frozen=True):
         return self.major >= 18 or self.minor >= _RESTRICT_SINCE.get(self.major, 1 << 30)
 
 
-class Connection(msgspec.Struct, frozen=True):
+class DatabaseAddress(msgspec.Struct, frozen=True):
     """Where a database is. Empty fields take the client library's defaults."""
 
     database: str
@@ -101,11 +101,11 @@ class Connection(msgspec.Struct, frozen=True):
     password_file: str = ""
 
     @classmethod
-    def of(cls, spec: PostgresSpec) -> Connection:
+    def of(cls, spec: PostgresSpec) -> DatabaseAddress:
         """The connection of a specification."""
         return cls(spec.database, spec.host, spec.port, spec.user, spec.password_file)
 
-    def to(self, database: str) -> Connection:
+    def to(self, database: str) -> DatabaseAddress:
         """The same server, another database."""
         return replace(self, database=database)
 
@@ -133,7 +133,9 @@ class PsqlSession:
     The first error ends the session and is raised as :class:`ToolFailed` with psql's own words.
     """
 
-    def __init__(self, tools: PostgresTools, connection: Connection, *, label: str, stall_seconds: float = 0) -> None:
+    def __init__(
+        self, tools: PostgresTools, connection: DatabaseAddress, *, label: str, stall_seconds: float = 0
+    ) -> None:
         argv = [tools.path("psql"), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
         self._child = Child(
             argv, label=label, environment=connection.environment(), stall_seconds=stall_seconds, pipes="both"

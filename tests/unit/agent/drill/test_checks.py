@@ -17,7 +17,7 @@ from drbackup.errors import Interrupted, ObjectCorrupt, RestoreMismatch, ToolFai
 from drbackup.model.point import SourceKind
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import Measured
-from drbackup.wire.specs import Check
+from drbackup.wire.specs import CheckSpec
 from drbackup_agent.drill.checks import figure, measure, path_digest
 from drbackup_agent.drill.restored_copy import Counted, FilesCopy, RestoredCopy, SqliteCopy, without_content
 
@@ -78,16 +78,16 @@ def scans(tmp_path: Path) -> FilesCopy:
 
 
 def files(copy: RestoredCopy) -> Measured:
-    return measure(Check(0, "files", "scans"), {"scans": copy})
+    return measure(CheckSpec(0, "files", "scans"), {"scans": copy})
 
 
 def across(copy: RestoredCopy, *rows: bytes, below: tuple[str, ...] = ("/srv/scans",)) -> Measured:
-    check = Check(0, "across", "registry", "select path", "scans", below)
+    check = CheckSpec(0, "across", "registry", "select path", "scans", below)
     return measure(check, {"scans": copy, "registry": Rows(list(rows))})  # type: ignore[dict-item]
 
 
 def sql(*rows: bytes) -> Measured:
-    return measure(Check(0, "sql", "registry", "select 1"), {"registry": Rows(list(rows))})  # type: ignore[dict-item]
+    return measure(CheckSpec(0, "sql", "registry", "select 1"), {"registry": Rows(list(rows))})  # type: ignore[dict-item]
 
 
 def test_a_whole_tree_matches(scans: FilesCopy) -> None:
@@ -180,21 +180,21 @@ def test_counts_name_the_tables_that_differ() -> None:
         Counted("public.b", 3, 4, b"x", b"x"),
         Counted("public.c", 3, 3, b"x", b"y"),
     )
-    answer = measure(Check(0, "counts", "registry"), {"registry": Rows([], counts)})  # type: ignore[dict-item]
+    answer = measure(CheckSpec(0, "counts", "registry"), {"registry": Rows([], counts)})  # type: ignore[dict-item]
     assert answer.wrong == ("public.b: 3 rows, not 4", "public.c: another digest")
     assert (answer.value, answer.expected) == ("3 tables, 9 rows", "3 tables, 10 rows")
 
 
 def test_a_check_on_a_source_that_was_not_restored_says_so() -> None:
-    assert "not restored" in measure(Check(0, "sql", "registry", "select 1"), {}).error
-    assert "no check of kind" in measure(Check(0, "dance", "registry"), {"registry": Rows([])}).error  # type: ignore[dict-item]
+    assert "not restored" in measure(CheckSpec(0, "sql", "registry", "select 1"), {}).error
+    assert "no check of kind" in measure(CheckSpec(0, "dance", "registry"), {"registry": Rows([])}).error  # type: ignore[dict-item]
 
 
 def test_a_failing_check_does_not_stop_the_others_but_a_cancellation_does() -> None:
     broken = Rows([], error=ObjectCorrupt("chunk 3"))
-    assert measure(Check(0, "sql", "registry", "x"), {"registry": broken}).error == "ObjectCorrupt: chunk 3"  # type: ignore[dict-item]
+    assert measure(CheckSpec(0, "sql", "registry", "x"), {"registry": broken}).error == "ObjectCorrupt: chunk 3"  # type: ignore[dict-item]
     with pytest.raises(Interrupted):
-        measure(Check(0, "sql", "registry", "x"), {"registry": Rows([], error=Interrupted("stop"))})  # type: ignore[dict-item]
+        measure(CheckSpec(0, "sql", "registry", "x"), {"registry": Rows([], error=Interrupted("stop"))})  # type: ignore[dict-item]
 
 
 def test_what_a_tool_quotes_does_not_leave_the_host() -> None:
@@ -219,6 +219,6 @@ def test_sqlite_is_queried_without_touching_a_byte(tmp_path: Path) -> None:
     assert counted.rows == 2
     assert counted.digest == counted.wanted_digest
     for query in ("select a, b from t", "insert into t values (2, 'z')", "select nothing"):
-        assert measure(Check(0, "sql", "cases", query), {"cases": copy}).error
+        assert measure(CheckSpec(0, "sql", "cases", query), {"cases": copy}).error
     assert path.read_bytes() == data
     assert sorted(os.listdir(tmp_path)) == ["cases.db"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drbackup.vault.keys import Keyring
 from drbackup.vault.store_access import StoreFetch
-from drbackup_agent.drill.phase_times import MeteredFetch, MeteredReader, Meters
+from drbackup_agent.drill.phase_times import Meters, TimedFetch, TimedReader
 from tests.support.cities.small_vault import SmallVault
 
 
@@ -50,7 +50,7 @@ def test_time_goes_to_whoever_spent_it() -> None:
             clock.now += 5
             return b"x" * length
 
-    fetch = MeteredFetch(Slow(), meters, clock)
+    fetch = TimedFetch(Slow(), meters, clock)
 
     def pieces() -> Iterator[bytes]:
         for _ in range(2):
@@ -78,8 +78,8 @@ def test_every_way_of_reading_is_measured(large: bool) -> None:
     data = random.Random(1).randbytes((20 << 20) if large else 300_000)
     root = vault.write({b"a": data}).root
     meters = Meters(lambda _done: None)
-    reader = MeteredReader(
-        MeteredFetch(StoreFetch(vault.store), meters), Keyring([vault.keys["drill"]]), vault.domain, root
+    reader = TimedReader(
+        TimedFetch(StoreFetch(vault.store), meters), Keyring([vault.keys["drill"]]), vault.domain, root
     )
     reader.meters = meters
     (entry,) = reader.entries()

@@ -1,4 +1,4 @@
-"""The depot and the fetcher over a real link, with a real HTTP server behind the signed addresses."""
+"""The destination and the fetcher over a real link, with a real HTTP server behind the signed addresses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from drbackup.wire.framing import Body
 from drbackup.wire.messages import Fetch, Locate, Pinned, Place, Proceed, Question, Upload, Uploaded
 from drbackup_agent.session.download import WireFetch
 from drbackup_agent.session.link import Link
-from drbackup_agent.session.upload import WireDepot
-from tests.support.doubles.memory_desk import MemoryDesk
+from drbackup_agent.session.upload import WireDestination
+from tests.support.doubles.memory_handler import MemoryHandler
 from tests.support.doubles.wire_pair import WirePair, wire_pair
 
 DATA = b"sealed bytes" * 1000
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-class WebDesk(MemoryDesk):
+class WebHandler(MemoryHandler):
     """Signs addresses of the small web store."""
 
     def __init__(self) -> None:
@@ -89,20 +89,20 @@ class WebDesk(MemoryDesk):
         return self._url(pack)
 
 
-Serve = Callable[[MemoryDesk], Link]
+Serve = Callable[[MemoryHandler], Link]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """A link whose questions a desk answers."""
+    """A link whose questions a handler answers."""
     pairs: list[WirePair] = []
 
-    def start(desk: MemoryDesk) -> Link:
+    def start(handler: MemoryHandler) -> Link:
         pair = wire_pair()
         pairs.append(pair)
         link = Link(pair.agent)
         threading.Thread(target=link.listen, daemon=True).start()
-        threading.Thread(target=_answer_all, args=(pair, desk), daemon=True).start()
+        threading.Thread(target=_answer_all, args=(pair, handler), daemon=True).start()
         return link
 
     yield start
@@ -111,8 +111,8 @@ def serve() -> Iterator[Serve]:
         pair.close()
 
 
-def _answer_all(pair: WirePair, desk: MemoryDesk) -> None:
-    answerer = Answerer(desk)
+def _answer_all(pair: WirePair, handler: MemoryHandler) -> None:
+    answerer = Answerer(handler)
     try:
         while True:
             question, body = pair.controller.receive()
@@ -123,44 +123,44 @@ def _answer_all(pair: WirePair, desk: MemoryDesk) -> None:
 
 
 @pytest.fixture
-def web() -> Iterator[WebDesk]:
-    desk = WebDesk()
-    yield desk
-    desk.server.shutdown()
-    desk.server.server_close()
+def web() -> Iterator[WebHandler]:
+    handler = WebHandler()
+    yield handler
+    handler.server.shutdown()
+    handler.server.server_close()
 
 
-def test_a_pack_goes_straight_to_the_store_by_a_signed_address(serve: Serve, web: WebDesk) -> None:
-    WireDepot(serve(web)).put("p", NAME, DATA, ())
+def test_a_pack_goes_straight_to_the_store_by_a_signed_address(serve: Serve, web: WebHandler) -> None:
+    WireDestination(serve(web)).put("p", NAME, DATA, ())
     assert web.handler.objects == {f"/{NAME.hex()}": DATA}  # type: ignore[attr-defined]
     assert web.reported == [NAME]
 
 
-def test_an_address_that_ran_out_is_asked_for_once_more(serve: Serve, web: WebDesk) -> None:
+def test_an_address_that_ran_out_is_asked_for_once_more(serve: Serve, web: WebHandler) -> None:
     web.handler.refuse[0] = 1  # type: ignore[attr-defined]
-    WireDepot(serve(web)).put("p", NAME, DATA, ())
+    WireDestination(serve(web)).put("p", NAME, DATA, ())
     assert (web.asked_uploads, web.reported) == (2, [NAME])
 
 
-def test_a_store_that_keeps_refusing_is_an_error_and_nothing_is_reported(serve: Serve, web: WebDesk) -> None:
+def test_a_store_that_keeps_refusing_is_an_error_and_nothing_is_reported(serve: Serve, web: WebHandler) -> None:
     web.handler.refuse[0] = 9  # type: ignore[attr-defined]
     with pytest.raises(StoreRefused) as caught:
-        WireDepot(serve(web)).put("p", NAME, DATA, ())
+        WireDestination(serve(web)).put("p", NAME, DATA, ())
     assert "Signature" not in str(caught.value)
     assert web.reported == []
 
 
 def test_without_a_route_the_pack_goes_through_the_wire(serve: Serve) -> None:
-    desk = MemoryDesk()
-    WireDepot(serve(desk)).put("t", NAME, memoryview(DATA), ())
-    assert desk.packs == {NAME: DATA}
+    handler = MemoryHandler()
+    WireDestination(serve(handler)).put("t", NAME, memoryview(DATA), ())
+    assert handler.packs == {NAME: DATA}
 
 
 def test_a_pack_that_is_there_already_is_not_sent(serve: Serve) -> None:
-    desk = MemoryDesk()
-    desk.packs[NAME] = b"kept as it is"
-    WireDepot(serve(desk)).put("p", NAME, DATA, ())
-    assert desk.packs == {NAME: b"kept as it is"}
+    handler = MemoryHandler()
+    handler.packs[NAME] = b"kept as it is"
+    WireDestination(serve(handler)).put("p", NAME, DATA, ())
+    assert handler.packs == {NAME: b"kept as it is"}
 
 
 def test_every_upload_passes_the_limiter_first(serve: Serve) -> None:
@@ -170,12 +170,12 @@ def test_every_upload_passes_the_limiter_first(serve: Serve) -> None:
         def take(self, size: int) -> None:
             self.taken.append(size)
 
-    WireDepot(serve(MemoryDesk()), Limiter()).put("p", NAME, DATA, ())
+    WireDestination(serve(MemoryHandler()), Limiter()).put("p", NAME, DATA, ())
     assert Limiter.taken == [len(DATA)]
 
 
 def test_many_chunks_are_asked_for_in_batches_and_foreign_answers_ignored(serve: Serve) -> None:
-    class Knowing(MemoryDesk):
+    class Knowing(MemoryHandler):
         batches: list[int] = []  # noqa: RUF012
 
         def locate(self, ids: bytes) -> tuple[Place, ...]:
@@ -183,12 +183,12 @@ def test_many_chunks_are_asked_for_in_batches_and_foreign_answers_ignored(serve:
             return Place(ids[:32], bytes(32), 0, 0, 1, 1), Place(b"\xff" * 32, bytes(32), 0, 0, 1, 1)
 
     ids = [number.to_bytes(32, "big") for number in range(5000)]
-    found = WireDepot(serve(Knowing())).locate(ids)
+    found = WireDestination(serve(Knowing())).locate(ids)
     assert Knowing.batches == [4096, 904]
     assert set(found) == {ids[0], ids[4096]}
 
 
-def test_a_pack_is_read_by_its_address_which_is_used_again(serve: Serve, web: WebDesk) -> None:
+def test_a_pack_is_read_by_its_address_which_is_used_again(serve: Serve, web: WebHandler) -> None:
     web.handler.objects[f"/{NAME.hex()}"] = DATA  # type: ignore[attr-defined]
     fetch = WireFetch(serve(web))
     assert fetch.fetch("p", "d1", NAME, 5, 100) == DATA[5:105]
@@ -196,7 +196,7 @@ def test_a_pack_is_read_by_its_address_which_is_used_again(serve: Serve, web: We
     assert web.asked_fetches == 1
 
 
-def test_an_address_is_not_used_when_its_time_is_over(serve: Serve, web: WebDesk) -> None:
+def test_an_address_is_not_used_when_its_time_is_over(serve: Serve, web: WebHandler) -> None:
     web.handler.objects[f"/{NAME.hex()}"] = DATA  # type: ignore[attr-defined]
     now = [0.0]
     fetch = WireFetch(serve(web), clock=lambda: now[0])
@@ -207,9 +207,9 @@ def test_an_address_is_not_used_when_its_time_is_over(serve: Serve, web: WebDesk
 
 
 def test_a_read_through_the_wire_gives_what_is_there(serve: Serve) -> None:
-    desk = MemoryDesk()
-    desk.packs[NAME] = DATA
-    assert WireFetch(serve(desk)).fetch("p", "d1", NAME, len(DATA) - 3, 50) == DATA[-3:]
+    handler = MemoryHandler()
+    handler.packs[NAME] = DATA
+    assert WireFetch(serve(handler)).fetch("p", "d1", NAME, len(DATA) - 3, 50) == DATA[-3:]
 
 
 def test_an_answer_of_the_wrong_kind_is_a_violation() -> None:
@@ -224,6 +224,6 @@ def test_an_answer_of_the_wrong_kind_is_a_violation() -> None:
 
     threading.Thread(target=wrong, daemon=True).start()
     with pytest.raises(ProtocolViolation, match="answered by Proceed"):
-        WireDepot(link).locate([bytes(32)])
+        WireDestination(link).locate([bytes(32)])
     pair.cut()
     pair.close()

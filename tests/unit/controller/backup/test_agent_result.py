@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from drbackup.controller.backup.agent_result import require_result
+from drbackup.controller.backup.agent_result import validate_result
 from drbackup.errors import ProtocolViolation
 from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Root
@@ -34,10 +34,10 @@ def honest() -> BackupResult:
 
 
 def test_an_honest_result_is_believed() -> None:
-    assert require_result(honest(), PINNED, 30.0).pinned_ns == PINNED
+    assert validate_result(honest(), PINNED, 30.0).pinned_ns == PINNED
 
 
 @pytest.mark.parametrize("lie", PLAIN_LIES)
 def test_a_result_that_cannot_be_is_refused(lie: str) -> None:
     with pytest.raises(ProtocolViolation):
-        require_result(PLAIN_LIES[lie](honest()), PINNED, 30.0)
+        validate_result(PLAIN_LIES[lie](honest()), PINNED, 30.0)

@@ -16,7 +16,7 @@ from drbackup.controller.catalog.holder import is_gone, this_process
 from drbackup.controller.catalog.packs import Pack
 from drbackup.controller.catalog.recoveries import Recovery, RecoveryStep
 from drbackup.controller.catalog.runs import Counters, RunKind, RunState
-from drbackup.controller.runs.lease import wish
+from drbackup.controller.runs.lease import lease_request
 from drbackup.errors import DrbackupError, PointMissing, StoreFull, UsageError
 from drbackup.model.point import Point, Rung, Totals
 from drbackup.system.instants import from_ns, to_ns
@@ -68,7 +68,7 @@ def test_an_instant_survives_the_catalog_to_the_microsecond() -> None:
 
 
 def test_a_failed_run_keeps_everything_its_error_says(catalog: Catalog) -> None:
-    claim = catalog.runs.start(RunKind.BACKUP, "s", "a", lease=wish(NOW))
+    claim = catalog.runs.start(RunKind.BACKUP, "s", "a", lease=lease_request(NOW))
     catalog.runs.renew(claim, until=NOW, counters=Counters("sending", 7, 3, 2))
     catalog.runs.fail(claim, StoreFull("no room", host="h", where="v1/x"), now=NOW)
     run = catalog.runs.get(claim.run)
@@ -81,17 +81,17 @@ def test_a_failed_run_keeps_everything_its_error_says(catalog: Catalog) -> None:
 
 def test_only_a_due_run_can_be_claimed(catalog: Catalog) -> None:
     run = catalog.runs.add(RunKind.BACKUP, "s", "a", due=NOW, now=NOW)
-    claim = catalog.runs.claim(run, wish(NOW))
+    claim = catalog.runs.claim(run, lease_request(NOW))
     catalog.runs.fail(claim, DrbackupError("x"), now=NOW)
     for name in (run, "nobody"):
         with pytest.raises(UsageError):
-            catalog.runs.claim(name, wish(NOW))
+            catalog.runs.claim(name, lease_request(NOW))
 
 
 def test_sources_do_not_wait_for_each_other(catalog: Catalog) -> None:
-    catalog.runs.start(RunKind.BACKUP, "s", "a", lease=wish(datetime.now(UTC)))
-    catalog.runs.start(RunKind.BACKUP, "s", "b", lease=wish(datetime.now(UTC)))
-    catalog.runs.start(RunKind.RESTORE, "s", "a", lease=wish(datetime.now(UTC)))
+    catalog.runs.start(RunKind.BACKUP, "s", "a", lease=lease_request(datetime.now(UTC)))
+    catalog.runs.start(RunKind.BACKUP, "s", "b", lease=lease_request(datetime.now(UTC)))
+    catalog.runs.start(RunKind.RESTORE, "s", "a", lease=lease_request(datetime.now(UTC)))
     assert len(catalog.runs.list(states=[RunState.CLAIMED])) == 3
 
 

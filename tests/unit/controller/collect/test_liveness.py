@@ -11,7 +11,7 @@ from drbackup.model.point import SourceFacts, Totals
 from drbackup.vault.keys import CATALOG, ROLES, Keyring, SealKey, domain_keys
 from drbackup.vault.layout import pack_name
 from drbackup.vault.record import Commit, Record, Sealed, make_record
-from drbackup.vault.store_access import StoreDepot
+from drbackup.vault.store_access import StoreDestination
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import PointWriter
 from tests.support.doubles.memory_store import MemoryStore
@@ -21,9 +21,11 @@ RECIPIENTS = tuple(key.recipient for key in RING.values())
 KEYS = domain_keys(b"\x07" * 32, "db1", RECIPIENTS)
 
 
-def record(store: MemoryStore, files: dict[bytes, bytes], depot: StoreDepot, *, hide: bool = False) -> Record:
+def record(
+    store: MemoryStore, files: dict[bytes, bytes], destination: StoreDestination, *, hide: bool = False
+) -> Record:
     """A point with these files; ``hide``: its record names no data pack."""
-    with PointWriter(depot, KEYS) as writer:
+    with PointWriter(destination, KEYS) as writer:
         for path, content in sorted(files.items()):
             written = writer.stream([content])
             writer.add(Entry(path, EntryKind.FILE, size=written.size), written)
@@ -55,9 +57,9 @@ def count(store: MemoryStore, *records: Record) -> LiveCount:
 
 def test_a_chunk_that_two_points_share_is_counted_once() -> None:
     store = MemoryStore()
-    depot = StoreDepot(store, "db1")
-    first = record(store, {b"a": noise(1), b"b": noise(2)}, depot)
-    second = record(store, {b"a": noise(1), b"b": noise(2), b"c": noise(3)}, depot)
+    destination = StoreDestination(store, "db1")
+    first = record(store, {b"a": noise(1), b"b": noise(2)}, destination)
+    second = record(store, {b"a": noise(1), b"b": noise(2), b"c": noise(3)}, destination)
     alone, both = count(store, first).result(()), count(store, first, second).result(())
     data = [key for key in alone if key[1][:1] == b"p"]
     assert data
@@ -68,9 +70,9 @@ def test_a_chunk_that_two_points_share_is_counted_once() -> None:
 
 def test_what_no_remaining_point_uses_is_not_counted() -> None:
     store = MemoryStore()
-    depot = StoreDepot(store, "db1")
-    record(store, {b"%d" % number: noise(number) for number in range(16)}, depot)
-    last = record(store, {b"3": noise(3)}, depot)
+    destination = StoreDestination(store, "db1")
+    record(store, {b"%d" % number: noise(number) for number in range(16)}, destination)
+    last = record(store, {b"3": noise(3)}, destination)
     live = count(store, last).result(())
     ((pack, used),) = [(key, used) for key, used in live.items() if key[1][:1] == b"p"]
     assert 0.04 < used / sizes(store, last)[pack] < 0.1  # one small file of sixteen, that share their chunks
@@ -79,7 +81,7 @@ def test_what_no_remaining_point_uses_is_not_counted() -> None:
 @pytest.mark.parametrize("unread", ["", "db1"])
 def test_nothing_is_judged_where_a_record_could_not_be_read(unread: str) -> None:
     store = MemoryStore()
-    live = count(store, record(store, {b"a": noise(1)}, StoreDepot(store, "db1")))
+    live = count(store, record(store, {b"a": noise(1)}, StoreDestination(store, "db1")))
     assert live.result(())
     assert live.result({unread}) == {}
     assert live.result({"db2"})
@@ -87,8 +89,8 @@ def test_nothing_is_judged_where_a_record_could_not_be_read(unread: str) -> None
 
 def test_a_tree_that_uses_packs_its_record_does_not_name_leaves_its_domain_unjudged() -> None:
     store = MemoryStore()
-    depot = StoreDepot(store, "db1")
-    honest, liar = record(store, {b"a": noise(1)}, depot), record(store, {b"b": noise(2)}, depot, hide=True)
+    destination = StoreDestination(store, "db1")
+    honest, liar = record(store, {b"a": noise(1)}, destination), record(store, {b"b": noise(2)}, destination, hide=True)
     hidden = {
         ("db1", b"p" + bytes.fromhex(name[-64:])): len(data) for name, data in store.objects.items() if "/p/" in name
     }
@@ -101,7 +103,7 @@ def test_a_tree_that_uses_packs_its_record_does_not_name_leaves_its_domain_unjud
 
 def test_a_damaged_tree_is_named_and_leaves_its_domain_unjudged() -> None:
     store = MemoryStore()
-    made = record(store, {b"a": noise(1)}, StoreDepot(store, "db1"))
+    made = record(store, {b"a": noise(1)}, StoreDestination(store, "db1"))
     for name in [name for name in store.objects if "/t/" in name]:
         store.objects[name] = store.objects[name][:100]
     live = count(store, made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drbackup.controller.drills.replay import drill_row, rungs
-from drbackup.controller.drills.statement import Finding
+from drbackup.controller.drills.statement import StatedRule
 from drbackup.model.point import Rung
 from tests.support.doubles.told_drill import check, statement, used
 
@@ -22,7 +22,7 @@ def test_a_failed_check_on_either_end_keeps_both_from_being_app_checked() -> Non
 
 def test_what_was_not_restored_climbs_nowhere() -> None:
     points = (used("register", "a", failure="ObjectCorrupt: x"), used("scans", "b"))
-    findings = (Finding("not-restored", "scans", "the drill host did not say that it was restored"),)
+    findings = (StatedRule("not-restored", "scans", "the drill host did not say that it was restored"),)
     assert dict(rungs(statement(points=points, findings=findings))) == {}
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.home import initialise
-from drbackup.controller.home.initialise import extend, found
+from drbackup.controller.home import initialise as initialising
+from drbackup.controller.home.initialise import extend, initialise
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import CATALOG_KEY, read_seed, write_seeds
 from drbackup.errors import CatalogUnusable, SignatureInvalid, StoreUnavailable, UsageError, VaultMissing, WrongKey
 from drbackup.vault.custody import join_shares
-from drbackup.vault.description import VaultDescription, found_vault
+from drbackup.vault.description import VaultDescription, create_vault
 from drbackup.vault.keys import RECOVERY, SealKey, SigningKey
 from tests.support.cities.small_city import SYSTEM, SmallCity
 
@@ -27,7 +27,7 @@ def city(tmp_path: Path) -> SmallCity:
 
 
 def test_any_threshold_of_shares_is_the_recovery_key_and_it_is_written_nowhere(city: SmallCity) -> None:
-    made = city.founding
+    made = city.new_installation
     assert made is not None
     seed = join_shares(made.shares[1:])
     recovery = SealKey.from_seed(RECOVERY, seed).recipient
@@ -51,9 +51,9 @@ def test_keys_are_for_the_owner_only(city: SmallCity) -> None:
 def test_a_second_init_is_refused_and_changes_nothing(city: SmallCity) -> None:
     before = {path: path.read_bytes() for path in city.root.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="already"):
-        found(city.home, city.policies, (2, 3), now=datetime.now(UTC))
+        initialise(city.home, city.policies, (2, 3), now=datetime.now(UTC))
     with pytest.raises(UsageError, match="vault already"):
-        found(city.root / "another-home", city.policies, (2, 3), now=datetime.now(UTC))
+        initialise(city.root / "another-home", city.policies, (2, 3), now=datetime.now(UTC))
     assert {path: path.read_bytes() for path in city.root.rglob("*") if path.is_file()} == before
 
 
@@ -63,7 +63,7 @@ def test_an_impossible_number_of_custodians_makes_nothing(tmp_path: Path) -> Non
     city.copy_levels()
     city.write_policies()
     with pytest.raises(UsageError):
-        found(city.home, city.policies, (4, 3), now=datetime.now(UTC))
+        initialise(city.home, city.policies, (4, 3), now=datetime.now(UTC))
     assert not city.home.exists()
     assert not (tmp_path / "store-main").exists()
 
@@ -76,7 +76,7 @@ def test_a_store_that_is_away_gets_its_vault_later(tmp_path: Path) -> None:
     text = (city.policies / "inventory.yaml").read_text()
     away = tmp_path / "mount" / "usb"
     (city.policies / "inventory.yaml").write_text(text.replace(str(tmp_path / "store-other"), str(away)))
-    made = found(city.home, city.policies, (1, 1), now=NOW)
+    made = initialise(city.home, city.policies, (1, 1), now=NOW)
     assert (made.stores, set(made.pending)) == (("main",), {"other"})
     away.parent.mkdir()
     with city.open() as installation:
@@ -94,9 +94,9 @@ def test_without_any_store_there_is_no_installation(tmp_path: Path, monkeypatch:
     def refuse(*_: object) -> None:
         raise StoreUnavailable("no route")
 
-    monkeypatch.setattr(initialise, "found_vault", refuse)
+    monkeypatch.setattr(initialising, "create_vault", refuse)
     with pytest.raises(StoreUnavailable):
-        found(city.home, city.policies, (1, 1), now=NOW)
+        initialise(city.home, city.policies, (1, 1), now=NOW)
     with pytest.raises(VaultMissing):
         city.open()
 
@@ -119,7 +119,7 @@ def test_a_store_that_hands_out_another_vault_is_not_written_to(city: SmallCity)
     thief = SigningKey.from_seed(b"\x05" * 32)
     with city.open() as installation:
         evil = VaultDescription("00", 0, installation.vault("other").recipients, thief.public)
-        found_vault(installation.store("main"), evil, thief)
+        create_vault(installation.store("main"), evil, thief)
         with pytest.raises(SignatureInvalid):
             installation.domain_keys("db1", "main")
 

@@ -12,7 +12,7 @@ import pytest
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.runs import lease as module
-from drbackup.controller.runs.lease import Lease, RunStop, wish
+from drbackup.controller.runs.lease import Lease, RunStop, lease_request
 from drbackup.errors import DrbackupError
 from drbackup.wire.messages import Progress
 
@@ -29,7 +29,7 @@ def test_a_beat_behind_the_commit_stops_no_other_run(catalog: Catalog, monkeypat
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     shared = threading.Event()
     stop = RunStop(shared)
-    claim = catalog.runs.start(RunKind.BACKUP, "base", "registry", lease=wish(NOW))
+    claim = catalog.runs.start(RunKind.BACKUP, "base", "registry", lease=lease_request(NOW))
     with Lease(catalog.runs, claim, lambda: NOW, stop):
         catalog.runs.step(claim, RunState.COMMITTED, now=NOW + timedelta(seconds=1))
         assert stop.wait(10)  # the beat has found the run settled
@@ -49,7 +49,7 @@ def test_counters_that_no_catalog_takes_end_the_run_instead_of_its_lease(
 ) -> None:
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     stop = RunStop(None)
-    claim = catalog.runs.start(RunKind.BACKUP, "base", "registry", lease=wish(NOW))
+    claim = catalog.runs.start(RunKind.BACKUP, "base", "registry", lease=lease_request(NOW))
     with Lease(catalog.runs, claim, lambda: NOW, stop) as lease:
         lease.hear(Progress("sending", 2**64 - 1))  # what a lying agent may send
         assert stop.wait(10)

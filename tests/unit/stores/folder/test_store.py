@@ -24,7 +24,7 @@ from drbackup.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from drbackup.stores.folder.store import DAMAGED, TEMPORARY, DirectoryStore
+from drbackup.stores.folder.store import DAMAGED_PREFIX, TEMPORARY, DirectoryStore
 from drbackup.stores.folder.syscalls import rename_new, store_error
 
 BODY = b"bytes of a pack " * 4096
@@ -316,7 +316,7 @@ def fatal(real):
 
 for name in ("open", "write", "fsync", "link", "replace", "unlink", "fchmod"):
     setattr(os, name, fatal(getattr(os, name)))
-DirectoryStore("victim", sys.argv[1]).mend(sys.argv[3], b"bytes of a pack " * 4096)
+DirectoryStore("victim", sys.argv[1]).repair(sys.argv[3], b"bytes of a pack " * 4096)
 print("done", count)
 """
 
@@ -331,9 +331,9 @@ def damaged(store: DirectoryStore, body: bytes) -> Path:
 
 def test_what_was_damaged_is_kept_as_evidence(store: DirectoryStore) -> None:
     path = damaged(store, b"damaged")
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     assert path.read_bytes() == BODY
-    (kept,) = path.parent.glob(f"{DAMAGED}*")
+    (kept,) = path.parent.glob(f"{DAMAGED_PREFIX}*")
     assert kept.read_bytes() == b"damaged"
     assert [found.name for found in store.list("")] == [NAME]
     assert store.sweep_leftovers(older_seconds=-1) == 0  # nobody's leftover
@@ -349,9 +349,9 @@ def test_a_mender_killed_at_any_system_call_leaves_the_old_bytes_or_the_new_and_
         code = subprocess.run(words, capture_output=True, timeout=60, check=False, env=environment()).returncode
         assert path.read_bytes() in (b"damaged", BODY), at
         assert [found.name for found in store.list("")] == [NAME]
-        store.mend(NAME, BODY)  # the next one finishes it
+        store.repair(NAME, BODY)  # the next one finishes it
         assert path.read_bytes() == BODY
-        assert b"damaged" in [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED}*")]
+        assert b"damaged" in [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED_PREFIX}*")]
     assert code == 0
     assert at > 8
 
@@ -368,9 +368,9 @@ def test_a_filesystem_without_links_is_mended_by_renaming(
 
     path = damaged(store, b"damaged")
     monkeypatch.setattr(os, "link", no_links)
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     assert path.read_bytes() == BODY
-    assert [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED}*")] == [b"damaged"]
+    assert [kept.read_bytes() for kept in path.parent.glob(f"{DAMAGED_PREFIX}*")] == [b"damaged"]
 
 
 def test_a_disk_that_is_full_changes_nothing(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +380,7 @@ def test_a_disk_that_is_full_changes_nothing(store: DirectoryStore, monkeypatch:
     path = damaged(store, b"damaged")
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StoreFull):
-        store.mend(NAME, BODY)
+        store.repair(NAME, BODY)
     assert names(path.parent) == [path.name]
     assert path.read_bytes() == b"damaged"
 
@@ -391,7 +391,7 @@ def test_a_planted_link_is_no_object_and_is_mended(store: DirectoryStore, tmp_pa
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ObjectMissing):
         store.check(NAME)
-    store.mend(NAME, BODY)
+    store.repair(NAME, BODY)
     assert store.check(NAME) == len(BODY)
     assert not (tmp_path / "elsewhere").exists()
 

@@ -12,7 +12,7 @@ import zstandard
 
 from drbackup.errors import FormatUnsupported, HostUnsuitable, ObjectCorrupt, RestoreMismatch, StoreFull
 from drbackup.vault.pack import unpack
-from drbackup.vault.store_access import StoreDepot
+from drbackup.vault.store_access import StoreDestination
 from drbackup.vault.tree import Entry, EntryKind, Extent, Root, encode_page, weight
 from drbackup.vault.write.pack_sink import BATCH_CHUNKS
 from drbackup.vault.write.writer import PointWriter
@@ -154,7 +154,7 @@ def test_content_that_does_not_match_its_digest_is_not_called_restored() -> None
         vault.read(written.root)
 
 
-class FullDepot(StoreDepot):
+class FullDestination(StoreDestination):
     """Takes one pack, then the store is full."""
 
     packs = 0
@@ -168,7 +168,7 @@ class FullDepot(StoreDepot):
 
 def fill(vault: SmallVault) -> None:
     chance = random.Random(2)
-    with PointWriter(FullDepot(vault.store, vault.domain), vault.domain_keys) as writer:
+    with PointWriter(FullDestination(vault.store, vault.domain), vault.domain_keys) as writer:
         for number in range(40):
             content = writer.stream([chance.randbytes(4 << 20)])
             writer.add(Entry(b"%03d" % number, EntryKind.FILE), content)
@@ -273,4 +273,4 @@ def test_a_compressor_that_errs_never_gets_a_chunk_into_the_vault(monkeypatch: p
     vault = SmallVault()
     with pytest.raises(HostUnsuitable, match="memory"):
         vault.write({b"a": b"ledger line\n" * 10_000})
-    assert vault.depot.places == {}
+    assert vault.destination.places == {}

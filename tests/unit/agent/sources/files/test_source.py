@@ -24,7 +24,7 @@ from drbackup.wire.specs import FilesSpec, Limits
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.cache import BATCH
 from drbackup_agent.sources.files.canary import read_canary
-from drbackup_agent.sources.files.walk import TOGETHER, Found, top_paths
+from drbackup_agent.sources.files.walk import TOGETHER, WalkedPath, top_paths
 from drbackup_agent.sources.kinds import open_source
 from tests.support.doubles.source_runs import SourceRuns
 from tests.support.doubles.tree_facts import tree_facts
@@ -397,7 +397,7 @@ def test_files_that_vanish_are_noted_and_skipped(data: Path, runs: SourceRuns, m
 
     real = source.open_ahead
 
-    def opened(found: Found) -> None:
+    def opened(found: WalkedPath) -> None:
         (data / "b").unlink(missing_ok=True)
         real(found)
 
@@ -420,7 +420,7 @@ def test_a_run_leaves_no_handle_behind_whether_it_ends_well_or_in_the_middle_of_
     assert len(os.listdir("/proc/self/fd")) == before
     real = source.read_file
 
-    def read(found: Found, *rest: object) -> object:
+    def read(found: WalkedPath, *rest: object) -> object:
         if found.name == b"%04d" % (TOGETHER + 2):
             assert len(os.listdir("/proc/self/fd")) > before + TOGETHER // 2, "nothing is opened ahead any more"
             raise SourceUnstable("it never stood still")

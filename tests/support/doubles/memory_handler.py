@@ -1,4 +1,4 @@
-"""A desk that keeps packs in memory: what a session's agent sees of the backup centre."""
+"""A handler that keeps packs in memory: what a session's agent sees of the backup centre."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def small_agent(mode: str) -> list[str]:
     return [sys.executable, str(SMALL_AGENT), mode]
 
 
-class MemoryDesk:
+class MemoryHandler:
     """Everything through the wire; counts what it was asked."""
 
     def __init__(self) -> None:
