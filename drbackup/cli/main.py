@@ -1,6 +1,7 @@
 """The ``drbackup`` command: one entry, one place where errors become words and exit codes.
 
-Exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.md``. Only this module exits.
+Exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.md``. Only the command and the service
+exit.
 """
 
 from __future__ import annotations

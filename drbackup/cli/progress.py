@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -25,18 +25,24 @@ def _quiet(context: CliContext) -> bool:
     return context.json or not context.err.is_terminal
 
 
+class Counting(Protocol):
+    """Whoever shows how far a long step has come."""
+
+    def __call__(self, done: int, total: int, count: int = 0, /) -> None: ...
+
+
 @contextmanager
-def counting(context: CliContext, what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """A bar of things done out of things in all, with the bytes so far: ``watch(done, total, bytes)``."""
+def counting(context: CliContext, what: str) -> Iterator[Counting]:
+    """A bar of things done out of things in all, with the bytes so far, where there are any."""
     if _quiet(context):
-        yield lambda done, total, count: None
+        yield lambda done, total, count=0: None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[bytes]}"))
     with Progress(*columns, TimeElapsedColumn(), console=context.err, transient=True) as bars:
         task = bars.add_task(what, total=None, bytes="")
 
-        def watch(done: int, total: int, count: int) -> None:
-            bars.update(task, completed=done, total=total, bytes=size(count))
+        def watch(done: int, total: int, count: int = 0) -> None:
+            bars.update(task, completed=done, total=total, bytes=size(count) if count else "")
 
         yield watch
 

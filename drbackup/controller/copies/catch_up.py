@@ -19,7 +19,7 @@ from drbackup.model.point import Point
 
 _ALL = 1_000_000
 
-Watch = Callable[[int, int, int], None]  # points done, points in all, always 0
+Watch = Callable[[int, int], None]  # points done, points in all
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class _CatchUpPass:
             else:
                 result.copied.append(point)
             if self._watch is not None:
-                self._watch(number, len(points), 0)
+                self._watch(number, len(points))
         return result
 
     def _stores_away(self) -> dict[str, DrbackupError]:

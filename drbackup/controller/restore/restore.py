@@ -140,7 +140,7 @@ def agent_entry(installation: Installation, agent: str) -> AgentEntry:
 
 def by_inventory(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
     """The usual connector."""
-    from drbackup.fleet.connect import open_channel  # paramiko is slow to import
+    from drbackup.fleet.connect import open_channel  # SSH and all: a caller with a connector of its own needs none
 
     return open_channel(name, entry, inventory)
 
