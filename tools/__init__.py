@@ -1,0 +1,1 @@
+"""Programs for developers: benchmarks and generated pages. Nothing of the product imports them."""

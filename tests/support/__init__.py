@@ -1,0 +1,1 @@
+"""What tests are made of: cities (installations with data), doubles (the other side), services (real servers)."""

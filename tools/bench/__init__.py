@@ -1,0 +1,1 @@
+"""drbackup beside other engines on the same data; writes ``docs/performance.md``."""

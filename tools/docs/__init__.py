@@ -1,0 +1,1 @@
+"""Pages and catalogues made from the source; ``make docs`` writes them."""

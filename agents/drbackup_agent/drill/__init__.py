@@ -1,0 +1,1 @@
+"""A drill on the drill host: sandbox, restored copies, checks, times. It measures and never judges."""

@@ -1,0 +1,1 @@
+"""Bringing points back: one by one, or a city in dependency order."""

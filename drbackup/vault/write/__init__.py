@@ -1,0 +1,1 @@
+"""From plain contents to stored packs: cut, named, compressed, sealed, uploaded."""

@@ -1,0 +1,1 @@
+"""Installations and vaults with known data."""

@@ -1,0 +1,1 @@
+"""Directory trees: walked, read once when they changed, restored through handles."""
