@@ -116,7 +116,7 @@ class ReadAhead(Generic[T]):
         self._ahead_bytes = 0
         self._openers = ThreadPoolExecutor(threads, thread_name_prefix="open")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
-        self._benches = threading.local()
+        self._buffers = threading.local()
         self._moved = threading.Condition()  # guards all below
         self._stretches = Stretches(foresight)
         self._kept = 0  # bytes of stretches that are fetched or being fetched
@@ -221,9 +221,9 @@ class ReadAhead(Generic[T]):
                     self._kept -= over.size
 
     def _open_and_take(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
-        if not hasattr(self._benches, "bench"):
-            self._benches.buffer = OpenBuffer()
-        buffer: OpenBuffer = self._benches.buffer
+        if not hasattr(self._buffers, "buffer"):
+            self._buffers.buffer = OpenBuffer()
+        buffer: OpenBuffer = self._buffers.buffer
         memory = buffer.clear(portion.size)
         opening = 0.0
         for place, start, stretch in zip(portion.places, portion.starts, stretches, strict=True):
