@@ -5,13 +5,52 @@ Owns the exit codes and the operator's hint. An error says what failed, on which
 
 ``code`` is the class's stable name on the wire: an error raised on a department's server is sent as its fields and
 raised again, as the same class, at the backup centre (:func:`from_fields`).
+
+Texts are English here, in logs, in ``--json`` and in the catalog. One with values in it is made by :func:`say`, which
+keeps the template beside the text, so that a person reads it in the language of ``drbackup.reports.gettext``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 NOTHING_COMMITTED_LOST = "every committed recovery point is untouched"
+
+
+class Said(str):
+    """An English text that remembers its template and values, so that it can be said again in another language.
+
+    ``template`` has plain ``{name}`` fields only. A value that is :class:`Said` itself is translated, too; any other is
+    shown as it is. Without values the template is the text, whatever braces are in it.
+
+    An encoder of msgspec takes no subclass of ``str``: whoever stores or sends a text uses the error's own ``message``,
+    ``safe`` and ``hint``, which are plain.
+    """
+
+    template: str
+    values: Mapping[str, str]
+
+    def __new__(cls, template: str, values: Mapping[str, str]) -> Said:
+        said = super().__new__(cls, template.format_map(values) if values else template)
+        said.template, said.values = str(template), values
+        return said
+
+    def __reduce__(self) -> tuple[type[Said], tuple[str, Mapping[str, str]]]:
+        return Said, (self.template, self.values)
+
+
+def say(template: str, /, **values: object) -> Said:
+    """The text of ``template`` filled with ``values``. A text that was said already comes back as it is."""
+    if isinstance(template, Said):
+        return template
+    return Said(template, {name: value if isinstance(value, Said) else f"{value}" for name, value in values.items()})
+
+
+def say_all(parts: Iterable[str], between: str = "; ") -> Said:
+    """The parts behind each other, with ``between`` between them. Only those that are :class:`Said` are translated."""
+    values = {f"p{number}": part for number, part in enumerate(parts)}
+    return Said(between.join(f"{{{name}}}" for name in values), values)
 
 
 class DrbackupError(Exception):
@@ -32,12 +71,36 @@ class DrbackupError(Exception):
         safe: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(str(message))
+        safe, hint = self.safe if safe is None else safe, self.hint if hint is None else hint
+        self._said = message, safe, hint
+        self.message = str(message)
         self.host = self.host if host is None else host
         self.where = self.where if where is None else where
-        self.safe = self.safe if safe is None else safe
-        self.hint = self.hint if hint is None else hint
+        self.safe = str(safe)
+        self.hint = str(hint)
+
+    @property
+    def said(self) -> Said:
+        """``message`` as it was said, for a person's language."""
+        return say(self._said[0] if self._said[0] == self.message else self.message)
+
+    @property
+    def said_safe(self) -> Said:
+        """``safe`` as it was said, for a person's language."""
+        return say(self._said[1] if self._said[1] == self.safe else self.safe)
+
+    @property
+    def said_hint(self) -> Said:
+        """``hint`` as it was said, for a person's language."""
+        return say(self._said[2] if self._said[2] == self.hint else self.hint)
+
+    def reword(self, message: str, *, hint: str | None = None) -> DrbackupError:
+        """The same error with another message, and another hint if one is given."""
+        DrbackupError.__init__(
+            self, message, host=self.host, where=self.where, safe=self.said_safe, hint=hint or self.said_hint
+        )
+        return self
 
     @property
     def code(self) -> str:

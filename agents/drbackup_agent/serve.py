@@ -28,6 +28,7 @@ import msgspec
 import drbackup_agent
 from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
 from drbackup.system.memory import end_uncollected, keep_freed_memory, relax_gc
+from drbackup.wire.error_fields import fields_of
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
@@ -128,7 +129,7 @@ def _read_start(stream: FrameStream) -> tuple[Welcome, Job]:
 
 
 def _say_failed(stream: FrameStream, code: str, error: DrbackupError) -> None:
-    fields = {"message": error.message, "where": error.where, "safe": error.safe, "hint": error.hint}
+    fields = {name: text for name, text in fields_of(error).items() if name != "host"}  # the controller knows it
     try:
         stream.send(Failed(code, fields))
     except AgentDied:

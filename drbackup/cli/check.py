@@ -21,7 +21,7 @@ from drbackup.errors import DrbackupError
 from drbackup.fleet.check import check_agent
 from drbackup.reports import plurals
 from drbackup.reports.figures import age, span
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
@@ -76,7 +76,7 @@ def _policies(installation: Installation) -> Iterator[Line]:
     for finding in found.findings:
         if finding.severity == "error":
             continue
-        yield Line(_("policies"), str(finding), None)
+        yield Line(_("policies"), translated(finding.said), None)
 
 
 def _keys(installation: Installation) -> Iterator[Line]:
@@ -102,7 +102,7 @@ def _stores(installation: Installation) -> Iterator[Line]:
             vault = installation.vault(name)
             sealed = next(list_sealed_keys(installation.store(name)), "")
         except DrbackupError as problem:  # a line of the check; the exit code says it again
-            yield Line(_("stores"), name, False, f"{problem.message}; {problem.hint}")
+            yield Line(_("stores"), name, False, f"{translated(problem.said)}; {translated(problem.said_hint)}")
         else:
             yield Line(_("stores"), name, True, _("vault {id}").format(id=vault.vault_id))
             if not sealed:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from drbackup.cli.context import JsonObject
-from drbackup.errors import DoneInPart, DrbackupError
-from drbackup.reports.gettext import _
+from drbackup.errors import DoneInPart, DrbackupError, Said, say, say_all
+from drbackup.reports.gettext import _, translated
 
 
 def explain(failure: DrbackupError) -> list[Text]:
@@ -17,14 +17,14 @@ def explain(failure: DrbackupError) -> list[Text]:
     host = failure.host if not _says(failure.message, failure.host) else ""
     place = failure.where if failure.where not in failure.message else ""
     where = ", ".join(part for part in (host, place) if part)
-    first = Text(_("failed: "), style="bold red") + Text(failure.message, style="red")
+    first = Text(_("failed: "), style="bold red") + Text(translated(failure.said), style="red")
     if where:
         first.append(f" ({where})", style="red")
     lines = [first]
     if failure.safe:
-        lines.append(Text(_("still safe: "), style="bold") + Text(failure.safe))
+        lines.append(Text(_("still safe: "), style="bold") + Text(translated(failure.said_safe)))
     if failure.hint:
-        lines.append(Text(_("next: "), style="bold") + Text(failure.hint))
+        lines.append(Text(_("next: "), style="bold") + Text(translated(failure.said_hint)))
     return lines
 
 
@@ -38,14 +38,16 @@ def joined(failures: Sequence[DrbackupError], good: Sequence[str], *, partly: bo
     succeeded, and an error of the common kind when all failed alike."""
     if len(failures) == 1 and not good:
         return failures[0]
-    words = "; ".join(dict.fromkeys(failure.message for failure in failures))  # each reason once
-    words = _("{n} failed: {reasons}").format(n=len(failures), reasons=words)
-    if good or partly:
-        done = _("done: {names}").format(names=", ".join(good)) if good else ""
-        return DoneInPart(f"{words}. {done}".strip(), hint=failures[0].hint)
+    reasons = say_all(dict.fromkeys(failure.said for failure in failures))  # each reason once
+    words: Said = say("{n} failed: {reasons}", n=len(failures), reasons=reasons)
+    hint = failures[0].said_hint
+    if good:
+        return DoneInPart(say("{failed}. done: {names}", failed=words, names=", ".join(good)), hint=hint)
+    if partly:
+        return DoneInPart(say("{failed}.", failed=words), hint=hint)
     alike = {type(failure) for failure in failures}
     kind = alike.pop() if len(alike) == 1 else DrbackupError
-    return kind(words, hint=failures[0].hint)
+    return kind(words, hint=hint)
 
 
 def document_of(failure: DrbackupError) -> JsonObject:

@@ -17,12 +17,13 @@ import yaml
 from msgspec.structs import asdict
 
 from drbackup.controller.home.policies import Inspection, PolicySet, inspect_folder, load
-from drbackup.errors import UsageError
+from drbackup.errors import Said, UsageError
 from drbackup.model.document import nearest
 from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration
 from drbackup.model.schedule import dues
+from drbackup.reports.gettext import translated
 from drbackup.reports.policy_schema import schema_text
 
 _SHOWN_DUES = 3
@@ -56,7 +57,7 @@ def check(obj: PolicyContext, strict: bool) -> None:
     else:
         for finding in inspection.findings:
             for line in finding.lines():
-                click.echo(line)
+                click.echo(translated(line) if isinstance(line, Said) else line)
         click.echo(_verdict(inspection, obj.policies_folder))
     if inspection.errors or (strict and inspection.findings):
         click.get_current_context().exit(2)

@@ -24,7 +24,7 @@ from drbackup.controller.restore.recovery import DONE, FAILED, RUNNING, Recovery
 from drbackup.controller.restore.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
 from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
 from drbackup.reports.figures import size, span
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.layout import foldable
 from drbackup.reports.tables import plain_table, right
 from drbackup.wire.messages import Progress
@@ -104,7 +104,7 @@ def _left_out(known: PolicySet) -> list[str]:
     """What ``--all`` does not reach, and why, one line a system."""
     words = _("{system} was left out, it needs {other} first, whose policy is broken")
     needing = [words.format(system=system, other=other) for system, other in beyond_plan(known).items()]
-    return [*(each.message for each in left_out(known)), *needing]
+    return [*(translated(each.said) for each in left_out(known)), *needing]
 
 
 def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:

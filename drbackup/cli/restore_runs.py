@@ -14,7 +14,7 @@ from drbackup.cli.places import find_point
 from drbackup.cli.progress import Bars, stopping
 from drbackup.controller.restore.restore import Connector, restore_point
 from drbackup.controller.runs.specs import source_spec
-from drbackup.errors import PolicyError, UsageError
+from drbackup.errors import PolicyError, UsageError, say
 from drbackup.model.point import Point
 from drbackup.reports import plurals
 from drbackup.reports.figures import age, local, size
@@ -104,7 +104,11 @@ def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[I
     try:
         policy = context.installation().policy(point.system)
     except (PolicyError, UsageError) as unknown:
-        unknown.hint = f"only the policy knows where {point.system} lives; without it: --to FOLDER brings the data back"
+        hint = say(
+            "only the policy knows where {system} lives; without it: --to FOLDER brings the data back",
+            system=point.system,
+        )
+        unknown.reword(unknown.said, hint=hint)
         raise
     source = policy.source(point.source)
     if source is None:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ProtocolViolation
 from drbackup.stores.base import SignedPut
+from drbackup.wire.error_fields import fields_of
 from drbackup.wire.framing import MAX_BODY, Body
 from drbackup.wire.messages import (
     Answer,
@@ -149,18 +150,7 @@ class Answerer:
 
 def refused(ask: int, error: DrbackupError) -> Refused:
     """``error`` as the agent is told."""
-    return Refused(ask, error.code, error_fields(error))
-
-
-def error_fields(error: DrbackupError) -> dict[str, str]:
-    """What :func:`drbackup.errors.from_fields` takes."""
-    return {
-        "message": error.message,
-        "host": error.host,
-        "where": error.where,
-        "safe": error.safe,
-        "hint": error.hint,
-    }
+    return Refused(ask, error.code, fields_of(error))
 
 
 def _require_pack(kind: str, pack: bytes) -> None:

@@ -18,13 +18,14 @@ from typing import TypeVar
 import msgspec
 
 from drbackup import __version__
-from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, from_fields
+from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation
 from drbackup.fleet.answers import Answerer, RequestHandler
 from drbackup.fleet.bodies import Bodies
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version, read_hello, why_it_ended
 from drbackup.fleet.meter import CountedReader, MeteredWriter, Movement
 from drbackup.system.masking import masked
+from drbackup.wire.error_fields import error_of
 from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
     PROTOCOL,
@@ -233,8 +234,7 @@ class AgentSession:
                 case Finished():
                     return _fitting(job, message.result)
                 case Failed():
-                    fields = {key: masked(value) for key, value in message.fields.items()}
-                    raise from_fields(message.code, fields).on(self._channel.host)
+                    raise error_of(message.code, message.fields, masked).on(self._channel.host)
                 case _:
                     raise ProtocolViolation(f"an agent may not send {type(message).__name__}")
 

@@ -19,10 +19,13 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from drbackup.errors import Said, say
+
 Path = tuple[str | int, ...]
 """Where a value is inside a document: keys and list positions from the root."""
 
 Severity = Literal["error", "warning"]
+_SEVERITIES: dict[Severity, Said] = {"error": say("error"), "warning": say("warning")}
 
 _MOST_NODES = 50_000
 _TAGS = "tag:yaml.org,2002:"
@@ -58,15 +61,27 @@ class Finding(msgspec.Struct, frozen=True):
         return self.file, self.line, self.column, self.severity, self.message
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+        return str(self.said)
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def said(self) -> Said:
+        """The finding on one line, for a person's language."""
+        severity = _SEVERITIES[self.severity]
+        return say("{place}: {severity}: {what}", place=self.place, severity=severity, what=say(self.message))
 
     def lines(self) -> list[str]:
-        """For people: the message, the source line with a mark below the place, the hint."""
-        shown = [str(self)]
+        """For people: the message, the source line with a mark below the place, the hint. What is :class:`Said` among
+        them can be shown in the reader's language."""
+        shown: list[str] = [self.said]
         if self.text.strip():
             indent = len(self.text) - len(self.text.lstrip())
             shown += [f"    {self.text.strip()}", f"    {' ' * max(0, self.column - 1 - indent)}^"]
-        return [*shown, f"    hint: {self.hint}"] if self.hint else shown
+        return [*shown, say("    hint: {hint}", hint=say(self.hint))] if self.hint else shown
 
 
 class Document(msgspec.Struct, frozen=True):

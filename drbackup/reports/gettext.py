@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from drbackup.errors import Said
+
 DOMAIN = "drbackup"
 FOLDER = Path(__file__).resolve().parent.parent / "locale"
 _CHINESE = ("zh_CN", "zh_SG", "zh_Hans", "zh")
@@ -48,6 +50,18 @@ def language() -> str:
 def _(text: str) -> str:
     """``text`` in the reader's language."""
     return _current.gettext(text)
+
+
+def translated(text: str) -> str:
+    """``text`` in the reader's language: by its template if it was said with values, else by itself."""
+    if not isinstance(text, Said):
+        return _(text) if text else ""
+    values = {name: translated(value) if isinstance(value, Said) else value for name, value in text.values.items()}
+    words = _(text.template) if text.template else ""
+    try:
+        return words.format_map(values) if values else words
+    except (LookupError, ValueError):  # a template from another machine that fits a text of ours by chance only
+        return str(text)
 
 
 def ngettext(one: str, many: str, count: int) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from drbackup.errors import DrbackupError
+from drbackup.errors import DrbackupError, say
 
 Result = TypeVar("Result")
 
@@ -51,9 +51,8 @@ class RetryLimits(msgspec.Struct, frozen=True):
                 # Half to all of the wait, by chance: many writers met by one outage must not come back in step.
                 pause = wait * random.uniform(0.5, 1.0)
                 if time.monotonic() + pause >= deadline:
-                    failed.error.message += f" (after {tries} {'try' if tries == 1 else 'tries'})"
-                    failed.error.args = (failed.error.message,)
-                    raise failed.error from failed
+                    tried = say("after {tries} try" if tries == 1 else "after {tries} tries", tries=tries)
+                    raise failed.error.reword(say("{what} ({tried})", what=failed.error.said, tried=tried)) from failed
                 time.sleep(pause)
                 wait = min(wait * 2, self.longest_wait)
 

@@ -331,7 +331,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The job failed; the agent exits after it. Fields as in :func:`drbackup.errors.from_fields`."""
+    """The job failed; the agent exits after it. Fields as in :func:`drbackup.wire.error_fields.fields_of`."""
 
     code: str
     fields: Facts

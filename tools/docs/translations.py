@@ -1,5 +1,6 @@
 """The Chinese catalogue, merged with the source and compiled. Strings are those in ``_()`` and ``ngettext()`` of the
-``drbackup`` package; a person translates, this only keeps the files current.
+``drbackup`` package, and the texts of errors and findings of both packages (:mod:`tools.docs.sayings`); a person
+translates, this only keeps the files current.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
+
+from tools.docs.sayings import sayings
 
 _SINCE = datetime(2026, 11, 23, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,6 +32,8 @@ def extracted() -> Catalog:
     for file, _line, message, comments, context in sorted(found, key=lambda row: (row[0], row[1])):
         # no line numbers: they would change the file with every edit of the source
         catalog.add(message, None, [(f"drbackup/{file}", 0)], auto_comments=comments, context=context)
+    for text in sorted(set(sayings().texts)):
+        catalog.add(text.text, None, [(text.file, 0)])
     return catalog
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation, from_fields
+from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.wire.error_fields import error_of
 from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
     Answer,
@@ -75,7 +76,7 @@ class Link:
         if isinstance(answer, DrbackupError):
             raise answer
         if isinstance(answer[0], Refused):
-            raise from_fields(answer[0].code, answer[0].fields)
+            raise error_of(answer[0].code, answer[0].fields)
         return answer
 
     def tell(self, message: Message) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 import drbackup
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, Said, say, say_all
 from drbackup.model.consistency import InventoryFile, PolicyFile, check_references
 from drbackup.model.document import Document, Finding, nearest, parse_document
 from drbackup.model.explain import explain
@@ -44,10 +44,14 @@ class BrokenFile(msgspec.Struct, frozen=True):
     errors: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        """``file:line:column: what``, and how much more."""
+        return str(self.said)
+
+    @property
+    def said(self) -> Said:
+        """``file:line:column: what``, and how much more, for a person's language."""
         first, more = self.errors[0], len(self.errors) - 1
-        said = f"{first.file}:{first.line}:{first.column}: {first.message}"
-        return f"{said} (and {more} more)" if more else said
+        what = say("{place}: {what}", place=first.place, what=say(first.message))
+        return say("{what} (and {more} more)", what=what, more=more) if more else what
 
 
 class PolicySet(msgspec.Struct, frozen=True):
@@ -111,16 +115,17 @@ def load_readable(folder: Path) -> PolicySet:
 
 
 def _refusal(folder: Path, errors: tuple[Finding, ...]) -> PolicyError:
-    lines = [line for finding in errors for line in finding.lines()]
     count = len(errors)
-    return PolicyError("\n".join([f"{count} error{'s' * (count != 1)} in {folder}", *lines]), where=str(errors[0]))
+    first = say("{n} error in {folder}" if count == 1 else "{n} errors in {folder}", n=count, folder=folder)
+    lines = [first, *(line for finding in errors for line in finding.lines())]
+    return PolicyError(say_all(lines, "\n"), where=str(errors[0]))
 
 
 def inspect_folder(folder: Path) -> Inspection:
     """Read and judge all files. Raises :class:`PolicyError` only when there is no such folder to read."""
     if not folder.is_dir():
         raise PolicyError(
-            f"there is no policy folder {folder}",
+            say("there is no policy folder {folder}", folder=folder),
             hint="name it with --policies or DRBACKUP_POLICIES; an example is the policies/ folder of the source",
         )
     reading = _Reading(folder)

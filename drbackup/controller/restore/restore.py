@@ -33,6 +33,7 @@ from drbackup.errors import (
     StoreUnavailable,
     VaultMissing,
     WrongKey,
+    say,
 )
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.deployed import expected
@@ -197,8 +198,7 @@ class _PointRestore:
             except _OTHER_COPY_MAY_DO as bad:
                 failure = bad  # said when no other copy does better
                 if f"store {store}" not in bad.message:
-                    bad.message = f"store {store}: {bad.message}"
-                    bad.args = (bad.message,)
+                    bad.reword(say("store {store}: {what}", store=store, what=bad.said))
                 note = self._options.get("on_note")
                 if note is not None:
                     note(Note("warning", f"{bad.code}: {bad.message}"))

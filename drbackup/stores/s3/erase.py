@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused
+from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused, say
 from drbackup.stores.base import require_name
 from drbackup.stores.erase import CREDENTIAL_HINT, Erased
 from drbackup.stores.s3.client import S3Config, make_client
@@ -81,8 +81,7 @@ class S3Eraser:
         if head.get("ObjectLockLegalHoldStatus") == "ON":
             return None
         if until is None or until <= self._clock():
-            refused.hint = CREDENTIAL_HINT
-            raise refused
+            raise refused.reword(refused.said, hint=CREDENTIAL_HINT)
         return until.astimezone(UTC)
 
     def _call(self, name: str, ask: Callable[[], Result]) -> Result:
@@ -93,6 +92,5 @@ class S3Eraser:
         try:
             return self.config.retry.run(attempt)
         except DrbackupError as fault:
-            fault.message = f"store {self.name}: {fault.message}"
-            fault.args = (fault.message,)
+            fault.reword(say("store {store}: {what}", store=self.name, what=fault.said))
             raise

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, say
 from drbackup.stores.base import (
     SignedPut,
     Stat,
@@ -344,8 +344,7 @@ class S3Store:
             return self.config.retry.run(attempt, size)
         except DrbackupError as fault:
             # An object's name says nothing of where it is: an operator has several stores.
-            fault.message = f"store {self.name}: {fault.message}"
-            fault.args = (fault.message,)
+            fault.reword(say("store {store}: {what}", store=self.name, what=fault.said))
             raise
 
 
