@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from drbackup.controller.home.initialise import read_description
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
 from drbackup.stores.base import Store
+from drbackup.system.instants import EPOCH, from_ns
 from drbackup.vault.evidence import (
     EVIDENCE_PREFIX,
     ChainLink,
@@ -164,7 +165,7 @@ def list_folder(folder: Path) -> list[Evidence]:
                 id=digest_in_name(path.stem),
                 sequence=head.sequence,
                 subject=head.subject,
-                when=datetime.fromtimestamp(head.when_ns / 1e9, UTC),
+                when=from_ns(head.when_ns),
                 previous=head.previous.hex(),
                 object_path=path,
             )
@@ -258,8 +259,8 @@ def _decode(folder: Path, path: Path, public: bytes) -> Head:
 def _instant_of(folder: Path, link: ChainLink) -> datetime:
     for path in _objects(folder):
         if digest_in_name(path.stem) == link.digest.hex():
-            return datetime.fromtimestamp(_decode(folder, path, b"").when_ns / 1e9, UTC)
-    return datetime.fromtimestamp(0, UTC)
+            return from_ns(_decode(folder, path, b"").when_ns)
+    return EPOCH
 
 
 def _write_durably(path: Path, data: bytes) -> None:

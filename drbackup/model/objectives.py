@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from drbackup.model.quantities import format_duration
+from drbackup.system.instants import from_ns
 
 RISK_SHARE = 0.8
 """Beyond this share of the promise a person should look before it breaks."""
@@ -47,8 +48,7 @@ def data_instant(pinned_at: datetime, canary_ns: int = 0) -> datetime:
     """The instant a copy's data is surely from: the canary's if there is one and it is older. Aware UTC."""
     if not canary_ns:
         return pinned_at
-    canary = datetime.fromtimestamp(canary_ns // 10**9, UTC) + timedelta(microseconds=canary_ns % 10**9 // 1000)
-    return min(pinned_at, canary)
+    return min(pinned_at, from_ns(canary_ns))
 
 
 def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> PromiseJudgement:

@@ -17,12 +17,12 @@ from datetime import UTC, date, datetime, timedelta
 from drbackup.errors import PolicyError
 from drbackup.model.policy import SchedulePolicy
 from drbackup.model.window import DateSpan, Window
+from drbackup.system.instants import EPOCH
 
 MISSED_AFTER = timedelta(minutes=5)
 """With ``catch_up: skip``, a due this young still runs: the controller merely looked a little late."""
 
 _Span = tuple[datetime, datetime]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 _NEVER = timedelta(days=9 * 366)  # beyond the longest gap a cron line can have (29 February across 2100)
@@ -145,9 +145,9 @@ def _raw_dues(
     if schedule.every is not None and schedule.window is None:
         # Anchored to the epoch, not to the last run: a late run does not push all later ones.
         offset = spread_offset(system, schedule.every) if schedule.spread else timedelta(0)
-        step = -((_EPOCH + offset - start) // schedule.every)
+        step = -((EPOCH + offset - start) // schedule.every)
         for number in itertools.count(step):
-            yield _EPOCH + offset + number * schedule.every, None
+            yield EPOCH + offset + number * schedule.every, None
     for day in _days_from(start.astimezone(zone).date() - 2 * _DAY):
         for due, limit in _dues_of_day(schedule, system, zone, day):
             if due >= start:

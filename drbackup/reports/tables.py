@@ -21,6 +21,7 @@ from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable, widest
 from drbackup.reports.overview import NEGATIVE
 from drbackup.reports.status import RUNG_STYLES, rung_word
+from drbackup.system.instants import from_ns
 from drbackup.vault.tree import Entry, EntryKind
 
 VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
@@ -192,7 +193,7 @@ def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
         path = Text(path_text(entry.path))
         if entry.target:
             path.append(f" -> {path_text(entry.target)}", style="dim")
-        changed = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, zone)
+        changed = from_ns(entry.mtime_ns).astimezone(zone)
         table.add_row(
             mode_text(entry),
             f"{entry.user or entry.uid}:{entry.group or entry.gid}",

@@ -1,10 +1,14 @@
-"""The catalog's one convention for time: UTC nanoseconds since the epoch; 0 means "not yet"."""
+"""Instants as numbers: UTC nanoseconds since the epoch, in the catalog, in messages and in the vault.
+
+A 0 means "not yet" or "unknown" where the field's comment says so. A datetime keeps microseconds, so what goes to it
+and back loses up to 999 ns, never more.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -12,12 +16,12 @@ def to_ns(instant: datetime) -> int:
     """Nanoseconds of an aware ``instant``. Raises ValueError for a naive one: its meaning would be a guess."""
     if instant.tzinfo is None:
         raise ValueError(f"an instant without a time zone: {instant}")
-    return (instant - _EPOCH) // _MICROSECOND * 1000
+    return (instant - EPOCH) // _MICROSECOND * 1000
 
 
 def from_ns(ns: int) -> datetime:
     """The UTC instant, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)
+    return EPOCH + timedelta(microseconds=ns // 1000)
 
 
 def from_ns_or_none(ns: int) -> datetime | None:

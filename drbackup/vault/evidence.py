@@ -20,6 +20,7 @@ import msgspec
 
 from drbackup.errors import ObjectCorrupt
 from drbackup.stores.base import Store
+from drbackup.system.instants import to_ns
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SigningKey
 from drbackup.vault.layout import PREFIX, digest_in_name, evidence_name
@@ -75,7 +76,7 @@ def make_evidence(
     readers = tuple(each for each in recipients if each.role in {RECOVERY, CATALOG})
     head = Head(
         sequence=after.sequence + 1,
-        when_ns=int(when.timestamp()) * 1_000_000_000 + when.microsecond * 1000,
+        when_ns=to_ns(when),
         subject=subject,
         previous=after.digest,
         statement=hashlib.sha256(statement).digest(),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from drbackup.errors import ObjectCorrupt
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.stores.base import Stat, Store
+from drbackup.system.instants import from_ns
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.keys import Keyring, SigningKey
 from drbackup.vault.layout import digest_in_name, record_name, record_prefix
@@ -90,8 +90,7 @@ def encode_record(record: Record, signer: SigningKey) -> tuple[str, str, bytes]:
     """(id, object name, bytes). The same bytes can be put into every copy."""
     data = sign_object(MAGIC, msgspec.msgpack.encode(record), signer)
     identity = hashlib.sha256(data).hexdigest()
-    when = datetime.fromtimestamp(record.committed_ns // 1_000_000_000, UTC)
-    return identity, record_name(record.system, when, identity), data
+    return identity, record_name(record.system, from_ns(record.committed_ns), identity), data
 
 
 def write_record(store: Store, record: Record, signer: SigningKey) -> tuple[str, str]:

@@ -18,6 +18,7 @@ import msgspec
 
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
 from drbackup.stores.base import Store
+from drbackup.system.instants import to_ns
 from drbackup.vault.description import VaultDescription
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
@@ -53,8 +54,7 @@ def make_sealed_keys(keys: InstallationKeys, description: VaultDescription, now:
     """(object name, bytes). The same bytes are put into every store of the vault."""
     custodians = tuple(each for each in description.recipients if each.role == RECOVERY)
     sealed = seal_envelope(custodians, msgspec.msgpack.encode(keys), _context(description.vault_id))
-    created_ns = int(now.timestamp()) * 1_000_000_000
-    body = msgspec.msgpack.encode(_Body(description.vault_id, created_ns, sealed))
+    body = msgspec.msgpack.encode(_Body(description.vault_id, to_ns(now), sealed))
     data = sign_object(MAGIC, body, SigningKey.from_seed(keys.evidence))
     return sealed_keys_name(now.astimezone(UTC), hashlib.sha256(data).hexdigest()), data
 

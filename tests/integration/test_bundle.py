@@ -42,8 +42,9 @@ def test_it_holds_what_the_agent_imports_and_nothing_of_the_controller(real_bund
     assert tops.issuperset(BUNDLED)
     assert tops.issuperset({"cffi", "drbackup_agent"})
     ours = {name.split("/")[1].removesuffix(".py") for name in names if name.startswith("drbackup/")}
-    assert ours == {"__init__", "errors", "model", "stores", "vault", "wire"}
-    assert not any(name.startswith("drbackup/stores/s3") for name in names)
+    assert ours == {"__init__", "errors", "model", "stores", "system", "vault", "wire"}
+    s3 = {name.split("/")[3] for name in names if name.startswith("drbackup/stores/s3/")}
+    assert s3 == {"__init__.py", "signed.py", "status.py"}, "signed uploads, never a client with a credential"
     assert not any(".." in name for name in names)
 
 
@@ -51,6 +52,7 @@ def test_the_agent_imports_only_the_floors_it_may() -> None:
     allowed = (
         "drbackup_agent",
         "drbackup.errors",
+        "drbackup.system",
         "drbackup.wire",
         "drbackup.vault",
         "drbackup.stores",
@@ -59,6 +61,7 @@ def test_the_agent_imports_only_the_floors_it_may() -> None:
     modules = our_modules()
     assert all(name == "drbackup" or name.startswith(allowed) for name in modules)
     assert {name for name in modules if name.startswith("drbackup.model.")} == {"drbackup.model.point"}
+    assert "drbackup.system.logs" not in modules, "it needs structlog, which the agent does not carry"
 
 
 def test_the_same_inputs_give_the_same_bytes(real_bundle: Bundle, tmp_path: Path) -> None:

@@ -6,15 +6,14 @@ The record in the store is the commit; the catalog only follows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, SignatureInvalid
 from drbackup.model.point import Point
+from drbackup.system.instants import from_ns
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def adopt_records(
@@ -87,14 +86,10 @@ def point_of(record: Record, sealed: Sealed, name: tuple[str, str], copies: tupl
         source=record.source,
         domain=record.domain,
         kind=record.kind,
-        pinned_at=_instant(record.pinned_ns),
-        committed_at=_instant(record.committed_ns),
+        pinned_at=from_ns(record.pinned_ns),
+        committed_at=from_ns(record.committed_ns),
         totals=sealed.totals,
-        rung_at=_instant(record.committed_ns),
+        rung_at=from_ns(record.committed_ns),
         group=record.group,
         copies=copies,
     )
-
-
-def _instant(ns: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=ns // 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from drbackup import __version__
@@ -15,6 +15,7 @@ from drbackup.model.inventory import Inventory
 from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy
 from drbackup.model.verdict import DrillJudgement, Expectation, JudgedCheck, MeasuredCheck, Measurements, Restored
+from drbackup.system.instants import from_ns
 from drbackup.wire.messages import DrillResult, Measured, PhaseTime, RestoreResult
 from drbackup.wire.specs import CheckSpec
 
@@ -211,9 +212,7 @@ def _rto(course: DrillProgress) -> timedelta | None:
 
 def _instant(ns: int, skew_ns: int) -> datetime | None:
     """An agent's instant on the controller's clock; None for 0."""
-    if not ns:
-        return None
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=(ns - skew_ns) // 1000)
+    return from_ns(ns - skew_ns) if ns else None
 
 
 # --- what is signed --------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from drbackup.errors import ToolFailed
+from drbackup.system.instants import from_ns
 from drbackup_agent.sources.postgres.tables import TABLES, file_name
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 
@@ -16,7 +16,6 @@ CREATE TABLE IF NOT EXISTS drbackup.canary (id integer PRIMARY KEY, written_at t
 _WRITE = """INSERT INTO drbackup.canary VALUES (1, '{when}')
 ON CONFLICT (id) DO UPDATE SET written_at = EXCLUDED.written_at;"""
 _READ = "SELECT (extract(epoch FROM written_at) * 1000000)::bigint * 1000 FROM drbackup.canary WHERE id = 1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str:
@@ -24,7 +23,7 @@ def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str
 
     No right to, a standby, a lock that does not come: a missing canary costs a measurement, not a backup.
     """
-    when = (_EPOCH + timedelta(microseconds=now_ns // 1000)).isoformat()
+    when = from_ns(now_ns).isoformat()
     try:
         with open_session("canary") as session:
             session.execute("SET lock_timeout = '5s';")
