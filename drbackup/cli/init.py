@@ -5,7 +5,6 @@ The shares are shown on stdout or written to a folder, one file a custodian, and
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from drbackup.errors import TargetOccupied, UsageError
 from drbackup.reports import plurals
 from drbackup.reports.figures import iso
 from drbackup.reports.gettext import _
+from drbackup.system.durable import create_file
 
 
 def _k_of_n(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -75,11 +75,7 @@ def write_shares(folder: Path, made: NewInstallation, when: str) -> list[Path]:
     written: list[Path] = []
     for number, share in enumerate(made.shares, 1):
         path = folder / f"share-{number}-of-{len(made.shares)}.txt"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(_paper(made, number, share, when))
-            file.flush()
-            os.fsync(file.fileno())
+        create_file(path, _paper(made, number, share, when).encode())
         written.append(path)
     return written
 

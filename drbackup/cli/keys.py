@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from drbackup.controller.home.initialise import extend
 from drbackup.errors import TargetOccupied, UsageError, WrongKey
 from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table
+from drbackup.system.durable import create_file
 from drbackup.vault.custody import join_shares
 from drbackup.vault.keys import RECOVERY, SealKey, key_id
 
@@ -138,13 +138,9 @@ def _compare_with_vaults(context: CliContext, key: SealKey) -> None:
 def write_secret(path: Path, seed: bytes) -> None:
     """A seed as hex into a new file of mode 0600. Raises :class:`TargetOccupied` when there is one."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_file(path, f"{seed.hex()}\n".encode("ascii"))
     except FileExistsError as there:
         raise TargetOccupied(f"{path} exists already", where=str(path), hint="name another file") from there
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(seed.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_secret(path: Path) -> bytes:

@@ -43,7 +43,7 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
     if target is None:
         context.show(document, Text(text.rstrip("\n")))
     else:
-        target.write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8")  # not durably: it is whatever the operator named, /dev/stdout too
         context.show({**document, "file": str(target)}, Text(_("report written to {path}").format(path=target)))
 
 

@@ -24,6 +24,7 @@ from drbackup.controller.home.initialise import read_description
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
 from drbackup.stores.base import Store
+from drbackup.system.durable import make_folder, write_file
 from drbackup.system.instants import EPOCH, from_ns
 from drbackup.vault.evidence import (
     EVIDENCE_PREFIX,
@@ -134,9 +135,9 @@ def recollect(installation: Installation) -> int:
 def keep(folder: Path, name: str, data: bytes, statement: bytes) -> Path:
     """Write an object and its statement into the folder, the statement first; the object's path."""
     path = _path(folder, name)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_durably(path.with_suffix(STATEMENT), statement)
-    _write_durably(path, data)
+    make_folder(path.parent)
+    _keep_file(path.with_suffix(STATEMENT), statement)
+    _keep_file(path, data)
     return path
 
 
@@ -263,21 +264,11 @@ def _instant_of(folder: Path, link: ChainLink) -> datetime:
     return EPOCH
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    """All or nothing, and on the disk before it returns. Raises :class:`ObjectCorrupt` rather than overwrite."""
+def _keep_file(path: Path, data: bytes) -> None:
+    """The file holds ``data``, durably. Raises :class:`ObjectCorrupt` rather than overwrite."""
     if path.exists() and path.read_bytes() != data:
         raise ObjectCorrupt(f"{path}: exists with other bytes", where=str(path))
-    temporary = path.with_name(path.name + ".new")
-    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_file(path, data)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def build(folder: Path) -> Bundle:
         )
         _add_start(made, python)
         made.chmod(0o755)
-        made.replace(target)
+        made.replace(target)  # not durably: it is made anew at any time, and read back whole for its digest below
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
     with zipfile.ZipFile(target) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())

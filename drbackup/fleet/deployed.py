@@ -6,13 +6,13 @@ note leaves an old note and a new agent: the next run refuses it and says to dep
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from drbackup.errors import CatalogUnusable
 from drbackup.fleet.greeting import Expected
+from drbackup.system.durable import make_folder, write_file
 from drbackup.wire.decode_errors import UNREADABLE
 
 
@@ -35,14 +35,9 @@ class _Remembered(msgspec.Struct, frozen=True):
 def remember(home: Path, name: str, deployed: Deployed) -> None:
     """From now on this agent must answer with exactly this file."""
     folder = home / "agents"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder)
     data = msgspec.json.encode(_Remembered(deployed.version, deployed.sha256, deployed.folder))
-    part = folder / f".{name}.part"
-    with open(part, "wb") as file:
-        file.write(data + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / f"{name}.json")
+    write_file(folder / f"{name}.json", data + b"\n")
 
 
 def expected(home: Path, name: str) -> Expected | None:

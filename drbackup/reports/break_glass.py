@@ -20,6 +20,7 @@ from drbackup.model.inventory import StoreEntry
 from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.reports.bilingual import Words, length
+from drbackup.system.durable import write_file
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("drbackup.reports"),
@@ -57,8 +58,7 @@ def write_sheets(installation: Installation, folder: Path, *, now: datetime) -> 
     written = []
     for system in sorted(installation.policies.policies):
         path = folder / f"break-glass-{system}.html"
-        path.write_text(render_sheet(installation, system, now=now), encoding="utf-8")
-        path.chmod(0o600)
+        write_file(path, render_sheet(installation, system, now=now).encode())
         written.append(path)
     return written
 

@@ -20,6 +20,7 @@ from drbackup.model.verdict import Rule, Verdict
 from drbackup.reports import bilingual, timeline
 from drbackup.reports.bilingual import Words
 from drbackup.reports.figures import size
+from drbackup.system.durable import write_file
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("drbackup.reports"),
@@ -34,10 +35,7 @@ def write_report(evidence: Evidence) -> Path:
     """Write the page beside the evidence and return its path. Raises :class:`~drbackup.errors.ObjectCorrupt` when the
     statement is no drill's."""
     page = render(evidence, evidence.statement_path.read_bytes())
-    temporary = evidence.report_path.with_name(evidence.report_path.name + ".new")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.chmod(0o600)
-    temporary.replace(evidence.report_path)
+    write_file(evidence.report_path, page.encode())
     return evidence.report_path
 
 

@@ -28,6 +28,7 @@ from typing import Any, Self
 import msgspec
 
 from drbackup.errors import HostUnsuitable
+from drbackup.system.durable import write_file
 
 MARK = "DRBACKUP_SANDBOX"
 _PREFIX = "drill-"
@@ -234,9 +235,7 @@ def _remove(place: Path, troubles: list[str]) -> None:
 
 
 def _write_places(folder: Path, places: list[Path]) -> None:
-    temporary = folder / (_PLACES + ".new")
-    temporary.write_text(json.dumps([str(place) for place in places]))
-    temporary.replace(folder / _PLACES)
+    write_file(folder / _PLACES, json.dumps([str(place) for place in places]).encode())
 
 
 def _read_places(folder: Path) -> list[Path]:

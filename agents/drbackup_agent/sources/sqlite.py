@@ -26,6 +26,7 @@ from drbackup.errors import (
     TargetOccupied,
 )
 from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.system.durable import put_in_place
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.specs import SqliteSpec
@@ -178,7 +179,7 @@ def place_restored(restored: Path, target: Path) -> None:
         raise RestoreMismatch(f"{target}: the restored database is not sound: {bad}") from bad
     for suffix in ("-wal", "-shm", "-journal"):
         Path(f"{target}{suffix}").unlink(missing_ok=True)
-    restored.replace(target)
+    put_in_place(restored, target)
 
 
 def _blocks(path: Path, watch: Watch) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from drbackup.model.collect import RENEW_EVERY, Act, PackCopy, Rules, Why, decid
 from drbackup.stores.lock import Locker
 from drbackup.stores.registry import open_locker
 from drbackup.system.ahead import ahead
+from drbackup.system.durable import write_file
 from drbackup.system.instants import to_ns
 from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, pack_name
@@ -147,10 +148,7 @@ def renew_locks(
 
 def note_renewal(installation: Installation, now: datetime) -> None:
     """Write down that the locks of all stores were renewed."""
-    stamp = installation.home / STAMP_FILE
-    fresh = stamp.with_name(stamp.name + ".new")
-    fresh.write_text(now.astimezone(UTC).isoformat() + "\n", "ascii")
-    fresh.replace(stamp)
+    write_file(installation.home / STAMP_FILE, f"{now.astimezone(UTC).isoformat()}\n".encode("ascii"))
 
 
 def last_renewal(installation: Installation) -> datetime | None:

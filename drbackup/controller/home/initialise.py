@@ -8,7 +8,6 @@ and refuses.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +22,13 @@ from drbackup.controller.home.keyfiles import (
     DRILL_KEY,
     EVIDENCE_KEY,
     read_seed,
-    sync_folder,
     write_seeds,
 )
 from drbackup.controller.home.policies import load
 from drbackup.errors import DrbackupError, ObjectExists, UsageError
 from drbackup.stores.base import Store
 from drbackup.stores.registry import open_store
+from drbackup.system.durable import write_file
 from drbackup.system.instants import to_ns
 from drbackup.vault.custody import split_seed
 from drbackup.vault.description import VaultDescription, create_vault
@@ -121,13 +120,7 @@ def write_description(home: Path, description: VaultDescription) -> None:
     path = home / DESCRIPTION_FILE
     if path.exists() and read_description(home) == description:
         return
-    fresh = path.with_name(f".{DESCRIPTION_FILE}.new")
-    with open(fresh, "wb") as file:
-        file.write(msgspec.msgpack.encode(description))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(home)
+    write_file(path, msgspec.msgpack.encode(description))
 
 
 def _found_in(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from drbackup.errors import VaultMissing, WrongKey
+from drbackup.system.durable import create_file, create_folder
 
 CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY, DRILL_KEY = "catalog.key", "evidence.key", "domains.key", "drill.key"
 ALL_KEYS = (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY, DRILL_KEY)
@@ -21,14 +22,7 @@ def write_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
 
     Raises FileExistsError or OSError (the folder exists and is not empty).
     """
-    parent = folder.parent
-    fresh = parent / f".{folder.name}.new"
-    fresh.mkdir(mode=0o700, exist_ok=True)  # a crashed new_installation left one: its keys guard nothing yet
-    for name, seed in seeds.items():
-        _write_seed(fresh / name, seed)
-    sync_folder(fresh)
-    fresh.rename(folder)  # fails on a folder with keys in it: nothing is ever overwritten
-    sync_folder(parent)
+    create_folder(folder, {name: _hex_line(seed) for name, seed in seeds.items()})
 
 
 def add_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
@@ -40,19 +34,11 @@ def add_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
         write_seeds(folder, seeds)
         return
     for name, seed in seeds.items():
-        fresh = folder / f".{name}.new"
-        _write_seed(fresh, seed)
-        os.link(fresh, folder / name)  # fails where a key is: nothing is ever overwritten
-        fresh.unlink()
-    sync_folder(folder)
+        create_file(folder / name, _hex_line(seed))
 
 
-def _write_seed(path: Path, seed: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as stream:
-        stream.write(seed.hex() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+def _hex_line(seed: bytes) -> bytes:
+    return f"{seed.hex()}\n".encode("ascii")
 
 
 def read_seed(folder: Path, name: str, environment: Mapping[str, str] = os.environ) -> bytes:
@@ -76,12 +62,3 @@ def read_seed(folder: Path, name: str, environment: Mapping[str, str] = os.envir
     if len(seed) != _SEED_SIZE:  # never show what is in it
         raise WrongKey(f"{path} is not a key: 64 hex digits are expected", where=str(path))
     return seed
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names inside ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,12 +26,12 @@ from drbackup.controller.drills.replay import drill_row, rungs
 from drbackup.controller.drills.statement import DrillStatement, decode
 from drbackup.controller.evidence import keep, objects_in
 from drbackup.controller.home.installation import CATALOG_FILE
-from drbackup.controller.home.keyfiles import sync_folder
 from drbackup.controller.rebuild.keys import HomeKeys
 from drbackup.controller.rebuild.packs import PackScan, Watch
 from drbackup.controller.rebuild.points import Fault, Origin, chain_faults, read_points, whole_copies
 from drbackup.errors import NOT_SOUND, CatalogUnusable, RunActive, UsageError
 from drbackup.stores.base import Store
+from drbackup.system.durable import put_in_place
 from drbackup.vault.evidence import Head, check_chain, list_evidence, open_statement, read_head
 from drbackup.vault.layout import digest_in_name, timestamp
 
@@ -200,8 +200,7 @@ def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: dat
         if Path(f"{fresh}-wal").exists():
             raise CatalogUnusable(f"{fresh} is still open elsewhere", where=str(fresh), hint="run the rebuild again")
         _move_away(path, now)  # also a log without its catalog: SQLite would take it for the new one's
-        fresh.rename(path)
-        sync_folder(home)
+        put_in_place(fresh, path)
     return report
 
 

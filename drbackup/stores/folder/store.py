@@ -23,13 +23,13 @@ from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUna
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
 from drbackup.stores.folder.syscalls import (
     hash_whole,
-    link_new,
     read_range,
     same_bytes,
     set_aside,
     store_error,
     write_beside_cache,
 )
+from drbackup.system.durable import link_new
 
 TEMPORARY = ".tmp-"
 DAMAGED_PREFIX = ".damaged-"
@@ -250,7 +250,11 @@ def _opened(path: str | Path, flags: int, folder: int | None) -> Iterator[int]:
 
 
 def _write_hidden(folder: int, data: bytes | memoryview) -> str:
-    """A hidden file of ``folder`` that durably holds ``data``: bytes before the name, so that no name is without."""
+    """A hidden file of ``folder`` that durably holds ``data``: bytes before the name, so that no name is without.
+
+    Not by :mod:`drbackup.system.durable`: packs go past the page cache and are read-only, and a killed writer's files
+    have a prefix that :meth:`DirectoryStore.sweep_leftovers` knows.
+    """
     temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
     file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
     try:

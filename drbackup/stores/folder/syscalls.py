@@ -13,14 +13,13 @@ from collections.abc import Iterator
 
 from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.stores.base import past_the_end
+from drbackup.system.durable import NO_LINKS, rename_new, write_all
 
 _PIECE = 1 << 20  # bytes read or compared at a time
 _WORTH_IT = 1 << 20  # bytes of a file from which on direct writes pay
 _DIRECT_PIECE = (4 << 20) + (64 << 10)  # bytes; a reader's usual range lies in one, however it begins
-_RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 _memory = threading.local()
@@ -45,13 +44,6 @@ def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
         return ObjectExists(f"store {store}: {name} is a folder of other objects", where=name)
     # EIO, ESTALE, ENODEV, ENOTCONN …: the disk or the mount behind the folder is ill.
     return StoreUnavailable(text, where=name, hint="check the disk or mount behind the store (dmesg), then run again")
-
-
-def write_all(file: int, data: bytes | memoryview) -> None:
-    """Write every byte, however small the pieces the system takes."""
-    rest = memoryview(data).cast("B")
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 def write_beside_cache(file: int, temporary: str, folder: int, data: bytes | memoryview) -> None:
@@ -189,19 +181,6 @@ def same_bytes(file: int, data: bytes | memoryview) -> bool:
     return True
 
 
-def link_new(temporary: str, leaf: str, folder: int) -> None:
-    """Give the finished file its name, atomically and only if the name is free. Raises FileExistsError otherwise.
-
-    A hard link where the filesystem has them; else a rename that does not replace (then ``temporary`` is gone).
-    """
-    try:
-        os.link(temporary, leaf, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as fault:
-        if fault.errno not in _NO_LINKS:
-            raise
-        rename_new(temporary, leaf, folder)
-
-
 def set_aside(leaf: str, hidden: str, folder: int) -> None:
     """Give the file ``leaf`` the name ``hidden``, too, durably; nothing to do when there is none.
 
@@ -212,15 +191,7 @@ def set_aside(leaf: str, hidden: str, folder: int) -> None:
     except FileNotFoundError:
         return
     except OSError as fault:
-        if fault.errno not in _NO_LINKS:
+        if fault.errno not in NO_LINKS:
             raise
         rename_new(leaf, hidden, folder)
     os.fsync(folder)
-
-
-def rename_new(temporary: str, leaf: str, folder: int) -> None:
-    """Rename inside one folder unless the new name is taken (renameat2 with RENAME_NOREPLACE)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(folder, os.fsencode(temporary), folder, os.fsencode(leaf), _RENAME_NOREPLACE):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), leaf)

@@ -173,7 +173,7 @@ class FileCache:
         os.fsync(out.fileno())
         out.close()
         self._out = None
-        self._partial.replace(self.path)
+        self._partial.replace(self.path)  # its folder is not synced: a lost cache costs reading, never a point
 
     def close(self) -> None:
         """Forget what was gathered, if it was not saved."""

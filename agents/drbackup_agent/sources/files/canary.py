@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+
+from drbackup.system.durable import write_file
 
 CANARY_NAME = b".drbackup-canary.json"
 CANARY_FIELD = "drbackup_canary_ns"
@@ -24,13 +27,10 @@ def write_canary(folder: str, now_ns: int) -> str:
     canary = os.path.join(folder, CANARY_NAME.decode())
     if os.path.lexists(canary) and read_canary(canary) == 0:
         return f"{canary} is not ours: no canary"
-    partial = os.path.join(folder, _PARTIAL)
     try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump({CANARY_FIELD: now_ns}, file)
-            file.write("\n")
-        os.rename(partial, canary)
+        line = json.dumps({CANARY_FIELD: now_ns}) + "\n"
+        # Durably: a power cut that left it empty would make it look like somebody else's for ever.
+        write_file(Path(canary), line.encode("ascii"), mode=0o644, hidden_name=_PARTIAL)
     except OSError as bad:
         return f"{folder} can't be written to ({bad.strerror}): no canary"
     return ""

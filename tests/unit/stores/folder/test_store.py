@@ -25,7 +25,8 @@ from drbackup.errors import (
     StoreUnavailable,
 )
 from drbackup.stores.folder.store import DAMAGED_PREFIX, TEMPORARY, DirectoryStore
-from drbackup.stores.folder.syscalls import rename_new, store_error
+from drbackup.stores.folder.syscalls import store_error
+from drbackup.system.durable import rename_new
 
 BODY = b"bytes of a pack " * 4096
 WRITER = """
