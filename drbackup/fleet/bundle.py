@@ -32,7 +32,7 @@ from shiv.builder import create_archive  # type: ignore[import-untyped]
 from drbackup import __version__
 from drbackup.errors import HostUnsuitable
 
-BUNDLED = ("blake3", "cryptography", "msgspec", "pyfastcdc", "urllib3", "zstandard")
+BUNDLED = ("blake3", "cryptography", "msgspec", "psutil", "pyfastcdc", "urllib3", "zstandard")
 """The agent's dependencies; what they require in turn comes along."""
 
 FORBIDDEN = ("paramiko", "boto3", "botocore", "sqlalchemy", "pydantic", "click", "alembic")

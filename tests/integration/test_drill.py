@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from msgspec.structs import replace
 
@@ -200,10 +200,9 @@ def test_a_killed_drill_host_is_recorded_and_its_sandbox_wiped_the_next_time(
 
     def kill(news: Progress) -> None:
         if news.phase.startswith("check") and not killed:
-            for entry in Path("/proc").iterdir():
-                if entry.name.isdigit() and _is_drill_agent(entry, city):
-                    killed.append(int(entry.name))
-                    os.kill(int(entry.name), signal.SIGKILL)
+            for agent in _drill_agents(city):
+                killed.append(agent.pid)
+                agent.kill()
 
     outcome = run_drill(installation, REGISTRY, on_progress=kill)
     assert killed
@@ -221,10 +220,9 @@ def test_an_agent_that_is_told_to_stop_wipes_before_it_ends(city: DrilledCity, i
 
     def end(news: Progress) -> None:
         if news.phase.startswith("restore") and not told:
-            for entry in Path("/proc").iterdir():
-                if entry.name.isdigit() and _is_drill_agent(entry, city):
-                    told.append(int(entry.name))
-                    os.kill(int(entry.name), signal.SIGTERM)
+            for agent in _drill_agents(city):
+                told.append(agent.pid)
+                agent.terminate()
 
     with pytest.raises(Interrupted):
         run_drill(installation, REGISTRY, on_progress=end)
@@ -359,13 +357,12 @@ def test_a_lost_home_gets_its_chain_back_from_the_store(city: DrilledCity, insta
     assert outcome.evidence.previous == head.digest.hex()
 
 
-def _is_drill_agent(entry: Path, city: DrilledCity) -> bool:
-    try:
-        environment = (entry / "environ").read_bytes().split(b"\0")
-        words = (entry / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return f"DRBACKUP_AGENT_STATE={city.root}/agent-drill1".encode() in environment and b"drbackup_agent" in words
+def _drill_agents(city: DrilledCity) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            state = process.environ().get("DRBACKUP_AGENT_STATE")
+            if state == f"{city.root}/agent-drill1" and "drbackup_agent" in process.cmdline():
+                yield process
 
 
 def _until(condition: Callable[[], bool], seconds: float = 20) -> None:

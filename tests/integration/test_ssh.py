@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from drbackup.errors import (
@@ -222,9 +223,9 @@ def test_a_stop_ends_the_remote_agent(sshd: Sshd) -> None:
     helper.join()
     child = int(handler.notes[0].split()[1])
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+    while psutil.pid_exists(child) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not Path(f"/proc/{child}").exists()
+    assert not psutil.pid_exists(child)
 
 
 # --- the forced command

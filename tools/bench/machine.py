@@ -1,7 +1,7 @@
 """What this machine is, whether it is quiet, and what one command took on it.
 
 Wall time is a monotonic clock's, CPU time and the largest process are the kernel's own accounting of the finished child
-and of everything it waited for; all other figures are read from ``/proc`` while the command runs, five times a second.
+and of everything it waited for; all other figures are looked up (psutil) while the command runs, five times a second.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import signal
 import subprocess
 import sys
 import threading
@@ -18,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+import psutil
+
 _STARTER = Path(__file__).with_name("started.py")
 _LOOK_EVERY = 0.2  # seconds
 QUIET = 0.15  # of the machine
@@ -42,14 +41,14 @@ class Took:
 
 def busy() -> float:
     """CPU seconds all processors have spent working since the machine began."""
-    numbers = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(numbers) - numbers[3] - numbers[4]) / _TICKS
+    spent = psutil.cpu_times()
+    return spent.user + spent.nice + spent.system + spent.irq + spent.softirq + spent.steal
 
 
 def cpu_of(pid: int) -> float:
     """CPU seconds of one process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    spent = psutil.Process(pid).cpu_times()
+    return spent.user + spent.system
 
 
 def settle(patience: float) -> float:
@@ -104,55 +103,47 @@ class _Watch(threading.Thread):
         self.ended = threading.Event()
         self.together = 0
         self.helper = 0
-        self._pid = pid
+        self._top = psutil.Process(pid)
         self._until = time.monotonic() + limit
 
     def run(self) -> None:
         while not self.ended.wait(_LOOK_EVERY):
-            below = _descendants(self._pid)
+            below = self._below()
             self.together = max(self.together, sum(map(_resident, below)))
             # The first one below the starter is the command itself.
-            self.helper = max(0, self.helper, *map(_peak, below[1:]))
+            self.helper = max(0, self.helper, *(_peak(process.pid) for process in below[1:]))
             if time.monotonic() > self._until:
-                for pid in (*below, self._pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                for process in (*below, self._top):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
                 return
 
-
-def _descendants(pid: int) -> list[int]:
-    """Every process below ``pid`` that still lives, a parent before its children."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                found += [int(word) for word in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
-    return found + [deeper for child in found for deeper in _descendants(child)]
+    def _below(self) -> list[psutil.Process]:
+        """Every process below the starter that still lives, a parent before its children."""
+        with contextlib.suppress(psutil.Error):
+            return self._top.children(recursive=True)
+        return []
 
 
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
+def _resident(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return process.memory_info().rss
+    return 0
 
 
 def _peak(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
+    """The kernel's own mark of the most memory a process ever had. Read by hand: psutil does not show it."""
+    lines = _lines(f"/proc/{pid}/status")
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Machine, kernel and file system in words, for the page."""
+    """Machine, kernel and file system in words, for the page. The processor's name psutil does not show."""
     cpu = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     system = next((line.split("=")[1].strip('"') for line in _lines("/etc/os-release") if "PRETTY" in line), "")
     return {
         "processor": f"{cpu[0] if cpu else platform.machine()}, {os.cpu_count()} cores",
-        "memory": f"{memory / 2**20:.0f} GiB",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{system}, Linux {platform.release()}",
         "disk": _file_system(folder),
         "python": platform.python_version(),
@@ -167,6 +158,6 @@ def _lines(path: str) -> list[str]:
 
 def _file_system(folder: Path) -> str:
     """The kind of file system ``folder`` lies on."""
-    mounts = [line.split()[1:3] for line in _lines("/proc/mounts")]
-    inside = [(point, kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
-    return max(inside, key=lambda mount: len(mount[0]), default=("", "unknown"))[1]
+    mounts = psutil.disk_partitions(all=True)
+    inside = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
+    return max(inside, key=lambda mount: len(mount.mountpoint)).fstype if inside else "unknown"

@@ -190,7 +190,7 @@ def _isolation() -> list[str]:
 
 
 def _isolation_seen(pid: int) -> str:
-    """What the running server itself sees, not what was asked for."""
+    """What the running server itself sees, not what was asked for. psutil shows only our own network namespace."""
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     names = sorted(line.partition(":")[0].strip() for line in lines)
     outward = [name for name in names if name != "lo"]

@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import psutil
 
 from drbackup.errors import HostUnsuitable
 from drbackup.system.durable import write_file
@@ -35,6 +35,7 @@ _PREFIX = "drill-"
 _LOCK = ".lock"
 _PLACES = ".places"
 _END_SECONDS = 15.0
+_DEAD = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}  # they hold no file and no memory any more
 
 
 class Wipe(msgspec.Struct, frozen=True):
@@ -136,47 +137,44 @@ def wipe_leftovers(parent: Path) -> list[Wipe]:
 # --- processes -----------------------------------------------------------------------------------------------------
 
 
-def marked_processes(mark: str, places: list[Path]) -> list[int]:
-    """Processes that carry the mark or work inside one of the places; never this one."""
+def marked_processes(mark: str, places: list[Path]) -> list[psutil.Process]:
+    """The living processes that carry the mark or work inside one of the places; never this one."""
     roots = tuple(str(place) + "/" for place in places)
-    wanted = f"{MARK}={mark}".encode()
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+    found: list[psutil.Process] = []
+    for pid in psutil.pids():
+        if pid == os.getpid():
             continue
         try:
-            marked = wanted in (entry / "environ").read_bytes().split(b"\0")
-            inside = f"{(entry / 'cwd').readlink()}/".startswith(roots)
-        except OSError:  # gone meanwhile, or somebody else's: then it can't carry our private mark
+            process = psutil.Process(pid)
+            dead = process.status() in _DEAD
+            if not dead and (_carries(pid, mark) or f"{process.cwd()}/".startswith(roots)):
+                found.append(process)
+        except (psutil.Error, OSError):  # gone meanwhile, or somebody else's: then it can't carry our private mark
             continue
-        if marked or inside:
-            found.append(int(entry.name))
     return found
+
+
+def _carries(pid: int, mark: str) -> bool:
+    """Read by hand: ``psutil.Process.environ`` ends at the first empty string, and a program that writes its title
+    over its environment (PostgreSQL does) leaves such strings before the mark."""
+    return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def _end_processes(mark: str, places: list[Path]) -> int:
     """Kill what is left; how many are still there at the deadline."""
     deadline = time.monotonic() + _END_SECONDS
-    while alive := [pid for pid in marked_processes(mark, places) if not _is_zombie(pid)]:
+    while alive := marked_processes(mark, places):
         if time.monotonic() > deadline:
             return len(alive)
-        for pid in alive:
+        for process in alive:
             try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
+                process.kill()  # never another process that was given the number meanwhile
+            except psutil.NoSuchProcess:
                 continue
-            except PermissionError:
+            except psutil.AccessDenied:
                 return len(alive)
         time.sleep(0.02)  # polling, with the deadline above
     return 0
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return status.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -48,7 +48,11 @@ def is_here(holder: str) -> bool:
 
 
 def _start(pid: int) -> str:
-    """Clock ticks between boot and the process's start: a clock that is set later does not change them. Empty: gone."""
+    """Clock ticks between boot and the process's start: a clock that is set later does not change them. Empty: gone.
+
+    Read by hand: ``psutil.Process.create_time`` is a time of the clock and moves when that is set, so a living holder
+    would look like another process; and importing psutil costs a short command more than all of this.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
+import psutil
 import pytest
 
 from drbackup import __version__
@@ -54,8 +54,8 @@ def poll(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def alive(pid: int) -> bool:
-    with suppress(FileNotFoundError), open(f"/proc/{pid}/stat") as status:
-        return status.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     return False
 
 
@@ -200,7 +200,7 @@ def test_sigkill_of_a_working_agent_ends_the_session_and_reaps_it() -> None:
     with pytest.raises(AgentDied, match="signal 9"):
         run_session(channel, PreflightJob(), handler, LIMITS)
     helper.join()
-    assert not Path(f"/proc/{channel.pid}").exists()
+    assert not psutil.pid_exists(channel.pid)
 
 
 @pytest.mark.parametrize(

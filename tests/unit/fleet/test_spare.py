@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
+
 from drbackup.fleet.local import LocalChannel
 from drbackup.fleet.session import AgentSession, Timeouts
 from drbackup.fleet.spare import SpareAgent, mentions_local
@@ -41,13 +43,13 @@ def test_another_state_folder_is_another_agent(tmp_path: Path) -> None:
         channel = spare.connect("db1", entry, INVENTORY)
         channel.close()
     assert pid_of(channel) != spared
-    assert not Path(f"/proc/{spared}").exists()
+    assert not psutil.pid_exists(spared)
 
 
 def test_an_unused_one_is_ended() -> None:
     with SpareAgent() as spare:
         pid = pid_of(spare._channel)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not psutil.pid_exists(pid)
 
 
 def test_a_dead_one_is_not_handed_out() -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from drbackup_agent.drill.postgres_instance import client_environment, start_postgres
@@ -37,6 +38,10 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+def pids_of(mark: str, places: list[Path]) -> set[int]:
+    return {process.pid for process in marked_processes(mark, places)}
 
 
 def start_holder(parent: Path, *more: str) -> tuple[subprocess.Popen[str], str]:
@@ -85,9 +90,36 @@ def test_a_process_started_in_the_sandbox_does_not_survive_it(tmp_path: Path) ->
     with open_sandbox(tmp_path) as sandbox:
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         strayed = subprocess.Popen(["sleep", "600"], cwd=sandbox.folder, env={}, start_new_session=True)
-        until(lambda: set(marked_processes(sandbox.mark, [sandbox.folder])) >= {child.pid, strayed.pid})
+        until(lambda: pids_of(sandbox.mark, [sandbox.folder]) >= {child.pid, strayed.pid})
         assert sandbox.wipe().proven
     assert child.wait(5) == strayed.wait(5) == -signal.SIGKILL
+
+
+EMPTY_FIRST = """
+import ctypes, sys
+words = (ctypes.c_char_p * 3)(b"sleep", b"600", None)
+environment = (ctypes.c_char_p * 4)(b"A=1", b"", sys.argv[1].encode(), None)
+ctypes.CDLL(None).execve(b"/bin/sleep", words, environment)
+"""
+
+
+def test_a_process_that_emptied_a_part_of_its_environment_does_not_survive_it_either(tmp_path: Path) -> None:
+    with open_sandbox(tmp_path) as sandbox:
+        mark = f"{MARK}={sandbox.mark}"
+        child = subprocess.Popen([sys.executable, "-c", EMPTY_FIRST, mark], env={}, cwd="/", start_new_session=True)
+        until(lambda: psutil.Process(child.pid).name() == "sleep")
+        assert pids_of(sandbox.mark, []) == {child.pid}
+        assert sandbox.wipe().proven
+    assert child.wait(5) == -signal.SIGKILL
+
+
+def test_a_process_that_ended_and_was_not_waited_for_is_none(tmp_path: Path) -> None:
+    with open_sandbox(tmp_path) as sandbox:
+        child = subprocess.Popen(["true"], cwd=sandbox.folder)
+        until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+        assert pids_of(sandbox.mark, [sandbox.folder]) == set()
+        assert sandbox.wipe().proven
+    assert child.wait(5) == 0
 
 
 def test_a_living_drills_sandbox_is_left_alone(tmp_path: Path) -> None:
@@ -145,7 +177,7 @@ def test_the_throw_away_database_dies_with_a_killed_agent(tmp_path: Path) -> Non
     holder, mark = start_holder(tmp_path, "postgres")
     holder.kill()
     holder.wait(5)
-    until(lambda: all(_name(pid) != "postgres" for pid in marked_processes(mark, [])))
+    until(lambda: all(_name(process) != "postgres" for process in marked_processes(mark, [])))
     with open_sandbox(tmp_path):
         assert len(list(tmp_path.glob("drill-*"))) == 1
     assert not list(Path("/tmp").glob(f"drb-{mark[:12]}-*"))
@@ -157,8 +189,8 @@ def _psql(environment: dict[str, str], query: str) -> subprocess.CompletedProces
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20)
 
 
-def _name(pid: int) -> str:
+def _name(process: psutil.Process) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
+        return process.name()
+    except psutil.NoSuchProcess:
         return ""
