@@ -24,7 +24,6 @@ from drbackup.model.collect import COLLECT_GRACE, Act, Why
 from drbackup.model.point import Point, Rung
 from drbackup.model.retention import Ruling
 from drbackup.stores.erase import Erased
-from tests.integration.test_runner import break_store, mend_store
 from tests.support.cities.collected_city import (
     AT_LAST,
     BEGIN,
@@ -40,7 +39,7 @@ from tests.support.cities.collected_city import (
     records,
 )
 from tests.support.cities.small_city import AGENT, SYSTEM
-from tests.support.doubles.faulty_store import Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +226,7 @@ def test_a_store_that_is_not_collected_keeps_its_points_whole(two: TwoPoints) ->
 
 
 def test_a_store_that_does_not_answer_ends_a_collect_before_anything_goes(two: TwoPoints) -> None:
-    with two.city.open() as installation:
+    with two.city.open(stores=faulty) as installation:
         old = two.old
         for trouble in (Trouble("list", times=99), Trouble("put", matching="v1/e/", times=99)):
             break_store(installation, "other", trouble)

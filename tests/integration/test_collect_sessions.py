@@ -18,7 +18,6 @@ from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.sessions import Sessions
 from drbackup.errors import DoneInPart, DrbackupError, RunTooLong
 from drbackup.model.collect import COLLECT_GRACE, SESSION_MOST, Act, Why
-from tests.integration.test_runner import break_store, mend_store
 from tests.support.cities.collected_city import (
     AT_LAST,
     DAY,
@@ -31,7 +30,7 @@ from tests.support.cities.collected_city import (
     write,
 )
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM
-from tests.support.doubles.faulty_store import Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
 
 OLD = b"old" * 1000 + b"a"
 
@@ -99,11 +98,11 @@ def test_a_session_that_began_before_the_condemnation_commits_a_restorable_point
 def test_what_is_condemned_between_the_check_and_the_commit_is_pardoned_by_the_record(
     two: TwoPoints, session: str
 ) -> None:
-    with two.city.open() as installation:
-        store = break_store(installation, "main")
-        store.troubles.append(
-            Trouble("put", kind="call", matching="v1/r/", action=lambda _name: collect(installation, LATER) and None)
+    with two.city.open(stores=faulty) as installation:
+        trouble = Trouble(
+            "put", kind="call", matching="v1/r/", action=lambda _name: collect(installation, LATER) and None
         )
+        break_store(installation, "main", trouble)
         point = run_backup(installation, SYSTEM, SOURCE, now=clock(LATER))
         mend_store(installation, "main")
         first = collect(installation, AT_LAST)

@@ -15,7 +15,7 @@ from drbackup.model.point import Rung
 from drbackup.vault.layout import pack_name
 from drbackup.vault.tree import PAGE_LEAST, ends_page
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
-from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty
 from tests.support.doubles.lying_agent import LATER_LIES, LIES
 
 
@@ -92,9 +92,7 @@ def test_a_point_found_damaged_is_not_called_proven_any_longer(tmp_path: Path) -
 
 
 def test_a_tree_that_the_store_gives_back_altered_is_sent_again(city: SmallCity) -> None:
-    with city.open() as installation:
-        entry = installation.inventory.stores["main"]
-        broken = FaultyStore(installation.store("main"), [Trouble("put", at=1, kind="flipped", matching="/t/")])
-        installation._stores["main"] = (entry, broken)
+    with city.open(stores=faulty) as installation:
+        break_store(installation, "main", Trouble("put", at=1, kind="flipped", matching="/t/"))
         point = run_backup(installation, SYSTEM, SOURCE)
     assert city.read(point.id) == {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}

@@ -41,7 +41,7 @@ from tests.support.cities.twin_city import (
     overwrite,
     read,
 )
-from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty
 from tests.support.services.seaweedfs import S3Server
 
 
@@ -237,15 +237,10 @@ def test_a_foreign_record_is_named_and_left_as_it_is(city: SmallCity, clock: Clo
 # --- stores that are ill ----------------------------------------------------------------------------------------------
 
 
-def break_store(installation: Installation, name: str, *troubles: Trouble) -> None:
-    entry, store = installation.inventory.stores[name], installation.store(name)
-    installation._stores[name] = (entry, FaultyStore(store, list(troubles)))
-
-
 def test_a_donor_that_does_not_answer_is_named_and_nothing_is_given_up(city: SmallCity, clock: Clock) -> None:
     victim = next(objects(city, "main", "/p/"))
     flip(victim)
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         scrub(installation, "main", now=clock)
         break_store(installation, "other", Trouble("any", times=10_000))
         diagnosis, repaired = mend(installation, clock)
@@ -263,7 +258,7 @@ def test_a_store_that_dies_while_it_is_looked_at_is_named_and_the_other_is_mende
 ) -> None:
     for store in ("main", "other"):
         next(objects(city, store, "/p/" if store == "main" else "/t/")).unlink()
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         break_store(installation, "other", Trouble("any", at=at, times=10_000))
         diagnosis, repaired = mend(installation, clock)
         assert isinstance(diagnosis.away["other"], StoreUnavailable)
@@ -278,7 +273,7 @@ def test_a_full_disk_is_asked_once_and_loses_nothing(city: SmallCity, clock: Clo
     before = contents(city, "other")
     for path in list(objects(city, "other", "v1/d/")):
         path.unlink()
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         scrub(installation, "other", now=clock)
         break_store(installation, "other", Trouble("mend", kind="full", times=10_000))
         diagnosis, repaired = mend(installation, clock)

@@ -30,25 +30,13 @@ from drbackup.errors import (
 )
 from drbackup.vault.record import read_record
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
-from tests.support.doubles.faulty_store import FaultyStore, Kind, Trouble
+from tests.support.doubles.faulty_store import Kind, Trouble, break_store, faulty, mend_store
 from tests.support.services.seaweedfs import S3Server
 
 
 @pytest.fixture
 def city(tmp_path: Path) -> SmallCity:
     return SmallCity(tmp_path).build()
-
-
-def break_store(installation: Installation, name: str, *troubles: Trouble) -> FaultyStore:
-    """Put a faulty store in the place of an installation's opened one."""
-    entry = installation.inventory.stores[name]
-    faulty = FaultyStore(installation.store(name), list(troubles))
-    installation._stores[name] = (entry, faulty)
-    return faulty
-
-
-def mend_store(installation: Installation, name: str) -> None:
-    del installation._stores[name]
 
 
 def states(installation: Installation) -> list[str]:
@@ -127,7 +115,7 @@ def test_two_runs_of_one_source_never_run_at_once(city: SmallCity, monkeypatch: 
 def test_a_store_that_fails_fails_the_run_clearly_and_the_next_succeeds(
     city: SmallCity, kind: Kind, error: type[DrbackupError]
 ) -> None:
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         good = run_backup(installation, SYSTEM, SOURCE)
         (city.data / "c").write_bytes(b"gamma" * 100)
         break_store(installation, "main", Trouble("put", kind=kind, times=100))
@@ -145,7 +133,7 @@ def test_a_store_that_fails_fails_the_run_clearly_and_the_next_succeeds(
 
 
 def test_a_record_whose_answer_was_lost_is_found_by_the_next_run(city: SmallCity) -> None:
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         break_store(installation, "main", Trouble("put", kind="lost-answer", matching="v1/r/"))
         with pytest.raises(StoreUnavailable):
             run_backup(installation, SYSTEM, SOURCE)
@@ -288,7 +276,7 @@ def test_a_record_that_was_altered_is_not_adopted(city: SmallCity) -> None:
 
 
 def test_a_strange_record_is_noted_and_keeps_nobody_from_backing_up(city: SmallCity) -> None:
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         break_store(installation, "main", Trouble("put", matching="v1/r/"))
         with pytest.raises(StoreUnavailable):
             run_backup(installation, SYSTEM, SOURCE)
@@ -321,7 +309,7 @@ def test_each_copy_holds_the_whole_point_by_itself(twins: SmallCity) -> None:
 
 
 def test_a_commit_whose_answer_was_lost_is_found_although_the_copies_changed_places(twins: SmallCity) -> None:
-    with twins.open() as installation:
+    with twins.open(stores=faulty) as installation:
         break_store(installation, "main", Trouble("put", kind="lost-answer", matching="v1/r/"))
         with pytest.raises(StoreUnavailable):
             run_backup(installation, SYSTEM, SOURCE)
@@ -337,7 +325,7 @@ def test_a_commit_whose_answer_was_lost_is_found_although_the_copies_changed_pla
 
 @pytest.mark.parametrize("place", ["/p/", "v1/r/"])
 def test_a_second_store_that_fails_makes_a_partial_run_and_catches_up_later(twins: SmallCity, place: str) -> None:
-    with twins.open() as installation:
+    with twins.open(stores=faulty) as installation:
         break_store(installation, "other", Trouble("put", kind="full", times=100, matching=place))
         with pytest.raises(DoneInPart, match="not in other"):
             run_backup(installation, SYSTEM, SOURCE)
@@ -354,7 +342,7 @@ def test_a_second_store_that_fails_makes_a_partial_run_and_catches_up_later(twin
 
 
 def test_a_pack_that_reads_back_wrong_is_never_committed(twins: SmallCity) -> None:
-    with twins.open() as installation:
+    with twins.open(stores=faulty) as installation:
         break_store(installation, "main", Trouble("put", kind="flipped", matching="/p/"))
         with pytest.raises(ObjectCorrupt):
             run_backup(installation, SYSTEM, SOURCE)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from drbackup.reports.overview import judge, recall
 from drbackup.vault.layout import VAULT_NAME, pack_name
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.support.cities.twin_city import HARMS, Clock, both, build, copy, flip, name_of, objects
-from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.faulty_store import Kind, Trouble, break_store, faulty
 
 DAY = timedelta(days=1)
 
@@ -130,10 +129,9 @@ def test_a_point_with_one_damaged_copy_does_not_climb_by_the_other(city: SmallCi
 
 def test_a_store_that_went_away_midway_is_not_called_damaged(city: SmallCity, clock: Clock) -> None:
     """Its disk is unmounted: an empty folder is left."""
-    with city.open() as installation:
-        entry = installation.inventory.stores["main"]
+    with city.open(stores=faulty) as installation:
         gone = Trouble("check", at=3, kind="call", action=lambda _: shutil.rmtree(city.root / "store-main" / "v1"))
-        installation._stores["main"] = (entry, FaultyStore(installation.store("main"), [gone]))
+        break_store(installation, "main", gone)
         with pytest.raises(StoreUnavailable, match="went away"):
             scrub(installation, "main", now=clock)
         assert installation.catalog.scrubs.damaged_points() == {}
@@ -227,16 +225,15 @@ def test_damage_found_by_a_slice_is_named_by_every_later_one(city: SmallCity, cl
 
 
 def test_what_a_collector_took_meanwhile_is_no_damage(city: SmallCity, clock: Clock) -> None:
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         (name,) = add_packs(installation, clock, 1)
-        entry, packs = installation.inventory.stores["main"], installation.catalog.packs
+        packs = installation.catalog.packs
 
         def collect(_: str) -> None:
             (city.root / "store-main" / name).unlink(missing_ok=True)
             packs.forget(AGENT, "main", [("p", bytes.fromhex(name[-64:]))])
 
-        broken = FaultyStore(installation.store("main"), [Trouble("check", matching=name, kind="call", action=collect)])
-        installation._stores["main"] = (entry, broken)
+        break_store(installation, "main", Trouble("check", matching=name, kind="call", action=collect))
         assert scrub(installation, "main", now=clock).good
 
 
@@ -323,14 +320,9 @@ def test_a_rate_is_kept(city: SmallCity, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("kind", ["unavailable", "refused"])
-def test_a_store_that_does_not_answer_is_neither_good_nor_damaged(
-    city: SmallCity, clock: Clock, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with city.open() as installation:
-        entry = installation.inventory.stores["main"]
-        trouble: Callable[..., Trouble] = Trouble
-        broken = FaultyStore(installation.store("main"), [trouble("check", at=4, kind=kind, times=100)])
-        installation._stores["main"] = (entry, broken)
+def test_a_store_that_does_not_answer_is_neither_good_nor_damaged(city: SmallCity, clock: Clock, kind: Kind) -> None:
+    with city.open(stores=faulty) as installation:
+        break_store(installation, "main", Trouble("check", at=4, kind=kind, times=100))
         with pytest.raises((StoreUnavailable, Exception), match="made to"):
             scrub(installation, "main", now=clock)
         assert installation.catalog.scrubs.damaged_points() == {}

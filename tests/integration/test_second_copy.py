@@ -19,7 +19,6 @@ from drbackup.controller.catalog.tables import point_copies
 from drbackup.controller.copies.catch_up import catch_up, lacking
 from drbackup.controller.copies.scrub import scrub
 from drbackup.controller.home.initialise import extend
-from drbackup.controller.home.installation import Installation
 from drbackup.errors import DoneInPart, Interrupted, ObjectCorrupt, ObjectMissing, PacksMissing, VaultMissing
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 from tests.support.cities.twin_city import (
@@ -36,7 +35,7 @@ from tests.support.cities.twin_city import (
     objects,
     read,
 )
-from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
 
 THIRD = "  third: {{directory: {{path: {root}/store-third}}}}\n"
 
@@ -73,13 +72,6 @@ def with_third(template: SmallCity, root: Path) -> SmallCity:
     with city.open() as installation:
         extend(installation, now=Clock()())
     return city
-
-
-def break_store(installation: Installation, name: str, *troubles: Trouble) -> FaultyStore:
-    entry, store = installation.inventory.stores[name], installation.store(name)
-    broken = FaultyStore(store, list(troubles))
-    installation._stores[name] = (entry, broken)
-    return broken
 
 
 def whole(city: SmallCity, store: str, points: tuple[str, str]) -> bool:
@@ -155,7 +147,7 @@ def test_a_store_that_is_away_is_asked_once_and_the_others_go_on(
     template: SmallCity, tmp_path: Path, clock: Clock
 ) -> None:
     city = with_third(template, tmp_path)
-    with city.open() as installation:
+    with city.open(stores=faulty) as installation:
         away = break_store(installation, "main", Trouble("any", times=10_000))
         (result,) = catch_up(installation, now=clock)
         assert result.good
@@ -167,14 +159,14 @@ def test_a_store_that_is_away_is_asked_once_and_the_others_go_on(
 
 def test_days_without_a_store_are_caught_up_in_the_order_of_the_chain(tmp_path: Path, clock: Clock) -> None:
     city = SmallCity(tmp_path, copies="main, other").build()
-    with city.open() as installation:
-        broken = break_store(installation, "other", Trouble("put", kind="full", times=10_000))
+    with city.open(stores=faulty) as installation:
+        break_store(installation, "other", Trouble("put", kind="full", times=10_000))
         for day in range(4):
             (city.data / f"day{day}").write_bytes(b"news" * day)
             with pytest.raises(DoneInPart):
                 run_backup(installation, SYSTEM, SOURCE, now=clock)
             clock.passes(days=1)
-        broken.troubles.clear()
+        mend_store(installation, "other")
         (result,) = catch_up(installation, now=clock)
         assert result.good
         stored = [point.committed_at for point in result.copied]

@@ -15,7 +15,7 @@ from drbackup.daemon.scheduler import VAULT
 from drbackup.model.point import Rung
 from tests.support.cities.small_city import SmallCity
 from tests.support.cities.twin_city import FIRST, SECOND, Clock, both, build, copy, flip, objects, read
-from tests.support.doubles.faulty_store import FaultyStore, Trouble
+from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
 
 DAY = timedelta(days=1)
 
@@ -92,14 +92,12 @@ def test_a_store_that_is_away_neither_stops_the_daemon_nor_loses_its_points(
     alone: SmallCity, tmp_path: Path, clock: Clock
 ) -> None:
     city = copy(alone, tmp_path, copies="main, other", nightly=True)
-    with city.open() as installation:
-        entry = installation.inventory.stores["other"]
-        broken = FaultyStore(installation.store("other"), [Trouble("any", times=10_000)])
-        installation._stores["other"] = (entry, broken)
+    with city.open(stores=faulty) as installation:
+        break_store(installation, "other", Trouble("any", times=10_000))
         daemon = Daemon(installation, 2, clock)
         daemon.catch_up()
         assert len(lacking(installation, "other")) == 2
-        broken.troubles.clear()
+        mend_store(installation, "other")
         daemon.catch_up()
         assert lacking(installation, "other") == []
 

@@ -7,6 +7,7 @@ descriptions are checked against our own evidence key, so a store can't hand us 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,26 +29,42 @@ from drbackup.vault.layout import VAULT_NAME
 from drbackup.wire.specs import DomainKeys
 
 CATALOG_FILE = "catalog.sqlite"
+StoreOpener = Callable[[str, StoreEntry], Store]  # by name and what the inventory says of it
 
 
 class Installation:
     """An opened installation. Safe to use from several threads."""
 
-    def __init__(self, home: Path, policies_folder: Path, policies: PolicySet, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        home: Path,
+        policies_folder: Path,
+        policies: PolicySet,
+        catalog: Catalog,
+        stores: StoreOpener = open_store,
+    ) -> None:
         self.home = home
         self.policies_folder = policies_folder
         self.policies = policies
         self.catalog = catalog
+        self._open_store = stores
         self._lock = threading.Lock()
         self._stores: dict[str, tuple[StoreEntry, Store]] = {}
         self._vaults: dict[str, VaultDescription] = {}
 
     @classmethod
     def open(
-        cls, home: Path, policies_folder: Path, *, new_catalog: bool = False, broken_policies: bool = False
+        cls,
+        home: Path,
+        policies_folder: Path,
+        *,
+        new_catalog: bool = False,
+        broken_policies: bool = False,
+        stores: StoreOpener = open_store,
     ) -> Self:
         """Open what :func:`drbackup.controller.home.initialise.initialise` made. ``broken_policies``: open it even if
         some policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
+        ``stores`` opens each store when it is first asked for, and again when the inventory has moved it.
 
         Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
         :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
@@ -69,7 +86,7 @@ class Installation:
                 where=str(path),
                 hint="bring it back from the vault: drbackup vault rebuild",
             )
-        return cls(home, policies_folder, policies, Catalog.open(path))
+        return cls(home, policies_folder, policies, Catalog.open(path), stores)
 
     # --- folders and policies ---
 
@@ -120,7 +137,7 @@ class Installation:
         with self._lock:
             held = self._stores.get(name)
             if held is None or held[0] != entry:  # a reload may have moved the store
-                held = (entry, open_store(name, entry))
+                held = (entry, self._open_store(name, entry))
                 self._stores[name] = held
                 self._vaults.pop(name, None)
             return held[1]

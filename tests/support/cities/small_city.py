@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drbackup.controller.home.initialise import NewInstallation, initialise
-from drbackup.controller.home.installation import Installation
+from drbackup.controller.home.installation import Installation, StoreOpener
+from drbackup.stores.registry import open_store
 from drbackup.vault.keys import Keyring
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.record import read_record, unseal
@@ -109,8 +110,8 @@ class SmallCity:
         text = _POLICY.format(**words, schedule=self.schedule, copies=self.copies, keep=self.keep)
         (self.policies / f"{SYSTEM}.yaml").write_text(text + self.extra)
 
-    def open(self) -> Installation:
-        return Installation.open(self.home, self.policies)
+    def open(self, stores: StoreOpener = open_store) -> Installation:
+        return Installation.open(self.home, self.policies, stores=stores)
 
     def read(self, point: str, store: str = "main") -> dict[bytes, bytes]:
         """Every file of a point, from one store, opened with the drill key alone."""

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from drbackup.controller.home.installation import Installation
 from drbackup.errors import ObjectCorrupt, StoreFull, StoreRefused, StoreUnavailable
+from drbackup.model.inventory import StoreEntry
 from drbackup.stores.base import SignedPut, Stat, Store
+from drbackup.stores.registry import open_store
 
 Operation = Literal["put", "get", "check", "mend", "stat", "list", "sign_put", "sign_get", "any"]
 Kind = Literal["unavailable", "lost-answer", "full", "refused", "slow", "truncated", "flipped", "call"]
@@ -44,6 +47,13 @@ class FaultyStore:
         self.name = self.inner.name
         self._lock = threading.Lock()
         self._met: dict[int, int] = {}
+
+    def suffer(self, *troubles: Trouble) -> None:
+        """Have these troubles and no other from now on, counting anew."""
+        with self._lock:
+            self.troubles[:] = troubles
+            self.counts.clear()
+            self._met.clear()
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         trouble = self._meet("put", name)
@@ -100,6 +110,23 @@ class FaultyStore:
         if due is not None:
             _raise_or_wait(due, name)
         return due
+
+
+def faulty(name: str, entry: StoreEntry) -> Store:
+    """Opens an installation's store behind a :class:`FaultyStore` without any trouble yet."""
+    return FaultyStore(open_store(name, entry))
+
+
+def break_store(installation: Installation, name: str, *troubles: Trouble) -> FaultyStore:
+    """From now on. ``installation`` was opened with ``stores=faulty``."""
+    store = installation.store(name)
+    assert isinstance(store, FaultyStore)
+    store.suffer(*troubles)
+    return store
+
+
+def mend_store(installation: Installation, name: str) -> None:
+    break_store(installation, name)
 
 
 def _raise_or_wait(trouble: Trouble, name: str) -> None:
