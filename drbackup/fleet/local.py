@@ -135,7 +135,7 @@ class LocalChannel:
 
     def _end(self, grace: float) -> None:
         """Ask by end-of-input, then SIGTERM, then SIGKILL; always to the whole group, so no tool is left behind."""
-        self._hang_up()
+        self.hang_up()
         for name in (None, signal.SIGTERM, signal.SIGKILL):
             if name is not None:
                 self._signal_group(name)
@@ -143,7 +143,7 @@ class LocalChannel:
                 break
         self._signal_group(signal.SIGKILL)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """End of input for the child, while our own descriptor stays valid for a thread that is writing just now."""
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, self._stdin.fileno(), inheritable=False)

@@ -33,7 +33,7 @@ from drbackup.vault.suite import derive
 from drbackup.wire.messages import Fetch, Locate, PutHttp, Start, Stored, Upload, Uploaded
 from tests.adversary.wire_record import WireRecord
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.support.services.seaweedfs import S3Server
+from tests.support.services.seaweedfs import S3Server, newest_bytes, versions_of
 
 pytestmark = pytest.mark.s3
 TRUE = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
@@ -66,8 +66,8 @@ class Stolen:
         """Every object of the old backup as it was, in one version, and the point restores."""
         for name, data in self.old.items():
             assert self.store.get(name) == data
-            assert len(list(self.store._versions(name))) == 1, name
-            assert hashlib.sha256(self.store._read(name, 0, None)).digest() == hashlib.sha256(data).digest()
+            assert len(versions_of(self.store, name)) == 1, name
+            assert hashlib.sha256(newest_bytes(self.store, name)).digest() == hashlib.sha256(data).digest()
         assert set(self.old) == {stat.name for stat in self.store.list("v1/")}
 
 

@@ -106,8 +106,8 @@ def sealed_keys(vault: WholeVault, damaged: Damaged) -> int:
     for name in list_sealed_keys(damaged.store):
         try:
             keys = open_sealed_keys(damaged.store.get(name), name, vault.description, vault.keyring(RECOVERY))
-            assert keys.evidence == vault._seed(10)
-            assert keys.domains == vault._seed(11)
+            assert keys.evidence == vault.seed_of(10)
+            assert keys.domains == vault.seed_of(11)
         except DrbackupError as error:
             damaged.complain(error)
             refused += 1

@@ -65,21 +65,22 @@ class WholeVault:
 
     def __post_init__(self) -> None:
         self.keys = {
-            role: SealKey.from_seed(role, self._seed(number)) for number, role in enumerate((RECOVERY, DRILL, CATALOG))
+            role: SealKey.from_seed(role, self.seed_of(number))
+            for number, role in enumerate((RECOVERY, DRILL, CATALOG))
         }
-        self.signer = SigningKey.from_seed(self._seed(10))
+        self.signer = SigningKey.from_seed(self.seed_of(10))
         self.recipients = tuple(key.recipient for key in self.keys.values())
         self.description = VaultDescription(f"city-{self.seed}", 1, self.recipients, self.signer.public)
         self._depots: dict[str, SmallVault] = {}
 
-    def _seed(self, number: int) -> bytes:
+    def seed_of(self, number: int) -> bytes:
         return hashlib.sha256(b"%d/%d" % (self.seed, number)).digest()
 
     @classmethod
     def build(cls, seed: int = 0, day: datetime = NOON) -> WholeVault:
         vault = cls(seed, day)
         create_vault(vault.store, vault.description, vault.signer)
-        installation = InstallationKeys(vault._seed(2), vault._seed(10), vault._seed(11))
+        installation = InstallationKeys(vault.seed_of(2), vault.seed_of(10), vault.seed_of(11))
         vault.store.put(*make_sealed_keys(installation, vault.description, day))
         text = b"register of enterprises, %d\n" % seed
         scans = {b"srv": b"/", b"srv/a": text * 9, b"srv/empty": b"", b"srv/link": b"@a", b"srv/same": b"=srv/a"}
@@ -110,7 +111,7 @@ class WholeVault:
     def write(self, domain: str, session: str, tree: Tree) -> tuple[Written, dict[bytes, tuple[Entry, bytes]]]:
         """The packs of one point. The domain remembers its chunks between points."""
         destination = self._depots.setdefault(domain, SmallVault(self.store, domain)).destination
-        keys = domain_keys(self._seed(11), domain, self.recipients)
+        keys = domain_keys(self.seed_of(11), domain, self.recipients)
         entries: dict[bytes, tuple[Entry, bytes]] = {}
         with PointWriter(destination, keys, session=session) as writer:
             for path, data in sorted(tree.items(), key=lambda each: path_key(each[0])):

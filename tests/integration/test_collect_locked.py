@@ -19,7 +19,10 @@ from drbackup.controller.home.installation import Installation
 from drbackup.daemon.daemon import Daemon
 from drbackup.errors import StoreRefused, StoreUnavailable
 from drbackup.model.collect import COLLECT_GRACE, lease_ns
+from drbackup.model.inventory import StoreEntry
 from drbackup.model.point import Point
+from drbackup.stores.base import Store
+from drbackup.stores.registry import open_store, s3_config
 from drbackup.stores.s3.erase import S3Eraser
 from drbackup.stores.s3.store import S3Store
 from drbackup.vault.evidence import list_evidence
@@ -65,9 +68,19 @@ def cloud(installation: Installation) -> S3Store:
     return store
 
 
-def lock_for(store: S3Store, seconds: float) -> None:
-    """Let the store lock what it takes for so long only."""
-    store._clock = lambda: datetime.now(UTC) - LOCK_DAYS * DAY + timedelta(seconds=seconds)
+class ShortLocks:
+    """Opens a store that locks what it takes for ``seconds`` only, until :meth:`end`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.off = LOCK_DAYS * DAY - timedelta(seconds=seconds)
+
+    def __call__(self, name: str, entry: StoreEntry) -> Store:
+        if entry.s3 is None:
+            return open_store(name, entry)
+        return S3Store(name, s3_config(entry, entry.s3.credentials_file), lambda: datetime.now(UTC) - self.off)
+
+    def end(self) -> None:
+        self.off = timedelta()
 
 
 def collect_until_removed(installation: Installation, seconds: float) -> CollectReport:
@@ -85,11 +98,11 @@ def test_a_locked_point_stays_until_its_lock_is_over_and_its_packs_until_theirs_
     """The points were made a lock's length ago, so that their locks end a few seconds from now."""
     city = locked_city(tmp_path, s3_server)
     then = datetime.now(UTC) - LOCK_DAYS * DAY
-    with city.open() as installation:
-        lock_for(cloud(installation), 6)
+    short = ShortLocks(6)
+    with city.open(stores=short) as installation:
         old = back_up(installation, city, b"old", then)
         new = back_up(installation, city, b"new", then + timedelta(seconds=1))
-        lock_for(cloud(installation), LOCK_DAYS * 86_400)
+        short.end()
         wanted = packs_of(installation, new, "cloud")
         (ends,) = versions(cloud(installation), old.name)
         refused = collect(installation, datetime.now(UTC), "cloud")
@@ -176,11 +189,11 @@ def test_a_new_point_relies_on_no_pack_whose_lock_is_nearly_over(tmp_path: Path,
 def test_a_missing_object_is_named_and_the_rest_is_renewed(tmp_path: Path, s3_server: S3Server) -> None:
     city = locked_city(tmp_path, s3_server)
     now = datetime.now(UTC)
-    with city.open() as installation:
+    short = ShortLocks(3)  # so that a thief can soon delete
+    with city.open(stores=short) as installation:
         store = cloud(installation)
-        lock_for(store, 3)  # so that a thief can soon delete
         point = back_up(installation, city, b"new", now - LOCK_DAYS * DAY)
-        lock_for(store, LOCK_DAYS * 86_400)
+        short.end()
         victim = next(name for name in sorted(packs_of(installation, point, "cloud")) if "/p/" in name)
         until = time.monotonic() + 30
         while versions(store, victim) and time.monotonic() < until:

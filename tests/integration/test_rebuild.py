@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import shutil
 from collections.abc import Iterable
@@ -273,8 +274,10 @@ def test_a_whole_catalog_and_a_second_rebuild_are_refused(city: SmallCity) -> No
     with pytest.raises(UsageError, match="whole"):
         rebuild(city)
     lose(city)
-    with rebuilding._alone(city.home), pytest.raises(RunActive):
-        rebuild(city)
+    with (city.home / f"{REBUILDING_FILE}.lock").open("w") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        with pytest.raises(RunActive):
+            rebuild(city)
 
 
 def test_the_whole_home_comes_back_with_the_recovery_key(city: SmallCity) -> None:

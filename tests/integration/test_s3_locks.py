@@ -11,7 +11,7 @@ import pytest
 from drbackup.errors import ObjectMissing, StoreRefused
 from drbackup.stores.s3.erase import S3Eraser
 from drbackup.stores.s3.lock import S3Locker
-from tests.support.services.seaweedfs import S3Server
+from tests.support.services.seaweedfs import S3Server, versions_of
 
 pytestmark = pytest.mark.s3
 BODY = b"a sealed pack " * 100
@@ -49,7 +49,7 @@ def test_what_was_laid_over_a_locked_object_goes_and_the_object_is_seen_again(st
     assert not S3Eraser("offsite", store.config).erase(NAME).gone
     assert store.get(NAME) == BODY
     assert store.stat(NAME) is not None
-    assert len(list(store._versions(NAME))) == 1
+    assert len(versions_of(store, NAME)) == 1
 
 
 def test_when_the_lock_is_over_every_version_and_delete_marker_goes(s3_server: S3Server) -> None:
@@ -75,10 +75,10 @@ def test_a_lock_is_made_longer_and_never_shorter(store: S3Locker) -> None:
 
 def test_the_right_version_is_locked_whatever_was_laid_over_it(store: S3Locker) -> None:
     store.put(NAME, BODY)
-    right = [version for version, _ in store._versions(NAME)]
+    (right,) = versions_of(store, NAME)
     lay_over(store, b"ransom note")
     until = S3Locker("another process", store.config).lock(NAME, in_days(9))
-    head = store.client.head_object(Bucket=store.config.bucket, Key=store.key(NAME), VersionId=right[0])
+    head = store.client.head_object(Bucket=store.config.bucket, Key=store.key(NAME), VersionId=right)
     assert head["ObjectLockRetainUntilDate"] == until
 
 

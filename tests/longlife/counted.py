@@ -44,31 +44,31 @@ class CountingStore(MemoryStore):
 
     def __init__(self, name: str, tally: Tally) -> None:
         super().__init__(name)
-        self._tally = tally
+        self.tally = tally
 
     def put(self, name: str, data: bytes | memoryview) -> None:
-        self._tally.requests += 1
-        self._tally.written += len(data)
+        self.tally.requests += 1
+        self.tally.written += len(data)
         super().put(name, data)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         data = super().get(name, offset, length)
-        self._tally.requests += 1
-        self._tally.read += len(data)
+        self.tally.requests += 1
+        self.tally.read += len(data)
         return data
 
     def stat(self, name: str) -> Stat | None:
-        self._tally.requests += 1
+        self.tally.requests += 1
         return super().stat(name)
 
     def list(self, prefix: str) -> Iterator[Stat]:
         found = list(super().list(prefix))
-        self._tally.requests += 1 + max(0, len(found) - 1) // _PAGE_OF_A_LISTING
+        self.tally.requests += 1 + max(0, len(found) - 1) // _PAGE_OF_A_LISTING
         return iter(found)
 
     def erase(self, name: str) -> Erased:
         """See :class:`drbackup.stores.erase.Eraser`."""
-        self._tally.requests += 1
+        self.tally.requests += 1
         self.objects.pop(name, None)
         return Erased(name, gone=True)
 
@@ -88,7 +88,7 @@ class CountedCatalog:
     _seen: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        engine = self.catalog.database._engine
+        engine = self.catalog.database.engine
         engine.dispose()
         event.listen(engine, "connect", self._prepare)
 

@@ -102,8 +102,8 @@ class _Vault(SmallVault):
 
 class _Forgetful(CountingStore):
     def put(self, name: str, data: bytes | memoryview) -> None:
-        self._tally.requests += 1
-        self._tally.written += len(data)
+        self.tally.requests += 1
+        self.tally.written += len(data)
 
 
 def entries(count: int, changed: range | None = None, every: int = 0) -> Iterator[tuple[Entry, Extent, bytes]]:

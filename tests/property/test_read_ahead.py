@@ -133,9 +133,9 @@ def read(
     with ReadAhead(DataPacks(packs, RING, VAULT.domain), take, foresight=foresight) as ahead:
         for number, content in enumerate(wanted):
             ahead.add(number, packs.extents(content))
-            most = max(most, ahead._stretches.spare)
+            most = max(most, ahead.spare)
         ahead.drain()
-    return max(most, ahead._stretches.spare)
+    return max(most, ahead.spare)
 
 
 contents = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 1000), st.integers(0, 1000)), max_size=12)

@@ -45,13 +45,13 @@ class Server:
         tree = dict(self.trees[job.source])
         self.pinned[job.session] = tree
         now = self.stage.clock.ns // 1000 * 1000
-        self._say("pins")
+        self.say("pins")
         handler.pinned(now, "")
         remembered = self._remembered(job)
         writer = _Writer(self, handler, store, job)
         entries = writer.files(tree, remembered)
         result = writer.finish(entries, SourceFacts(now, "files"))
-        self._say("remembers")
+        self.say("remembers")
         self.cache[job.source] = {entry.path: (entry.digest, entry.extents) for entry in entries}
         return result
 
@@ -65,7 +65,7 @@ class Server:
         bad = set(job.retired)
         return {path: row for path, row in known.items() if not any(each.place.pack in bad for each in row[1])}
 
-    def _say(self, what: str) -> None:
+    def say(self, what: str) -> None:
         """A step on the wire: the agent may be gone, alone."""
         self.stage.point(f"agent {what}")
         if self.stage.fault():
@@ -148,7 +148,7 @@ class _Writer:
         ids = {data: chunk_id(id_key, data) for data in contents}
         if not ids:
             return {}
-        self._server._say("asks what is missing")
+        self._server.say("asks what is missing")
         found = {place.id: place for place in self._handler.locate(b"".join(ids.values()))}
         missing = [data for data, identity in ids.items() if identity not in found]
         for begin in range(0, len(missing), CHUNKS_IN_A_PACK):
@@ -174,7 +174,7 @@ class _Writer:
         return places
 
     def _send(self, kind: str, name: bytes, body: bytes, places: tuple[Place, ...]) -> None:
-        self._server._say(f"has a pack {kind}/{name.hex()[:8]}")
+        self._server.say(f"has a pack {kind}/{name.hex()[:8]}")
         way = self._handler.upload(kind, name, len(body))
         if way == "stored":
             return

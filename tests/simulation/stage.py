@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from dataclasses import dataclass, field
 from tests.simulation.clock import DAY, HOUR, SECOND, Clock
 
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="actor")
-_STUCK_SECONDS = 120
+_MOST_POINTS = 50_000  # of one schedule; the longest of the ten thousand has some hundreds
+_IDLE_LOOKS = 30  # a second apart, in which no actor used any processor time: they wait for each other
+_A_MILLISECOND = 1_000_000  # what two looks cost themselves
 _KEPT_LINES = 600
 _LONG = 220  # points of a usual schedule
 _TICKS = (SECOND // 1000, SECOND // 50, SECOND // 3)
@@ -108,6 +111,8 @@ class Stage:
         if me.dead:
             raise Crashed
         self.points += 1
+        if self.points > _MOST_POINTS:
+            raise AssertionError(f"a schedule that does not end; last: {self.trace[-1]}")
         rng, temper = self.rng, self.temper
         self.clock.advance(rng.choice(_TICKS))
         self.note(what, me.name)
@@ -169,8 +174,7 @@ class Stage:
         for actor in self._actors:
             _THREADS.submit(self._body, actor)
         self._wake_next()
-        if not self._over.acquire(timeout=_STUCK_SECONDS):
-            raise AssertionError(f"the actors wait for each other; last: {self.trace[-1] if self.trace else '-'}")
+        self._wait_for_the_end()
         self._current = None
         if self._failure is not None:
             raise self._failure
@@ -186,6 +190,15 @@ class Stage:
         self._current = acting
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _wait_for_the_end(self) -> None:
+        """However long that takes on a busy machine: only actors that do nothing at all are given up."""
+        idle, used = 0, -1
+        while not self._over.acquire(timeout=1.0):
+            before, used = used, time.process_time_ns() - time.thread_time_ns()  # of the actors' threads
+            idle = idle + 1 if used - before < _A_MILLISECOND else 0
+            if idle > _IDLE_LOOKS:
+                raise AssertionError(f"the actors wait for each other; last: {self.trace[-1] if self.trace else '-'}")
 
     def _body(self, me: Actor) -> None:
         me.turn.acquire()

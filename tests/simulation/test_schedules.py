@@ -16,6 +16,7 @@ from tests.simulation import city, play
 from tests.simulation.stage import Temper
 from tests.simulation.world import Task, World
 
+pytestmark = pytest.mark.timeout(3600)  # the last net only: a schedule is bound by its steps, see Stage
 SCHEDULES, IN_ONE_TEST = 10_000, 500
 _WORD, _, _NUMBER = os.environ.get("DRBACKUP_SIMULATION", "").partition(":")
 _TIMES = int(_NUMBER) if _WORD == "times" else 1

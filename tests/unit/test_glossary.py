@@ -18,7 +18,9 @@ WORDS = ROW.findall(PAGE)
 FREE = {"run", "keep", "hold", "due", "share", "copy", "seal", "plan", "restore", "collect", "promise", "home"}
 FREE |= {"missed", "repair", "rebuild", "scrub", "probe", "catch up", "session", "policy", "verdict", "chunk", "tree"}
 FREE |= {"lock"}
-COMMAND = re.compile(r"drbackup [a-z-]+( [a-z-]+)?|\{[^}]*\}|--?[a-z][a-z-]*|SYSTEM|[\w-]+(/[\w.-]+)+|[a-z_]+\.yaml|“[^”]*”")
+COMMAND = re.compile(
+    r"drbackup [a-z-]+( [a-z-]+)?|\{[^}]*\}|--?[a-z][a-z-]*|SYSTEM|[\w-]+(/[\w.-]+)+|[a-z_]+\.yaml|“[^”]*”"
+)
 
 
 def catalogue() -> list[tuple[str, str]]:

@@ -52,25 +52,25 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = make_engine(url)
+        self.engine = make_engine(url)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view of the catalog. Raises :class:`CatalogUnusable`."""
-        with _translated(self.url), self._engine.connect() as connection, connection.begin():
+        with _translated(self.url), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction: committed, synced to disk, when the block is left. Raises
         :class:`CatalogUnusable`; then nothing of the block was kept."""
-        with _translated(self.url), self._engine.connect() as bare:
+        with _translated(self.url), self.engine.connect() as bare:
             connection = bare.execution_options(**{_WRITES: True})
             with connection.begin():
                 yield connection
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 @contextmanager

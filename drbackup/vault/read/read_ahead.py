@@ -136,6 +136,11 @@ class ReadAhead(Generic[T]):
         self._fetchers.shutdown(wait=True)
 
     @property
+    def spare(self) -> int:
+        """Bytes that are kept, or set aside to be kept, of what nobody needs soon."""
+        return self._stretches.spare
+
+    @property
     def failed(self) -> bool:
         """Whoever waits for another part inside ``take`` must look at this now and then."""
         return self._error is not None

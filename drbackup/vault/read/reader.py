@@ -28,7 +28,7 @@ from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decod
 from drbackup.wire.messages import Place
 
 WINDOW = 8 << 20
-_ALONE = 8 << 20  # bytes of a content that is read without threads
+ALONE = 8 << 20
 _PIECE = 4 << 20  # bytes of a content that one thread opens at a time
 _GROUPS = 12  # of such pieces, opened or nearly so before somebody asks for them
 _FORESEEN = 512  # pages of a tree; fewer than the windows hold, so that none is fetched twice
@@ -40,9 +40,17 @@ T = TypeVar("T")
 
 class PointReader:
     """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record; ``threads`` open
-    chunks when contents are read ahead."""
+    chunks when contents are read ahead. A content of up to ``alone`` bytes is read without threads."""
 
-    def __init__(self, fetch: PackFetch, keyring: Keyring, domain: str, root: bytes, threads: int = 2) -> None:
+    def __init__(
+        self,
+        fetch: PackFetch,
+        keyring: Keyring,
+        domain: str,
+        root: bytes,
+        threads: int = 2,
+        alone: int = ALONE,
+    ) -> None:
         self._fetch = fetch
         self._keyring = keyring
         self._domain = domain
@@ -52,6 +60,7 @@ class PointReader:
         self._openers: OrderedDict[tuple[str, bytes], PackOpener] = OrderedDict()
         self._inflate = zstandard.ZstdDecompressor()
         self._threads = threads
+        self._alone = alone
         self._packs = DataPacks(fetch, keyring, domain)
         self._foresight: Foresight | None = None  # of contents that will be read ahead, until it is filled
         self._window_bytes = 0
@@ -141,7 +150,7 @@ class PointReader:
                 foresight.add(entry.extents)
 
     def _pieces(self, extents: Sequence[Extent]) -> Iterator[bytes]:
-        if sum(extent.length for extent in extents) <= _ALONE:
+        if sum(extent.length for extent in extents) <= self._alone:
             return map(self._piece, extents)
         return self._opened_ahead(extents)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from drbackup.stores.base import Store
 from drbackup.vault.keys import ROLES, Keyring, SealKey, SigningKey, domain_keys
-from drbackup.vault.read.reader import PointReader
+from drbackup.vault.read.reader import ALONE, PointReader
 from drbackup.vault.store_access import StoreDestination, StoreFetch
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.vault.write.writer import PointWriter, Written
@@ -47,9 +47,9 @@ class SmallVault:
                 writer.add(Entry(path, EntryKind.FILE, size=len(data)), content)
             return writer.finish()
 
-    def reader(self, root: bytes, roles: Iterable[str] = ("drill",)) -> PointReader:
+    def reader(self, root: bytes, roles: Iterable[str] = ("drill",), alone: int = ALONE) -> PointReader:
         ring = Keyring(self.keys[role] for role in roles)
-        return PointReader(StoreFetch(self.store), ring, self.domain, root)
+        return PointReader(StoreFetch(self.store), ring, self.domain, root, alone=alone)
 
     def read(self, root: bytes) -> dict[bytes, bytes]:
         reader = self.reader(root)

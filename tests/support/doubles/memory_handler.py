@@ -24,7 +24,7 @@ class MemoryHandler:
     """Everything through the wire; counts what it was asked."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.packs: dict[bytes, bytes] = {}
         self.pins: list[tuple[int, str]] = []
         self.notes: list[str] = []
@@ -42,10 +42,10 @@ class MemoryHandler:
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
         assert body is not None
-        with self._lock:
+        with self.lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
-        with self._lock:
+        with self.lock:
             self.packs[pack] = bytes(body)  # the memory will be used again
             self.at_once -= 1
         self.pack_came.set()

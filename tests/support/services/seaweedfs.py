@@ -41,6 +41,18 @@ _ANSWERED = re.compile(r"^SeaweedFS_s3_request_total\{[^}]*\} (\S+)", re.MULTILI
 _numbers = itertools.count(1)
 
 
+def versions_of(store: S3Store, name: str) -> list[str]:
+    """The version ids of exactly this object, newest first, delete markers left out."""
+    key = store.key(name)
+    page = store.client.list_object_versions(Bucket=store.config.bucket, Prefix=key)
+    return [found["VersionId"] for found in page.get("Versions", ()) if found["Key"] == key]
+
+
+def newest_bytes(store: S3Store, name: str) -> bytes:
+    """What anybody gets who asks for an object without naming a version."""
+    return store.client.get_object(Bucket=store.config.bucket, Key=store.key(name))["Body"].read()
+
+
 @dataclass
 class S3Server:
     """A running server. ``credentials`` may do everything; ``restart`` and ``kill`` are for tests of outages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import termios
 import threading
@@ -34,8 +35,11 @@ def read_all(channel: LocalChannel) -> bytes:
 
 def waiting_bytes(channel: LocalChannel) -> int:
     """Bytes in the child's stdin that it has not read."""
-    answer = fcntl.ioctl(channel._stdin.fileno(), termios.FIONREAD, bytes(4))
-    return int.from_bytes(answer, sys.byteorder)
+    pipe = os.open(f"/proc/{channel.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(pipe)
 
 
 def test_bytes_go_both_ways_unchanged() -> None:
@@ -45,7 +49,7 @@ def test_bytes_go_both_ways_unchanged() -> None:
         reader = threading.Thread(target=lambda: got.append(read_all(channel)))
         reader.start()
         channel.writer.write(data)
-        channel._hang_up()
+        channel.hang_up()
         reader.join(10)
     assert got == [data]
 

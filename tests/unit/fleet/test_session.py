@@ -74,7 +74,7 @@ def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
         go = threading.Event()
 
         def uploaded(self, *arguments: object) -> None:
-            with self._lock:
+            with self.lock:
                 self.started += 1
             self.go.wait(10)
             super().uploaded(*arguments)  # type: ignore[arg-type]
@@ -176,7 +176,7 @@ def test_the_end_of_the_controller_ends_the_agent_and_its_tools() -> None:
     worker = threading.Thread(target=lambda: _quietly(channel, handler))
     worker.start()
     assert handler.noted.wait(20)
-    channel._hang_up()  # all that the kernel does for us when the controller is killed
+    channel.hang_up()  # all that the kernel does for us when the controller is killed
     child = int(handler.notes[0].split()[1])
     poll(lambda: not alive(child) and not alive(channel.pid))
     worker.join()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,14 +23,21 @@ def pid_of(channel: object) -> int:
     return channel.pid
 
 
-def test_the_one_who_needs_exactly_it_gets_it_once() -> None:
+@contextmanager
+def spare_agent() -> Iterator[tuple[SpareAgent, int]]:
+    """With the pid of the one that waits."""
+    before = set(psutil.Process().children())
     with SpareAgent() as spare:
-        waiting = spare._channel
-        assert waiting is not None
+        (waiting,) = set(psutil.Process().children()) - before
+        yield spare, waiting.pid
+
+
+def test_the_one_who_needs_exactly_it_gets_it_once() -> None:
+    with spare_agent() as (spare, waiting):
         first = spare.connect("db1", HERE, INVENTORY)
         second = spare.connect("db2", HERE, INVENTORY)
         try:
-            assert (first, first.host) == (waiting, "db1")
+            assert (pid_of(first), first.host) == (waiting, "db1")
             assert pid_of(second) != pid_of(first)
             assert AgentSession(first, Timeouts()).greet().version
         finally:
@@ -38,8 +47,7 @@ def test_the_one_who_needs_exactly_it_gets_it_once() -> None:
 
 def test_another_state_folder_is_another_agent(tmp_path: Path) -> None:
     entry = AgentEntry(transport="local", state_folder=str(tmp_path))
-    with SpareAgent() as spare:
-        spared = pid_of(spare._channel)
+    with spare_agent() as (spare, spared):
         channel = spare.connect("db1", entry, INVENTORY)
         channel.close()
     assert pid_of(channel) != spared
@@ -47,17 +55,15 @@ def test_another_state_folder_is_another_agent(tmp_path: Path) -> None:
 
 
 def test_an_unused_one_is_ended() -> None:
-    with SpareAgent() as spare:
-        pid = pid_of(spare._channel)
+    with spare_agent() as (_, pid):
+        pass
     assert not psutil.pid_exists(pid)
 
 
 def test_a_dead_one_is_not_handed_out() -> None:
-    with SpareAgent() as spare:
-        dead = pid_of(spare._channel)
+    with spare_agent() as (spare, dead):
         os.kill(dead, 9)
-        assert isinstance(spare._channel, LocalChannel)
-        spare._channel.exit_status(wait=10.0)
+        os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
         channel = spare.connect("db1", HERE, INVENTORY)
         channel.close()
         assert pid_of(channel) != dead

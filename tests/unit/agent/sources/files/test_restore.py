@@ -226,16 +226,15 @@ class CutOff(PointReader):
     """A reader whose line is cut after some contents."""
 
     def read_ahead(self, take: Callable[[Part[T], memoryview], None]) -> ReadAhead[T]:
-        class Cut(ReadAhead[T]):
-            left = 2
+        ahead, left = super().read_ahead(take), iter(range(2))
 
-            def add(self, owner: T, extents: Sequence[Extent]) -> None:
-                self.left -= 1
-                if self.left < 0:
-                    raise DrbackupError("the line was cut")
-                super().add(owner, extents)
+        def add(owner: T, extents: Sequence[Extent]) -> None:
+            if next(left, None) is None:
+                raise DrbackupError("the line was cut")
+            ReadAhead.add(ahead, owner, extents)
 
-        return Cut(self._packs, take)
+        ahead.add = add  # type: ignore[method-assign]
+        return ahead
 
 
 def test_a_repeated_restore_fetches_only_what_is_missing(run: Run, runs: SourceRuns, data: Path) -> None:
