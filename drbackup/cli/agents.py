@@ -13,9 +13,10 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject
 from drbackup.cli.failures import document_of, joined
+from drbackup.controller.runs.agent import agent_access
 from drbackup.errors import DrbackupError, UsageError
 from drbackup.fleet.bundle import Bundle, build
-from drbackup.fleet.check import CheckLine, check_agent
+from drbackup.fleet.check import CheckLine
 from drbackup.fleet.connect import ssh_address
 from drbackup.fleet.deploy import deploy
 from drbackup.fleet.deployed import Deployed, expected, remember
@@ -71,7 +72,7 @@ def check(obj: CliContext, hosts: tuple[str, ...]) -> None:
     shown: list[RenderableType] = []
     document: JsonObject = {}
     for name in _chosen(hosts, inventory):
-        lines = check_agent(name, inventory, installation.home)
+        lines = agent_access(installation, name).check()
         document[name] = [{"check": line.name, "ok": line.ok, "detail": line.detail} for line in lines]
         shown += [Text(name, style="bold"), *map(_shown, lines)]
     failed = [name for name, lines in document.items() if any(line["ok"] is False for line in lines)]

@@ -15,7 +15,8 @@ from drbackup.cli.failures import document_of, joined
 from drbackup.cli.places import chosen_sources
 from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
-from drbackup.controller.backup.run import BackupOptions, Connector, run_backup
+from drbackup.controller.backup.run import BackupOptions, run_backup
+from drbackup.controller.runs.agent import Connector
 from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size, span
@@ -82,8 +83,8 @@ def _run_one(context: CliContext, name: str, bars: Bars, options: BackupOptions)
     point: Point | None = None
     error: DrbackupError | None = None
     try:
-        options |= {"on_progress": progress, "on_note": note}
-        point = run_backup(context.installation(), system, source, **options)
+        heard = msgspec.structs.replace(options, on_progress=progress, on_note=note)
+        point = run_backup(context.installation(), system, source, heard, now=context.now)
     except DoneInPart as partial:  # committed, but not everywhere: the point is good and is shown
         error = partial
         point = context.installation().catalog.points.newest(system, source)

@@ -17,8 +17,8 @@ from drbackup.controller.collect.renew_locks import last_renewal
 from drbackup.controller.evidence import verify_folder
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import ALL_KEYS, DRILL_KEY
+from drbackup.controller.runs.agent import agent_access
 from drbackup.errors import DrbackupError
-from drbackup.fleet.check import check_agent
 from drbackup.reports import plurals
 from drbackup.reports.figures import age, span
 from drbackup.reports.gettext import _, translated
@@ -143,7 +143,7 @@ def _agents(installation: Installation) -> Iterator[Line]:
     """All agents, several at once: most of the time is waiting for them to start."""
     names = sorted(installation.inventory.agents)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = list(pool.map(lambda name: check_agent(name, installation.inventory, installation.home), names))
+        answers = list(pool.map(lambda name: agent_access(installation, name).check(), names))
     for name, answer in zip(names, answers, strict=True):
         bad = [line for line in answer if line.ok is False]
         if not bad:

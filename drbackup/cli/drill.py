@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypedDict, Unpack
 
 import click
+import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -17,7 +17,7 @@ from drbackup.cli.places import did_you_mean, split_place
 from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.catalog.drills import Drill
-from drbackup.controller.drills.run import DrillOutcome, run_drill
+from drbackup.controller.drills.run import DrillOptions, DrillOutcome, run_drill
 from drbackup.controller.drills.statement import CheckOutcome, decode
 from drbackup.controller.evidence import find
 from drbackup.errors import DrillFailed, UsageError
@@ -39,11 +39,11 @@ from drbackup.reports.tables import (
 from drbackup.wire.messages import Note, Progress
 
 
-class DrillChoice(TypedDict):
-    """DrillChoice to drill, as asked for on the command line."""
+class DrillChoice(msgspec.Struct, frozen=True):
+    """What to drill, as asked for on the command line."""
 
-    choice: str
-    store: str
+    choice: str  # latest, the beginning of an id, a time; empty: latest
+    store: str  # empty: drawn by lot
     negative: bool
 
 
@@ -66,13 +66,12 @@ def drill() -> None:
 )
 @click.option("--negative", is_flag=True, help="Flip a byte on the way: the drill must find it.")
 @pass_cli
-def run(
-    context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs: int, **how: Unpack[DrillChoice]
-) -> None:
+def run(context: CliContext, /, systems: tuple[str, ...], everything: bool, jobs: int, **asked: object) -> None:
     """Drill systems now: restore into a sandbox, run the policy's checks, measure RTO and RPO, wipe, sign.
 
     Exit code 21 unless every drill passed, if need be with conditions.
     """
+    how = msgspec.convert(asked, DrillChoice)
     chosen = _chosen(context, systems, everything=everything)
     with Bars(context) as bars:
 
@@ -82,7 +81,7 @@ def run(
         outcomes = side_by_side([one(system) for system in chosen], jobs)
     shown: list[RenderableType] = []
     for outcome in outcomes:
-        shown += _negative_lines(outcome) if how["negative"] and outcome.verdict.proves else _outcome_lines(outcome)
+        shown += _negative_lines(outcome) if how.negative and outcome.verdict.proves else _outcome_lines(outcome)
     context.show({"drills": [_outcome_document(outcome) for outcome in outcomes]}, *shown)
     failed = [outcome for outcome in outcomes if not outcome.verdict.proves]
     if failed:
@@ -113,17 +112,10 @@ def _drill_one(context: CliContext, bars: Bars, system: str, how: DrillChoice, s
     def note(line: Note) -> None:
         bars.note(system, line.text, warning=line.level == "warning")
 
-    outcome = run_drill(
-        context.installation(),
-        system,
-        now=context.now,
-        on_progress=progress,
-        on_note=note,
-        point_choice=how["choice"],
-        store=how["store"],
-        negative=how["negative"],
-        stop=stop,
+    options = DrillOptions(
+        point_choice=how.choice, store=how.store, negative=how.negative, on_progress=progress, on_note=note, stop=stop
     )
+    outcome = run_drill(context.installation(), system, options, now=context.now)
     write_report(outcome.evidence)
     bars.end(system, verdict_word(outcome.verdict), good=outcome.verdict.proves)
     return outcome

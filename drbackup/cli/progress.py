@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -87,7 +87,7 @@ class Bars:
 
     def begin(self, what: str) -> None:
         """It started."""
-        self._begun[what] = datetime.now(UTC)
+        self._begun[what] = self._context.now()
         self.update(what, "…", 0, 0, 0)
 
     def note(self, what: str, text: str, *, warning: bool) -> None:
@@ -101,7 +101,7 @@ class Bars:
         """It ended: its line stays on the screen."""
         if what in self._tasks:
             self._bars.remove_task(self._tasks.pop(what))
-        took = span(datetime.now(UTC) - self._begun[what]) if what in self._begun else ""
+        took = span(self._context.now() - self._begun[what]) if what in self._begun else ""
         if not self._context.json:
             console = self._context.err if self._quiet else self._bars.console
             line = Text("✓ " if good else "✗ ", style="bold green" if good else "bold red")

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +21,15 @@ from drbackup.cli.places import did_you_mean, moment
 from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, stopping
 from drbackup.controller.home.policies import PolicySet
-from drbackup.controller.restore.recovery import DONE, FAILED, RUNNING, RecoveryOutcome, SystemOutcome, run_recovery
+from drbackup.controller.restore.recovery import (
+    DONE,
+    FAILED,
+    RUNNING,
+    RecoveryOptions,
+    RecoveryOutcome,
+    SystemOutcome,
+    run_recovery,
+)
 from drbackup.controller.restore.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
 from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
 from drbackup.reports.figures import size, span
@@ -28,6 +37,17 @@ from drbackup.reports.gettext import _, translated
 from drbackup.reports.layout import foldable
 from drbackup.reports.tables import plain_table, right
 from drbackup.wire.messages import Progress
+
+
+class RecoverCommand(msgspec.Struct, frozen=True):
+    """The command's options as given."""
+
+    everything: bool
+    at: str
+    folder: Path | None
+    replace: bool
+    key: Path | None
+    apply: bool
 
 
 @click.command()
@@ -44,20 +64,21 @@ from drbackup.wire.messages import Progress
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An unsealing key's file.")
 @click.option("--apply", "apply", is_flag=True, help="Really do what the plan says.")
 @pass_cli
-def recover(context: CliContext, /, systems: tuple[str, ...], **request: object) -> None:
+def recover(context: CliContext, /, systems: tuple[str, ...], **asked: object) -> None:
     """Bring systems back, and first what they depend on; systems that do not wait for each other at the same time.
 
     Without --apply the plan and the preflight are shown. The clock of every promised RTO runs from the start. Exit code
     3 when only a part came back, 20 when all came back but later than promised.
     """
-    if bool(systems) == bool(request["everything"]):
+    request = RecoverCommand(**asked)  # type: ignore[arg-type]
+    if bool(systems) == request.everything:
         raise UsageError("name systems, or say --all")
     installation = context.installation()
     for system in systems:
         installation.policies.require_known(system)
         if system not in installation.policies.policies:
             raise UsageError(f"no system {system!r}", hint=did_you_mean(system, installation.policies.policies))
-    plan = plan_recovery(installation, systems, when=moment(context, str(request["at"])))
+    plan = plan_recovery(installation, systems, when=moment(context, request.at))
     if not context.json:
         context.err.print(_plan_table(plan))
     missing = [] if systems else _left_out(installation.policies)
@@ -72,8 +93,7 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **request: object)
         raise failure
 
 
-def _carry_out(context: CliContext, plan: RecoveryPlan, request: dict[str, object]) -> RecoveryOutcome:
-    key, folder = request["key"], request["folder"]
+def _carry_out(context: CliContext, plan: RecoveryPlan, request: RecoverCommand) -> RecoveryOutcome:
     sizes = {f"{step.system}/{source.source}": source.bytes for step in plan.steps for source in step.sources}
     with Bars(context) as bars, stopping() as stop:
 
@@ -86,18 +106,16 @@ def _carry_out(context: CliContext, plan: RecoveryPlan, request: dict[str, objec
             else:
                 bars.end(what, state_word(state), good=state == DONE)
 
-        return run_recovery(
-            context.installation(),
-            plan,
-            apply=bool(request["apply"]),
-            target_folder=folder.absolute() if isinstance(folder, Path) else None,
-            replace=bool(request["replace"]),
-            key=read_secret(key) if isinstance(key, Path) else None,
-            now=context.now,
+        options = RecoveryOptions(
+            apply=request.apply,
+            target_folder=request.folder.absolute() if request.folder is not None else None,
+            replace=request.replace,
+            key=read_secret(request.key) if request.key is not None else None,
             on_progress=progress,
             on_step=step,
             stop=stop,
         )
+        return run_recovery(context.installation(), plan, options, now=context.now)
 
 
 def _left_out(known: PolicySet) -> list[str]:

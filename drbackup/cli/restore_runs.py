@@ -12,7 +12,8 @@ from drbackup.cli.context import CliContext
 from drbackup.cli.keys import read_secret
 from drbackup.cli.places import find_point
 from drbackup.cli.progress import Bars, stopping
-from drbackup.controller.restore.restore import Connector, restore_point
+from drbackup.controller.restore.restore import RestoreOptions, restore_point
+from drbackup.controller.runs.agent import Connector
 from drbackup.controller.runs.specs import source_spec
 from drbackup.errors import PolicyError, UsageError, say
 from drbackup.model.point import Point
@@ -137,11 +138,9 @@ def _restore(context: CliContext, plan: RestorePlan, connect: Connector) -> Rest
         def note(line: Note) -> None:
             bars.note(what, line.text, warning=line.level == "warning")
 
-        return restore_point(
-            context.installation(),
-            plan.point,
+        options = RestoreOptions(
+            plan.target,
             agent=plan.agent,
-            target=plan.target,
             paths=tuple(os.fsencode(path.strip("/")) for path in plan.paths),
             replace=plan.replace,
             key=key,
@@ -150,6 +149,7 @@ def _restore(context: CliContext, plan: RestorePlan, connect: Connector) -> Rest
             stop=stop,
             connect=connect,
         )
+        return restore_point(context.installation(), plan.point, options, now=context.now)
 
 
 def _facts(context: CliContext, plan: RestorePlan) -> list[tuple[str, str]]:

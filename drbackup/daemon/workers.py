@@ -14,12 +14,12 @@ from datetime import datetime
 
 import structlog
 
-from drbackup.controller.backup.run import run_backup
-from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.controller.backup.run import BackupOptions, run_backup
+from drbackup.controller.catalog.runs import Run, RunKind
 from drbackup.controller.copies.scrub import ScrubRequest, scrub
 from drbackup.controller.drills.run import DrillOptions, run_drill
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.runs.lease import Lease, lease_request
+from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
 from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError
 
 Clock = Callable[[], datetime]
@@ -118,27 +118,27 @@ class Workers:
             log.info("run-committed", outcome=outcome)
 
     def _backup(self, run: Run, stop: threading.Event) -> str:
-        point = run_backup(self._installation, run.system, run.source, run=run.id, now=self._now, stop=stop)
-        return point.short
+        options = BackupOptions(run=run.id, stop=stop)
+        return run_backup(self._installation, run.system, run.source, options, now=self._now).short
 
     def _drill(self, run: Run, stop: threading.Event) -> str:
-        def drill(lease: Lease) -> tuple[str, str]:
-            options = DrillOptions(due=run.due_at, now=self._now, on_progress=lease.hear, stop=stop)
-            outcome = run_drill(self._installation, run.system, **options)
+        def drill(held: LeasedRun) -> Completed[str]:
+            options = DrillOptions(due=run.due_at, on_progress=held.hear, stop=held.stop)
+            outcome = run_drill(self._installation, run.system, options, now=self._now)
             if not outcome.verdict.proves:
                 reasons = "; ".join(f"{each.rule} {each.subject} {each.seen}".strip() for each in outcome.reasons)
                 raise DrillFailed(f"{run.system}: {outcome.verdict}: {reasons}", where=outcome.id)
-            return outcome.id, str(outcome)
+            return Completed(str(outcome), detail=outcome.id)
 
-        return self._led(run, stop, drill)
+        return self._leased(run, stop, drill)
 
     def _scrub(self, run: Run, stop: threading.Event) -> str:
         """A night's share of a store. Damage fails the run, so that it is never silent."""
 
-        def read(_lease: Lease) -> tuple[str, str]:
+        def read(held: LeasedRun) -> Completed[str]:
             entry = self._installation.inventory.stores[run.source].scrub
-            lease_request = ScrubRequest(within=entry.within, rate=entry.rate, stop=stop)
-            report = scrub(self._installation, run.source, lease_request, now=self._now)
+            request = ScrubRequest(within=entry.within, rate=entry.rate, stop=held.stop)
+            report = scrub(self._installation, run.source, request, now=self._now)
             if not report.good:
                 named = "; ".join(damage.why for damage in report.damages[:5])
                 raise ObjectCorrupt(
@@ -147,27 +147,14 @@ class Workers:
                     hint=f"drbackup vault repair {run.source}",
                 )
             text = f"{report.packs} packs, {report.bytes} bytes read back"
-            return text, text
+            return Completed(text, detail=text)
 
-        return self._led(run, stop, read)
+        return self._leased(run, stop, read)
 
-    def _led(self, run: Run, stop: threading.Event, work: Callable[[Lease], tuple[str, str]]) -> str:
-        """Whatever it is, it is a run: claimed, leased, and never silent. ``work``: (the row's detail, the log's)."""
-        runs = self._installation.catalog.runs
-        claim = runs.claim(run.id, lease_request(self._now()))
-        with Lease(runs, claim, self._now, stop) as lease:
-            try:
-                detail, outcome = work(lease)
-            except DrbackupError as failure:
-                lease.require()
-                runs.fail(claim, failure, now=self._now())
-                raise
-            except BaseException as crash:
-                bug = DrbackupError(f"a fault in drbackup itself: {type(crash).__name__}: {crash}")
-                runs.fail(claim, bug, now=self._now())
-                raise
-            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=detail)
-        return outcome
+    def _leased(self, run: Run, stop: threading.Event, work: Callable[[LeasedRun], Completed[str]]) -> str:
+        """What the log says of a run that came to its end."""
+        request = RunRequest(run.kind, run.system, run.source, run=run.id)
+        return leased(self._installation.catalog.runs, request, work, now=self._now, stop=stop)
 
     def _agent_of(self, run: Run) -> str:
         """Who must not be given two runs at once: an agent, or a store that is read back."""

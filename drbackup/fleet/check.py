@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -23,12 +22,9 @@ from drbackup.errors import (
     HostUnreachable,
 )
 from drbackup.fleet.channel import Channel
-from drbackup.fleet.connect import open_channel, session_timeouts
-from drbackup.fleet.deployed import expected as deployed_here
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version
 from drbackup.fleet.no_requests import NoRequests
-from drbackup.fleet.session import AgentSession
-from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.fleet.session import AgentSession, Timeouts
 from drbackup.wire.messages import Hello, PreflightJob, PreflightResult
 
 STEPS = ("reachable", "host key", "login", "agent", "version", "clock")
@@ -43,32 +39,35 @@ class CheckLine(msgspec.Struct, frozen=True):
 
 
 def check_agent(
-    name: str,
-    inventory: Inventory,
-    home: Path,
+    connect: Callable[[], Channel],
+    expected: Callable[[], Expected | None],
+    timeouts: Timeouts,
     *,
-    connect: Callable[[str, AgentEntry, Inventory], Channel] = open_channel,
+    local: bool,
     clock: Callable[[], int] = time.time_ns,
 ) -> tuple[CheckLine, ...]:
-    """All checks of the agent ``name``, in the order of a run. Raises nothing an agent or network can cause."""
-    entry = inventory.agents[name]
+    """All checks of one agent, in the order of a run. Raises nothing an agent or network can cause.
+
+    ``expected``: the agent file that must answer, None: none was deployed from here. ``local``: a child process of
+    ours. ``clock``: nanoseconds since the epoch. Called by :mod:`drbackup.controller.runs.agent` alone.
+    """
     try:
-        channel = connect(name, entry, inventory)
+        channel = connect()
     except DrbackupError as failure:
         return _stopped_at(_step_of(failure), failure)
-    session = AgentSession(channel, session_timeouts(entry, inventory), clock=clock)
+    session = AgentSession(channel, timeouts, clock=clock)
     try:
         try:
             hello = session.greet()
         except DrbackupError as failure:
             return _stopped_at("version" if isinstance(failure, AgentVersionMismatch) else "agent", failure)
         heard = clock()
-        wanted = deployed_here(home, name)
+        wanted = expected()
         lines = [
-            *_passed(*STEPS[:3], local=entry.transport == "local"),
+            *_passed(*STEPS[:3], local=local),
             CheckLine("agent", True, f"{hello.hostname}, Python {hello.python}, {hello.platform}"),
             _version(hello, wanted),
-            _clock(hello, heard, inventory.max_clock_skew),
+            _clock(hello, heard, timeouts.clock_skew),
         ]
         return (*lines, *_host_lines(session, sound=all(line.ok for line in lines)))
     except DrbackupError as failure:

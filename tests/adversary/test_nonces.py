@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.errors import DrbackupError, StoreUnavailable
 from drbackup.reader.stranger import Key, unpack
 from drbackup.vault import pack as packing
@@ -26,6 +25,7 @@ from drbackup.wire.messages import Place
 from tests.adversary.sealed_texts import SealedText, SeenPack, open_part, require_unique, take_apart, texts_of
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.support.cities.small_vault import SmallVault
+from tests.support.runs import run_backup
 
 DRILL = Key(bytes([ROLES.index("drill") + 1]) * 32)
 TREE = {b"f%02d" % number: random.Random(number).randbytes(3000 + 700 * number) for number in range(30)}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.rebuild import rebuild as rebuilding
 from drbackup.controller.rebuild.keys import keys_for_rebuild
 from drbackup.errors import ObjectCorrupt, PacksMissing, RestoreMismatch
 from drbackup.stores.folder.store import DirectoryStore
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 
 TRUE = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
 

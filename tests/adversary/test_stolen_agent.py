@@ -18,7 +18,6 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import pytest
 import urllib3
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.runs.agent_requests import BackupRequests, Listeners, UploadTarget
@@ -33,6 +32,7 @@ from drbackup.vault.suite import derive
 from drbackup.wire.messages import Fetch, Locate, PutHttp, Start, Stored, Upload, Uploaded
 from tests.adversary.wire_record import WireRecord
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server, newest_bytes, versions_of
 
 pytestmark = pytest.mark.s3

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 from tests.support.services.faulty_proxy import Fault, FaultyProxy
 from tests.support.services.seaweedfs import S3Server
 

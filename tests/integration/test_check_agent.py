@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from drbackup.controller.runs.agent import agent_access
 from drbackup.fleet import local
 from drbackup.fleet.channel import Channel
-from drbackup.fleet.check import CheckLine, check_agent
+from drbackup.fleet.check import CheckLine
 from drbackup.fleet.deployed import Deployed, remember
 from drbackup.model.inventory import AgentEntry, Inventory
 from tests.support.doubles.memory_handler import small_agent
 from tests.support.services.sshd import Sshd, free_port, make_key
 
 NOT_TRIED = None
+
+
+@dataclass
+class City:
+    """A backup centre's inventory, and its home with the notes of what was deployed."""
+
+    inventory: Inventory
+    home: Path
+
+    def agent(self, name: str) -> AgentEntry:
+        return self.inventory.agents[name]
 
 
 def inventory(entry: dict[str, object]) -> Inventory:
@@ -46,7 +59,7 @@ def by_name(lines: tuple[CheckLine, ...]) -> dict[str, bool | None]:
 
 @pytest.mark.sshd
 def test_a_sound_agent_passes_every_check(sshd: Sshd, tmp_path: Path) -> None:
-    lines = check_agent("db1", over_ssh(sshd), tmp_path)
+    lines = agent_access(City(over_ssh(sshd), tmp_path), "db1").check()
     assert by_name(lines) == {
         "reachable": True,
         "host key": True,
@@ -73,7 +86,7 @@ def test_the_first_broken_step_fails_and_later_ones_are_not_tried(sshd: Sshd, tm
         "clock": {"command": small_agent("hour-ahead")},
     }
     step = {"port": "reachable", "host_keys": "host key", "key_file": "login", "command": "agent"}.get(broken, broken)
-    lines = by_name(check_agent("db1", over_ssh(sshd, **changed[broken]), tmp_path))
+    lines = by_name(agent_access(City(over_ssh(sshd, **changed[broken]), tmp_path), "db1").check())
     assert lines[step] is False
     assert lines["host"] is NOT_TRIED
     assert list(lines.values()).count(False) == 1
@@ -81,10 +94,8 @@ def test_the_first_broken_step_fails_and_later_ones_are_not_tried(sshd: Sshd, tm
 
 def test_a_file_that_was_not_deployed_fails_the_version(tmp_path: Path) -> None:
     remember(tmp_path, "db1", Deployed("0.1.0", "cd" * 32, "/opt", "", ""))
-    lines = {
-        line.name: line
-        for line in check_agent("db1", inventory({"transport": "local", "command": small_agent("quick")}), tmp_path)
-    }
+    city = City(inventory({"transport": "local", "command": small_agent("quick")}), tmp_path)
+    lines = {line.name: line for line in agent_access(city, "db1").check()}
     assert lines["version"].ok is False
     assert "not the deployed one" in lines["version"].detail
 
@@ -93,6 +104,7 @@ def test_a_clock_an_hour_off_is_seen_by_our_own_clock_too(tmp_path: Path) -> Non
     connect: Callable[[str, AgentEntry, Inventory], Channel] = lambda name, *_: local.open_channel(  # noqa: E731
         name, small_agent("quick")
     )
-    lines = check_agent("db1", inventory({"transport": "local"}), tmp_path, connect=connect, clock=lambda: 10**18)
+    city = City(inventory({"transport": "local"}), tmp_path)
+    lines = agent_access(city, "db1", connect).check(clock=lambda: 10**18)
     assert by_name(lines)["clock"] is False
     assert sys.executable

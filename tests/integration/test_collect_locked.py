@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from drbackup.cli.main import run
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.collect.collect import CollectReport
 from drbackup.controller.collect.renew_locks import STAMP_FILE, Renewal, note_renewal, renew_locks, renewal_is_due
 from drbackup.controller.evidence import write_evidence
@@ -29,6 +28,7 @@ from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import VAULT_NAME
 from tests.support.cities.collected_city import clock, collect, objects, packs_of, plan, write
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3

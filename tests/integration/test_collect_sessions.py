@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.lifecycle import Lifecycle
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.catalog.sessions import Sessions
@@ -31,6 +30,7 @@ from tests.support.cities.collected_city import (
 )
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM
 from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
+from tests.support.runs import run_backup
 
 OLD = b"old" * 1000 + b"a"
 
@@ -196,8 +196,8 @@ STOPPED = """
 import sys, os, signal
 from pathlib import Path
 from datetime import datetime
-from drbackup.controller.home.installation import Installation
 from drbackup.controller.backup.run import run_backup
+from drbackup.controller.home.installation import Installation
 from drbackup.stores.folder.store import DirectoryStore
 
 home, policies, system, source, now = sys.argv[1:]

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from drbackup.controller.drills.run import DrillOutcome, close_abandoned, run_drill
+from drbackup.controller.drills.run import DrillOutcome, close_abandoned
 from drbackup.controller.drills.statement import decode
 from drbackup.controller.evidence import find, list_folder, verify_folder, verify_stores
 from drbackup.controller.home.installation import Installation
@@ -28,6 +28,7 @@ from drbackup.vault.record import read_record
 from drbackup.wire.messages import Progress
 from drbackup_agent.drill.sandbox import marked_processes
 from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.runs import run_drill
 from tests.support.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.copies.scrub import scrub
 from drbackup.errors import PacksMissing, ProtocolViolation
 from drbackup.model.point import Rung
@@ -17,6 +16,7 @@ from drbackup.vault.tree import PAGE_LEAST, ends_page
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 from tests.support.doubles.faulty_store import Trouble, break_store, faulty
 from tests.support.doubles.lying_agent import LATER_LIES, LIES
+from tests.support.runs import run_backup
 
 
 def now() -> datetime:

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
 from drbackup.controller.drills.statement import PointUsed, encode
@@ -35,6 +34,7 @@ from drbackup.vault.write.pack_sink import ChunkSink
 from drbackup.wire.messages import Place
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.support.doubles.told_drill import statement
+from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

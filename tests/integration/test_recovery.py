@@ -16,11 +16,12 @@ import pytest
 
 from drbackup.controller.evidence import verify_folder
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.restore.recovery import load_plan, plan_recovery, run_recovery
-from drbackup.controller.restore.restore import choose_point, restore_point
+from drbackup.controller.restore.recovery import load_plan, plan_recovery
+from drbackup.controller.restore.restore import choose_point
 from drbackup.errors import PointMissing, TargetOccupied
 from drbackup.wire.specs import FolderTarget
 from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.runs import restore_point, run_recovery
 from tests.support.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.scrub import Scrubs
 from drbackup.controller.copies.diagnose import HOME, Diagnosis, Kind, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
@@ -42,6 +41,7 @@ from tests.support.cities.twin_city import (
     read,
 )
 from tests.support.doubles.faulty_store import Trouble, break_store, faulty
+from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server
 
 

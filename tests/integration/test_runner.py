@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.backup.adopt import adopt_records
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import LeaseRequest, RunKind, RunState
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.runs.lease import lease_request
@@ -31,6 +30,7 @@ from drbackup.errors import (
 from drbackup.vault.record import read_record
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 from tests.support.doubles.faulty_store import Kind, Trouble, break_store, faulty, mend_store
+from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server
 
 
@@ -255,7 +255,7 @@ def test_a_lost_catalog_is_filled_again_from_the_store(city: SmallCity) -> None:
     for file in city.home.glob("catalog.sqlite*"):
         file.unlink()
     with Installation.open(city.home, city.policies, new_catalog=True) as installation:
-        assert list(adopt_records(installation, "main")) == points
+        assert list(adopt_records(installation, "main", now=datetime.now(UTC))) == points
         assert list(installation.catalog.points.list()) == points[::-1]
         third = run_backup(installation, SYSTEM, SOURCE)
         record = read_record(installation.store("main"), third.name, installation.signer.public)
@@ -272,7 +272,7 @@ def test_a_record_that_was_altered_is_not_adopted(city: SmallCity) -> None:
     record.write_bytes(record.read_bytes()[:-1] + b"!")
     opened = Installation.open(city.home, city.policies, new_catalog=True)
     with opened as installation, pytest.raises(ObjectCorrupt):
-        adopt_records(installation, "main")
+        adopt_records(installation, "main", now=datetime.now(UTC))
 
 
 def test_a_strange_record_is_noted_and_keeps_nobody_from_backing_up(city: SmallCity) -> None:

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import RunKind, RunState
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 
 # Runs one backup and kills its own process at the moment named by the first argument.
 DRIVER = """
 import os, signal, sys
+from datetime import UTC, datetime
 from pathlib import Path
+from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.points import Points
 from drbackup.controller.catalog.runs import Runs
 from drbackup.controller.runs.agent_requests import BackupRequests
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.backup.run import run_backup
 from drbackup.stores.folder.store import DirectoryStore
 
 moment, home, policies, system, source = sys.argv[1:]
@@ -63,7 +64,7 @@ match moment:
         after(Runs, "step", lambda a: state in a)
 
 with Installation.open(Path(home), Path(policies)) as installation:
-    run_backup(installation, system, source)
+    run_backup(installation, system, source, now=lambda: datetime.now(UTC))
 """
 
 MOMENTS = [

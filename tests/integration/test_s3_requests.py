@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.copies.scrub import scrub
-from drbackup.controller.restore.restore import choose_point, restore_point
+from drbackup.controller.restore.restore import choose_point
 from drbackup.stores.base import Stat
 from drbackup.wire.specs import FolderTarget
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import restore_point, run_backup
 from tests.support.services.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.catalog.tables import point_copies
 from drbackup.controller.copies.catch_up import catch_up, lacking
@@ -36,6 +35,7 @@ from tests.support.cities.twin_city import (
     read,
 )
 from tests.support.doubles.faulty_store import Trouble, break_store, faulty, mend_store
+from tests.support.runs import run_backup
 
 THIRD = "  third: {{directory: {{path: {root}/store-third}}}}\n"
 
@@ -287,7 +287,7 @@ BACKING_UP = """
 import sys
 from pathlib import Path
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.backup.run import run_backup
+from tests.support.runs import run_backup
 from tests.support.doubles.sudden_death import die_at
 
 _, home, policies, part, moment, system, source = sys.argv

@@ -16,11 +16,11 @@ from unittest import mock
 
 import msgspec
 
-from drbackup.controller.backup import run
 from drbackup.controller.collect.collect import Collector, Vaults, judge_by_policies
 from drbackup.controller.collect.statement import state_collected
 from drbackup.controller.home.initialise import initialise
 from drbackup.controller.home.installation import Installation
+from drbackup.controller.runs import agent
 from drbackup.controller.runs.agent_requests import BackupRequests
 from drbackup.model.point import Point, SourceFacts
 from drbackup.stores.base import Store
@@ -34,6 +34,7 @@ from drbackup.vault.write.writer import Content, PointWriter
 from drbackup.wire.messages import BackupJob, BackupResult
 from tests.longlife.counted import CountedCatalog, CountingStore, Tally
 from tests.support.doubles.handler_destination import HandlerDestination
+from tests.support.runs import run_backup
 
 SYSTEM, SOURCE, AGENT, STORE = "registry", "scans", "db1.bureau", "main"
 START = datetime(2023, 1, 1, 2, 0, tzinfo=UTC)
@@ -139,8 +140,8 @@ class LongCity:
         """Today's point, by the real runner."""
         self.now += timedelta(minutes=1)
         clock = lambda: self.now  # noqa: E731
-        with mock.patch.object(run, "run_session", self._session):
-            point = run.run_backup(
+        with mock.patch.object(agent, "run_session", self._session):
+            point = run_backup(
                 self.installation,
                 SYSTEM,
                 SOURCE,

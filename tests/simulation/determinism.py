@@ -29,10 +29,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from drbackup.controller.backup import run
 from drbackup.controller.catalog import run_rows, runs
 from drbackup.controller.catalog.run_rows import SETTLED, add_step
 from drbackup.controller.catalog.runs import Claim, Runs, RunState
+from drbackup.controller.runs import agent, leased
 from drbackup.controller.runs.lease import RUN_LEASE
 from drbackup.errors import DrbackupError, RunLost, WrongKey
 from drbackup.model import collect
@@ -158,8 +158,8 @@ def deterministic() -> Iterator[None]:
         mock.patch.object(keys.SealKey, "open", _open),
         mock.patch.object(runs, "add_step", _add_step),
         mock.patch.object(run_rows, "add_step", _add_step),
-        mock.patch.object(run, "Lease", SimLease),
-        mock.patch.object(run, "run_session", run_session),
+        mock.patch.object(leased, "Lease", SimLease),
+        mock.patch.object(agent, "run_session", run_session),
         mock.patch("drbackup.stores.s3.signed.put_signed", put_signed),
         mock.patch.object(collect, "PACK_OVERHEAD", 0),
     ]

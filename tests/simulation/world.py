@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.catalog.lifecycle import Leaving
 from drbackup.controller.collect.collect import Collector, Vaults, judge_by_policies
 from drbackup.controller.collect.renew_locks import Renewer
@@ -29,6 +28,7 @@ from tests.simulation.durable import SimDatabase, make_catalog
 from tests.simulation.oracle import Lost, Oracle
 from tests.simulation.stage import Stage, Temper
 from tests.simulation.store import SimStore
+from tests.support.runs import run_backup
 
 Task = Callable[[], None]
 
@@ -141,7 +141,7 @@ class World:
         judge = functools.partial(judge_by_policies, installation.policies.policies)
         collector = Collector(grounds, judge, self._state, self.clock.now, self.grace)
         try:
-            adopt_lost(installation, ())
+            adopt_lost(installation, (), now=self.clock.now())
             report = collector.apply()
             self.removed += len(report.removed)
             self.erased += report.erased
@@ -193,7 +193,7 @@ class World:
         refusals = sum(store.refusals for store in self.stores.values())
         if refusals and not self.renews:  # a lock that somebody makes longer meanwhile can't be known
             raise Lost(f"{refusals} attempts to remove what the catalog knows to be locked")
-        adopt_lost(self.installation(), ())
+        adopt_lost(self.installation(), (), now=self.clock.now())
         shown = {point.id: set(point.copies) for point in self.catalog.points.list()}
         marked = {point.id for point in self.catalog.lifecycle.marked()}
         there = {each.point.id: each.stores for each in self.oracle.alive() if each.point.id not in marked}

@@ -6,7 +6,7 @@ The record in the store is the commit; the catalog only follows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, SignatureInvalid
@@ -17,7 +17,12 @@ from drbackup.vault.record import Record, Sealed, list_records, read_record, uns
 
 
 def adopt_records(
-    installation: Installation, store_name: str, system: str = "", strange: list[DrbackupError] | None = None
+    installation: Installation,
+    store_name: str,
+    system: str = "",
+    strange: list[DrbackupError] | None = None,
+    *,
+    now: datetime,
 ) -> tuple[Point, ...]:
     """Add every record of ``system`` (of all, when empty) in a store that the catalog does not know; the new points.
 
@@ -32,7 +37,7 @@ def adopt_records(
             continue
         identity = digest_in_name(stat.name)
         if stat.name in known:
-            catalog.points.add_copy(identity, store_name, now=stat.stored_at or datetime.now(UTC))
+            catalog.points.add_copy(identity, store_name, now=stat.stored_at or now)
             continue
         try:
             record = read_record(store, stat.name, installation.signer.public)
@@ -66,7 +71,7 @@ def reconcile_dead_runs(
     sessions = [session for run in unsettled for session in installation.catalog.sessions.list(run=run.id)]
     stores = dict.fromkeys([installation.policy(system).copies[0], *(session.store for session in sessions)])
     known = [name for name in stores if name in installation.inventory.stores]
-    adopted = [point for name in known for point in adopt_records(installation, name, system, strange)]
+    adopted = [point for name in known for point in adopt_records(installation, name, system, strange, now=now())]
     seen = "".join(f"; not ours: {each.where}" for each in strange)
     points = installation.catalog.points
     by_session = {points.session(point.id): point for point in points.list(system=system, source=source)}

@@ -8,7 +8,6 @@ record will name: a pack that no record names is not looked for, not copied, not
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
@@ -31,8 +30,9 @@ _COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog co
 _SLOW_SECONDS = 3600.0  # between the two looks at a clock that make a skew
 
 
-def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -> SourceFacts:
+def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float, *, now_ns: int) -> SourceFacts:
     """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
+    ``now_ns``: of the controller's clock.
 
     Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
     """
@@ -47,7 +47,7 @@ def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float) -
     except (DrbackupError, *UNREADABLE) as bad:
         raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
     _require_counts(result, root)
-    latest = time.time_ns() + skew_seconds * 1e9
+    latest = now_ns + skew_seconds * 1e9
     if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= latest:
         raise ProtocolViolation(f"the copy is of {facts.pinned_ns} ns, but {pinned_ns} ns was pinned")
     if not 0 <= facts.canary_ns <= latest or abs(facts.skew_ns) > (skew_seconds + _SLOW_SECONDS) * 1e9:

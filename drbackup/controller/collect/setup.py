@@ -73,14 +73,14 @@ def collector(
     )
 
 
-def adopt_lost(installation: Installation, stores: Sequence[str]) -> tuple[DrbackupError, ...]:
+def adopt_lost(installation: Installation, stores: Sequence[str], *, now: datetime) -> tuple[DrbackupError, ...]:
     """Let the catalog know every record of these stores before anything is judged; what was strange about some.
 
     A record it does not know keeps its packs for ever and is never collected itself.
     """
     strange: list[DrbackupError] = []
     for name in stores or installation.inventory.stores:
-        adopt_records(installation, name, strange=strange)
+        adopt_records(installation, name, strange=strange, now=now)
     return tuple(strange)
 
 

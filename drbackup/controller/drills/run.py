@@ -17,9 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -31,21 +30,12 @@ from drbackup.controller.drills.selection import select
 from drbackup.controller.drills.statement import encode
 from drbackup.controller.evidence import Evidence, chain_head, write_evidence
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.restore.restore import (
-    Connector,
-    LocatedPoint,
-    by_inventory,
-    locate,
-    shelf_of,
-    timeouts,
-    unsealing_key,
-)
+from drbackup.controller.restore.restore import LocatedPoint, locate, shelf_of, unsealing_key
+from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
 from drbackup.controller.runs.specs import checks as wire_checks
 from drbackup.controller.runs.specs import limits
-from drbackup.errors import DrbackupError, Interrupted, ProtocolViolation, UsageError
-from drbackup.fleet.deployed import expected
-from drbackup.fleet.session import run_session
+from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import Policy
 from drbackup.model.verdict import BrokenRule, DrillJudgement, JudgedCheck, Verdict, judge, judge_negative, not_run
@@ -57,18 +47,20 @@ Clock = Callable[[], datetime]
 DRILL, NEGATIVE = "drill", "negative-drill"
 
 
-class DrillOptions(TypedDict, total=False):
+class DrillOptions(msgspec.Struct, frozen=True):
     """What a caller may say about one drill."""
 
-    due: datetime | None  # when it was planned; left out: now
-    now: Clock
-    on_progress: Callable[[Progress], None] | None  # called from the session's threads; must be quick
-    on_note: Callable[[Note], None] | None
-    point_choice: str  # latest, the beginning of an id, an ISO time; left out: latest
-    store: str  # from this copy; left out: drawn by lot
-    negative: bool  # flip a byte on the way: the drill must find it
-    stop: threading.Event | None
-    connect: Connector
+    due: datetime | None = None  # when it was planned; None: now
+    point_choice: str = ""  # latest, the beginning of an id, an ISO time; empty: latest
+    store: str = ""  # from this copy; empty: drawn by lot
+    negative: bool = False  # flip a byte on the way: the drill must find it
+    on_progress: Callable[[Progress], None] | None = None  # called from the session's threads; must be quick
+    on_note: Callable[[Note], None] | None = None
+    stop: threading.Event | None = None  # set it to end the drill cleanly
+    connect: Connector | None = None  # another way to the drill host than the inventory's
+
+
+_USUAL = DrillOptions()
 
 
 class DrillOutcome(msgspec.Struct, frozen=True):
@@ -99,8 +91,9 @@ class DrillOutcome(msgspec.Struct, frozen=True):
         return f"{self.verdict.label_zh} ({self.verdict}) evidence {self.evidence.sequence} {self.evidence.id[:12]}"
 
 
-def run_drill(installation: Installation, system: str, **options: Unpack[DrillOptions]) -> DrillOutcome:
-    """Drill a system on its policy's drill host, and write the evidence whatever comes of it.
+def run_drill(installation: Installation, system: str, options: DrillOptions = _USUAL, *, now: Clock) -> DrillOutcome:
+    """How a system's drill on its policy's drill host ended; the evidence is written whatever comes of it.
+    ``now``: the controller's clock, aware.
 
     A failed drill is an outcome, not an error. Raises :class:`UsageError` for a system without a drill in its policy,
     and :class:`Interrupted` when it was stopped, after the evidence of that was written.
@@ -108,7 +101,7 @@ def run_drill(installation: Installation, system: str, **options: Unpack[DrillOp
     policy = installation.policy(system)
     if policy.drill is None:
         raise UsageError(f"{system}'s policy has no drill", hint="add drill: to the policy")
-    return _DrillRun(installation, policy, options).run()
+    return _DrillRun(installation, policy, options, now).run()
 
 
 def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutcome]:
@@ -121,7 +114,7 @@ def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutc
             continue
         with _alive(installation, row.id) as ours:
             if ours and installation.catalog.drills.get(row.id).ended_at is None:
-                run = _DrillRun(installation, policy, {"now": now, "due": row.planned_at}, row)
+                run = _DrillRun(installation, policy, DrillOptions(due=row.planned_at), now, row)
                 closed.append(run.close(not_run("the controller died during the drill")))
     return closed
 
@@ -150,22 +143,22 @@ class _DrillRun:
     """One drill under way."""
 
     def __init__(
-        self, installation: Installation, policy: Policy, options: DrillOptions, row: Drill | None = None
+        self, installation: Installation, policy: Policy, options: DrillOptions, now: Clock, row: Drill | None = None
     ) -> None:
         assert policy.drill is not None
         self._installation = installation
         self._policy = policy
         self._options = options
-        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
-        self._stop = options.get("stop") or threading.Event()
+        self._now = now
+        self._stop = options.stop or threading.Event()
         self._seed = chain_head(installation.evidence_folder).digest
         declared = row.started_at if row else self._now()
         self._begun = time.monotonic()
         self._so_far = DrillProgress(
             id=row.id if row else f"{timestamp(declared)}-{policy.system}-{secrets.token_hex(4)}",
-            kind=NEGATIVE if options.get("negative") else DRILL,
+            kind=NEGATIVE if options.negative else DRILL,
             policy=policy,
-            planned_at=options.get("due") or declared,
+            planned_at=options.due or declared,
             declared_at=declared,
         )
 
@@ -214,7 +207,7 @@ class _DrillRun:
     def _drill(self) -> DrillJudgement:
         course, policy = self._so_far, self._policy
         catalog = self._installation.catalog
-        which, store = self._options.get("point_choice") or "latest", self._options.get("store", "")
+        which, store = self._options.point_choice or "latest", self._options.store
         selection = select(catalog, policy, self._seed, which=which, store=store)
         course.selection, course.store = selection.said, selection.store
         course.failures.update(selection.missing)
@@ -251,27 +244,18 @@ class _DrillRun:
 
     def _session(self, found: list[LocatedPoint], checks: tuple[CheckSpec, ...], label: str = "") -> DrillResult:
         assert self._policy.drill is not None
-        agent = self._policy.drill.on
-        entry = self._installation.agent(agent)
+        agent = agent_access(self._installation, self._policy.drill.on, self._options.connect)
         job = DrillJob(
             drill=self._so_far.id,
             points=tuple(each.reference(label) for each in found),
             checks=checks,
             key=unsealing_key(self._installation, None),
-            limits=limits(entry),
-            sandbox=entry.sandbox,
+            limits=limits(agent.entry),
+            sandbox=agent.entry.sandbox,
         )
-        connect = self._options.get("connect") or by_inventory
-        told, noted = self._options.get("on_progress"), self._options.get("on_note")
+        told, noted = self._options.on_progress, self._options.on_note
         listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
-        channel = connect(agent, entry, self._installation.inventory)
-        handler = ReadingRequests(shelf_of(found), listeners, relay=entry.route == "tunnel")
-        wanted = expected(self._installation.home, agent)
-        allowed = timeouts(self._installation, entry)
-        result = run_session(channel, job, handler, allowed, expected=wanted, stop=self._stop)
-        if not isinstance(result, DrillResult):  # the session has checked it
-            raise ProtocolViolation(f"a drill ended with a {type(result).__name__}", host=agent)
-        return result
+        return agent.run(job, ReadingRequests(shelf_of(found), listeners, relay=agent.relay), self._stop)
 
     def _take(self, result: DrillResult, ended: float) -> None:
         """The agent's clock starts with its job; ``ended``: seconds since the declaration when its result was here."""

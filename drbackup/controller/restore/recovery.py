@@ -14,9 +14,8 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -32,7 +31,8 @@ from drbackup.controller.restore.recovery_plan import (
     preflight,
     target_of,
 )
-from drbackup.controller.restore.restore import Connector, RestoreOptions, restore_point
+from drbackup.controller.restore.restore import RestoreOptions, restore_point
+from drbackup.controller.runs.agent import Connector
 from drbackup.errors import DrbackupError, Interrupted, PointMissing
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import Progress
@@ -47,20 +47,22 @@ RESUMABLE = timedelta(days=3)
 because what was brought back burnt a second time."""
 
 
-class RecoveryOptions(TypedDict, total=False):
+class RecoveryOptions(msgspec.Struct, frozen=True):
     """What a caller may say about one recovery."""
 
-    apply: bool  # left out: only the preflight is made and shown
-    target_folder: Path | None  # below this folder on this machine; None: where the sources live
-    replace: bool  # existing data may go
-    fresh: bool  # begin anew, whatever an earlier recovery finished
-    key: bytes | None  # an unsealing key's seed; left out: the drill key while it lies in the home
-    declared_at: datetime | None  # when the disaster was declared; left out: now, or the resumed recovery's
-    now: Clock
-    on_progress: Callable[[str, Progress], None] | None  # (system/source, news), from several threads
-    on_step: Callable[[str, str], None] | None  # (system/source or system, its new state), from several threads
-    stop: threading.Event | None
-    connect: Connector
+    apply: bool = False  # else only the preflight is made and shown
+    target_folder: Path | None = None  # below this folder on this machine; None: where the sources live
+    replace: bool = False  # existing data may go
+    fresh: bool = False  # begin anew, whatever an earlier recovery finished
+    key: bytes | None = None  # an unsealing key's seed; None: the drill key while it lies in the home
+    declared_at: datetime | None = None  # when the disaster was declared; None: now, or the resumed recovery's
+    on_progress: Callable[[str, Progress], None] | None = None  # (system/source, news), from several threads
+    on_step: Callable[[str, str], None] | None = None  # (system/source or system, its new state), likewise
+    stop: threading.Event | None = None  # set it to end the recovery cleanly
+    connect: Connector | None = None  # another way to the agents than the inventory's
+
+
+_USUAL = RecoveryOptions()
 
 
 class SystemOutcome(msgspec.Struct, frozen=True):
@@ -114,29 +116,38 @@ class RecoveryStatement(msgspec.Struct, frozen=True, kw_only=True):
     format: str = "drbackup-recovery/1"
 
 
-def run_recovery(installation: Installation, plan: RecoveryPlan, **options: Unpack[RecoveryOptions]) -> RecoveryOutcome:
-    """Preflight, and with ``apply`` the recovery. The same plan to the same target again resumes.
+def run_recovery(
+    installation: Installation, plan: RecoveryPlan, options: RecoveryOptions = _USUAL, *, now: Clock
+) -> RecoveryOutcome:
+    """The outcome of the preflight and, with ``apply``, of the recovery. The same plan to the same target again
+    resumes. ``now``: the controller's clock, aware.
 
     A system that fails does not stop the others: the outcome names it. Raises :class:`Interrupted` when stopped; run it
     again to go on.
     """
-    folder = options.get("target_folder")
-    lines = preflight(installation, plan, folder=folder, key=options.get("key"), connect=options.get("connect"))
-    if not options.get("apply", False):
+    lines = preflight(
+        installation,
+        plan,
+        folder=options.target_folder,
+        key=options.key,
+        connect=options.connect,
+        stop=options.stop,
+    )
+    if not options.apply:
         return RecoveryOutcome("", False, False, lines)
-    return _RecoveryRun(installation, plan, options).run(lines)
+    return _RecoveryRun(installation, plan, options, now).run(lines)
 
 
 class _RecoveryRun:
     """One recovery under way."""
 
-    def __init__(self, installation: Installation, plan: RecoveryPlan, options: RecoveryOptions) -> None:
+    def __init__(self, installation: Installation, plan: RecoveryPlan, options: RecoveryOptions, now: Clock) -> None:
         self._installation = installation
         self._plan = plan
         self._options = options
-        self._folder = options.get("target_folder")
-        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
-        self._stop = options.get("stop") or threading.Event()
+        self._folder = options.target_folder
+        self._now = now
+        self._stop = options.stop or threading.Event()
         self._recoveries = installation.catalog.recoveries
         self._lock = threading.Lock()
         self._state: dict[str, RecoveryStep] = {}
@@ -168,11 +179,11 @@ class _RecoveryRun:
         for known in self._recoveries.list():
             if known.plan == wanted and self._goes_on(known):
                 self._id, self._resumed = known.id, True
-                self._declared = self._options.get("declared_at") or known.started_at
+                self._declared = self._options.declared_at or known.started_at
                 self._state = {step.step: step for step in known.steps}
                 self._recoveries.state(self._id, RUNNING)
                 return
-        self._declared = self._options.get("declared_at") or self._declared
+        self._declared = self._options.declared_at or self._declared
         self._id = f"{timestamp(self._declared)}-{secrets.token_hex(4)}"
         names = [_name(step, source) for step in self._plan.steps for source in step.sources]
         self._state = {name: RecoveryStep(name, number, WAITING) for number, name in enumerate(names)}
@@ -181,7 +192,7 @@ class _RecoveryRun:
 
     def _goes_on(self, known: Recovery) -> bool:
         """Only one that did not come to its end, with the very same points and targets, and not long ago."""
-        if self._options.get("fresh", False) or known.state not in {RUNNING, FAILED}:
+        if self._options.fresh or known.state not in {RUNNING, FAILED}:
             return False
         last = max((step.ended_at or known.started_at for step in known.steps), default=known.started_at)
         return self._now() - last <= RESUMABLE
@@ -213,23 +224,20 @@ class _RecoveryRun:
             self._note(step, source, FAILED, source.missing)
             return
         self._note(step, source, RUNNING, "")
-        told = self._options.get("on_progress")
+        told = self._options.on_progress
         try:
             point = self._installation.catalog.points.get(source.point)
             agent, target = target_of(self._installation, step.system, source, self._folder)
-            more: RestoreOptions = {
-                "agent": agent,
-                "target": target,
-                "replace": self._options.get("replace", False),
-                "key": self._options.get("key"),
-                "now": self._now,
-                "stop": self._stop,
-            }
-            if (connect := self._options.get("connect")) is not None:
-                more["connect"] = connect
-            if told is not None:
-                more["on_progress"] = lambda news: told(name, news)
-            result = restore_point(self._installation, point, **more)
+            how = RestoreOptions(
+                target,
+                agent=agent,
+                replace=self._options.replace,
+                key=self._options.key,
+                on_progress=None if told is None else lambda news: told(name, news),
+                stop=self._stop,
+                connect=self._options.connect,
+            )
+            result = restore_point(self._installation, point, how, now=self._now)
         except Interrupted:
             return  # it stays "running" in the catalog: the next attempt begins with it
         except DrbackupError as failure:
@@ -247,7 +255,7 @@ class _RecoveryRun:
             ended = None if state == RUNNING else now
             self._state[name] = RecoveryStep(name, known.ordinal, state, begun, ended, detail)
             self._recoveries.step(self._id, self._state[name])
-        if (heard := self._options.get("on_step")) is not None:
+        if (heard := self._options.on_step) is not None:
             heard(name, state)
 
     def _outcome(self, step: SystemStep, state: str) -> SystemOutcome:

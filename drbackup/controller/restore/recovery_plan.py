@@ -7,6 +7,7 @@ A plan is data. It is shown, checked (:func:`preflight`), remembered as JSON, an
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -14,25 +15,16 @@ import msgspec
 
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.policies import PolicySet
-from drbackup.controller.restore.restore import (
-    Connector,
-    LocatedPoint,
-    agent_entry,
-    by_inventory,
-    choose_point,
-    locate,
-    timeouts,
-    unsealing_key,
-)
+from drbackup.controller.restore.restore import LocatedPoint, choose_point, locate, unsealing_key
+from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.specs import source_spec
-from drbackup.errors import DrbackupError, PointMissing, VaultMissing, WrongKey
-from drbackup.fleet.session import run_session
+from drbackup.errors import DrbackupError, Interrupted, PointMissing, VaultMissing, WrongKey
 from drbackup.model.plan import hard_dependencies, recovery_plan
 from drbackup.model.point import Point
 from drbackup.vault.keys import DRILL, Keyring, SealKey
 from drbackup.vault.record import unseal
-from drbackup.wire.messages import PreflightJob, PreflightResult
+from drbackup.wire.messages import PreflightJob
 from drbackup.wire.specs import FolderTarget, InPlaceTarget, RestoreTarget
 
 
@@ -172,8 +164,10 @@ def preflight(
     folder: Path | None = None,
     key: bytes | None = None,
     connect: Connector | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[PreflightLine, ...]:
-    """Points, key, room and hosts. Changes nothing; raises nothing expected."""
+    """Points, key, room and hosts. Changes nothing; raises :class:`Interrupted` when ``stop`` is set, else nothing
+    expected."""
     lines: list[PreflightLine] = []
     for step in plan.steps:
         for source in step.sources:
@@ -181,7 +175,7 @@ def preflight(
     if folder is not None:
         lines.append(_room_line(folder, plan.bytes))
     else:
-        lines.extend(_host_lines(installation, plan, connect or by_inventory))
+        lines.extend(_host_lines(installation, plan, connect, stop))
     return tuple(lines)
 
 
@@ -218,17 +212,18 @@ def _room_line(folder: Path, needed: int) -> PreflightLine:
     return PreflightLine(f"room in {folder}", free > needed, said)
 
 
-def _host_lines(installation: Installation, plan: RecoveryPlan, connect: Connector) -> Iterator[PreflightLine]:
-    """Every host once: does it answer, with our version and a true clock, and can it work?"""
+def _host_lines(
+    installation: Installation, plan: RecoveryPlan, connect: Connector | None, stop: threading.Event | None
+) -> Iterator[PreflightLine]:
+    """Every host once: does it answer, with the agent file we deployed and a true clock, and can it work?"""
     for agent in sorted({source.agent for step in plan.steps for source in step.sources}):
         try:
-            entry = agent_entry(installation, agent)
-            channel = connect(agent, entry, installation.inventory)
             handler = ReadingRequests(ReadablePacks(), Listeners())
-            result = run_session(channel, PreflightJob(), handler, timeouts(installation, entry))
+            result = agent_access(installation, agent, connect).run(PreflightJob(), handler, stop)
+        except Interrupted:
+            raise
         except DrbackupError as bad:
             yield PreflightLine(f"host {agent}", False, f"{bad.code}: {bad.message}")
             continue
-        assert isinstance(result, PreflightResult)
         for name, said in result.lines.items():
             yield PreflightLine(f"host {agent}, {name}", not said.startswith("failed"), said)

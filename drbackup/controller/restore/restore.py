@@ -9,25 +9,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TypedDict, Unpack
 
 import msgspec
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.catalog.runs import Claim, RunKind, RunState
+from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import DRILL_KEY, read_seed
+from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
-from drbackup.controller.runs.lease import Lease, RunStop, lease_request
+from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import (
     DrbackupError,
     FormatUnsupported,
-    Interrupted,
     ObjectCorrupt,
     ObjectMissing,
     PointMissing,
-    ProtocolViolation,
     SignatureInvalid,
     StoreRefused,
     StoreUnavailable,
@@ -35,10 +33,6 @@ from drbackup.errors import (
     WrongKey,
     say,
 )
-from drbackup.fleet.channel import Channel
-from drbackup.fleet.deployed import expected
-from drbackup.fleet.session import Timeouts, run_session
-from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.model.point import Point
 from drbackup.stores.base import Store
 from drbackup.vault.record import Record, Sealed, read_record, unseal
@@ -46,8 +40,6 @@ from drbackup.wire.messages import Note, Progress, RestoreJob, RestoreResult
 from drbackup.wire.specs import NO_SECRET, PointRef, RestoreTarget, Secret
 
 Clock = Callable[[], datetime]
-Connector = Callable[[str, AgentEntry, Inventory], Channel]
-LOCAL = "local"
 _OTHER_COPY_MAY_DO = (
     FormatUnsupported,  # a flipped bit in a pack's header can look like another format
     ObjectCorrupt,
@@ -60,20 +52,19 @@ _OTHER_COPY_MAY_DO = (
 )
 
 
-class RestoreOptions(TypedDict, total=False):
+class RestoreOptions(msgspec.Struct, frozen=True):
     """What a caller may say about one restore."""
 
-    agent: str  # who writes; left out or empty: a child process on this machine
-    target: RestoreTarget  # required
-    paths: tuple[bytes, ...]  # tree paths; left out: the whole point
-    replace: bool  # existing data may go
-    key: bytes | None  # an unsealing key's 32-byte seed; left out: the agent's own
-    now: Clock
-    on_progress: Callable[[Progress], None] | None  # called from the session's threads; must be quick
-    on_note: Callable[[Note], None] | None
-    stop: threading.Event | None  # set it to end the restore cleanly
-    connect: Connector
-    store: str  # from this store only
+    target: RestoreTarget
+    agent: str = ""  # who writes; empty: a child process on this machine
+    paths: tuple[bytes, ...] = ()  # tree paths; none: the whole point
+    replace: bool = False  # existing data may go
+    key: bytes | None = None  # an unsealing key's 32-byte seed; None: the agent's own
+    store: str = ""  # from this store only
+    on_progress: Callable[[Progress], None] | None = None  # called from the session's threads; must be quick
+    on_note: Callable[[Note], None] | None = None
+    stop: threading.Event | None = None  # set it to end the restore cleanly
+    connect: Connector | None = None  # another way to the agent than the inventory's
 
 
 class LocatedPoint(msgspec.Struct, frozen=True):
@@ -132,33 +123,16 @@ def unsealing_key(installation: Installation, key: bytes | None) -> Secret:
     return Secret(read_seed(installation.keys_folder, DRILL_KEY))
 
 
-def agent_entry(installation: Installation, agent: str) -> AgentEntry:
-    """The inventory's entry; for the empty name a child process on this machine with its state in our home."""
-    if agent:
-        return installation.agent(agent)
-    return AgentEntry(transport="local", state_folder=str(installation.home / "agent"))
-
-
-def by_inventory(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
-    """The usual connector."""
-    from drbackup.fleet.connect import open_channel  # SSH and all: a caller with a connector of its own needs none
-
-    return open_channel(name, entry, inventory)
-
-
-def timeouts(installation: Installation, entry: AgentEntry) -> Timeouts:
-    """A session's limits from the inventory."""
-    return Timeouts(stall=entry.stall_timeout.total_seconds(), clock_skew=installation.inventory.max_clock_skew)
-
-
-def restore_point(installation: Installation, point: Point, **options: Unpack[RestoreOptions]) -> RestoreResult:
-    """Restore a point, or parts of it, to ``target``.
+def restore_point(installation: Installation, point: Point, options: RestoreOptions, *, now: Clock) -> RestoreResult:
+    """What was written when a point, or parts of it, were restored to the target. ``now``: the controller's clock.
 
     Raises :class:`~drbackup.errors.TargetOccupied`, :class:`~drbackup.errors.TargetFull`,
     :class:`~drbackup.errors.WrongKey` and what else stops the agent; when every copy is bad, the last copy's error.
     What was finished stays at the target and is not fetched again by the same command.
     """
-    return _PointRestore(installation, point, options).run()
+    wanted = RunRequest(RunKind.RESTORE, point.system, point.source)
+    work = _PointRestore(installation, point, options).work
+    return leased(installation.catalog.runs, wanted, work, now=now, stop=options.stop)
 
 
 class _PointRestore:
@@ -168,70 +142,45 @@ class _PointRestore:
         self._installation = installation
         self._point = point
         self._options = options
-        self._now: Clock = options.get("now") or (lambda: datetime.now(UTC))
-        self._stop = RunStop(options.get("stop"))
-        self._agent = options.get("agent", "")
 
-    def run(self) -> RestoreResult:
-        runs, point = self._installation.catalog.runs, self._point
-        claim = runs.start(RunKind.RESTORE, point.system, point.source, lease=lease_request(self._now()))
-        with Lease(runs, claim, self._now, self._stop) as lease:
-            try:
-                result = self._from_any_copy(claim, lease)
-            except DrbackupError as failure:
-                runs.fail(claim, failure, now=self._now())
-                raise
-            except BaseException as crash:
-                runs.fail(claim, Interrupted(f"the restore was broken off: {type(crash).__name__}"), now=self._now())
-                raise
-            counters = {"content_bytes": result.content_bytes, "entries": result.entries}
-            runs.step(claim, RunState.COMMITTED, now=self._now(), detail=point.id, **counters)
-        return result
+    def work(self, run: LeasedRun) -> Completed[RestoreResult]:
+        result = self._from_any_copy(run)
+        return Completed(result, detail=self._point.id, content_bytes=result.content_bytes, entries=result.entries)
 
-    def _from_any_copy(self, claim: Claim, lease: Lease) -> RestoreResult:
-        wanted = self._options.get("store", "")
-        stores = [wanted] if wanted else list(self._point.copies)
+    def _from_any_copy(self, run: LeasedRun) -> RestoreResult:
+        stores = [self._options.store] if self._options.store else list(self._point.copies)
         failure: DrbackupError = VaultMissing(f"point {self._point.short} lies in no store of the inventory")
         for store in stores:
             try:
-                return self._from(store, claim, lease)
+                return self._from(store, run)
             except _OTHER_COPY_MAY_DO as bad:
                 failure = bad  # said when no other copy does better
                 if f"store {store}" not in bad.message:
                     bad.reword(say("store {store}: {what}", store=store, what=bad.said))
-                note = self._options.get("on_note")
+                note = self._options.on_note
                 if note is not None:
                     note(Note("warning", f"{bad.code}: {bad.message}"))
         raise failure
 
-    def _from(self, store: str, claim: Claim, lease: Lease) -> RestoreResult:
+    def _from(self, store: str, run: LeasedRun) -> RestoreResult:
         found = locate(self._installation, self._point, store)
-        entry = agent_entry(self._installation, self._agent)
+        agent = agent_access(self._installation, self._options.agent, self._options.connect)
         job = RestoreJob(
             point=found.reference(),
-            target=self._options["target"],
-            paths=self._options.get("paths", ()),
-            replace=self._options.get("replace", False),
-            key=unsealing_key(self._installation, self._options.get("key")),
-            limits=limits(entry),
+            target=self._options.target,
+            paths=self._options.paths,
+            replace=self._options.replace,
+            key=unsealing_key(self._installation, self._options.key),
+            limits=limits(agent.entry),
         )
-        name = self._agent or LOCAL
-        self._installation.catalog.runs.step(claim, RunState.CONNECTING, now=self._now(), host=name)
-        connect = self._options.get("connect") or by_inventory
-        channel = connect(name, entry, self._installation.inventory)
-        handler = ReadingRequests(shelf_of([found]), self._listeners(lease), relay=entry.route == "tunnel")
-        wanted = expected(self._installation.home, name)
-        allowed = timeouts(self._installation, entry)
-        result = run_session(channel, job, handler, allowed, expected=wanted, stop=self._stop)
-        if not isinstance(result, RestoreResult):  # the session has checked it
-            raise ProtocolViolation(f"a restore ended with a {type(result).__name__}", host=name)
-        return result
+        run.step(RunState.CONNECTING, host=agent.name)
+        return agent.run(job, ReadingRequests(shelf_of([found]), self._listeners(run), relay=agent.relay), run.stop)
 
-    def _listeners(self, lease: Lease) -> Listeners:
-        told, noted = self._options.get("on_progress"), self._options.get("on_note")
+    def _listeners(self, run: LeasedRun) -> Listeners:
+        told, noted = self._options.on_progress, self._options.on_note
 
         def progress(news: Progress) -> None:
-            lease.hear(news)
+            run.hear(news)
             if told is not None:
                 told(news)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.collect.collect import CollectReport
 from drbackup.controller.collect.setup import adopt_lost, collecting_alone, collector
 from drbackup.controller.home.installation import Installation
@@ -17,6 +16,7 @@ from drbackup.model.point import Point
 from drbackup.vault.layout import digest_in_name
 from drbackup.vault.record import list_records, read_record
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 
 BEGIN = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -77,7 +77,7 @@ def plan(installation: Installation, now: datetime, *stores: str) -> CollectPlan
 def collect(installation: Installation, now: datetime, *stores: str) -> CollectReport:
     """As the command does it."""
     with collecting_alone(installation):
-        adopt_lost(installation, stores)
+        adopt_lost(installation, stores, now=now)
         return collector(installation, stores, clock(now)).apply()
 
 

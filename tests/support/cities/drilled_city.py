@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.home.initialise import initialise
 from drbackup.controller.home.installation import Installation
 from drbackup.model.point import Point
+from tests.support.runs import run_backup
 from tests.support.services.postgres import SUPERUSER, PostgresServer
 
 REGISTRY, PORTAL = "registry", "portal"

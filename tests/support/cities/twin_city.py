@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from drbackup.controller.backup.run import run_backup
 from drbackup.controller.home.installation import Installation
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 
 FIRST = {b"a": b"alpha" * 1000, b"b": b"beta" * 2000}
 SECOND = {**FIRST, b"c": b"gamma" * 3000}

@@ -37,7 +37,9 @@ class Backups:
         self.begun: list[str] = []
         self.go = threading.Event()
 
-    def __call__(self, _installation: Installation, _system: str, source: str, **_options: object) -> object:
+    def __call__(
+        self, _installation: Installation, _system: str, source: str, *_options: object, **_more: object
+    ) -> object:
         self.begun.append(source)
         assert self.go.wait(30)
         raise StoreFull("no room")

@@ -34,10 +34,10 @@ def honest() -> BackupResult:
 
 
 def test_an_honest_result_is_believed() -> None:
-    assert validate_result(honest(), PINNED, 30.0).pinned_ns == PINNED
+    assert validate_result(honest(), PINNED, 30.0, now_ns=time.time_ns()).pinned_ns == PINNED
 
 
 @pytest.mark.parametrize("lie", PLAIN_LIES)
 def test_a_result_that_cannot_be_is_refused(lie: str) -> None:
     with pytest.raises(ProtocolViolation):
-        validate_result(PLAIN_LIES[lie](honest()), PINNED, 30.0)
+        validate_result(PLAIN_LIES[lie](honest()), PINNED, 30.0, now_ns=time.time_ns())

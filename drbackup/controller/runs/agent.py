@@ -1,0 +1,126 @@
+"""The one way the controller opens a session with an agent: backups, restores, drills, preflights and checks.
+
+What every session must have is decided here and nowhere else: which agent file has to answer, how long each step may
+take, whether bytes pass through the session, and how it is stopped. import-linter refuses any other caller.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, overload
+
+import msgspec
+
+from drbackup.errors import Interrupted
+from drbackup.fleet.answers import RequestHandler
+from drbackup.fleet.channel import Channel
+from drbackup.fleet.check import CheckLine, check_agent
+from drbackup.fleet.connect import open_channel, session_timeouts
+from drbackup.fleet.deployed import expected
+from drbackup.fleet.greeting import Expected
+from drbackup.fleet.session import Timeouts, run_session
+from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.wire.messages import (
+    BackupJob,
+    BackupResult,
+    DrillJob,
+    DrillResult,
+    Job,
+    PreflightJob,
+    PreflightResult,
+    RestoreJob,
+    RestoreResult,
+    Result,
+)
+
+Connector = Callable[[str, AgentEntry, Inventory], Channel]
+TEMPORARY = "local"  # what a child process without an inventory entry is called
+
+
+class Centre(Protocol):
+    """The part of an installation that reaching its agents needs."""
+
+    home: Path
+
+    @property
+    def inventory(self) -> Inventory: ...
+
+    def agent(self, name: str) -> AgentEntry:
+        """The inventory's entry. Raises :class:`~drbackup.errors.UsageError` for an unknown name."""
+        ...
+
+
+class AgentAccess(msgspec.Struct, frozen=True):
+    """One agent as every session of the controller meets it. Safe to use from several threads."""
+
+    name: str  # the inventory's, or TEMPORARY
+    entry: AgentEntry
+    inventory: Inventory
+    home: Path  # where it is noted which agent file was deployed
+    temporary: bool  # a child process of our own code, which nobody deploys
+    connect: Connector
+
+    @property
+    def relay(self) -> bool:
+        """Whether the agent's packs pass through the session, because its host has no route to the stores."""
+        return self.entry.route == "tunnel"
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """A session's limits, as the inventory says them."""
+        return session_timeouts(self.entry, self.inventory)
+
+    @property
+    def expected(self) -> Expected | None:
+        """The agent file that must answer; None when none was deployed from here: any of our own version.
+
+        Raises :class:`~drbackup.errors.CatalogUnusable` when the note of what was deployed can't be read.
+        """
+        return None if self.temporary else expected(self.home, self.name)
+
+    @overload
+    def run(self, job: BackupJob, handler: RequestHandler, stop: threading.Event | None) -> BackupResult: ...
+    @overload
+    def run(self, job: RestoreJob, handler: RequestHandler, stop: threading.Event | None) -> RestoreResult: ...
+    @overload
+    def run(self, job: DrillJob, handler: RequestHandler, stop: threading.Event | None) -> DrillResult: ...
+    @overload
+    def run(self, job: PreflightJob, handler: RequestHandler, stop: threading.Event | None) -> PreflightResult: ...
+    def run(self, job: Job, handler: RequestHandler, stop: threading.Event | None) -> Result:
+        """The agent's result of ``job``, whose type fits the job's; ``handler`` answers what it asks meanwhile.
+
+        ``stop``: when it is set, the agent is cancelled and :class:`~drbackup.errors.Interrupted` raised. Raises the
+        errors of :func:`drbackup.fleet.session.run_session` and of connecting.
+        """
+        wanted = self.expected
+        if stop is not None and stop.is_set():
+            raise Interrupted("the work was stopped before an agent was at it", host=self.name)
+        channel = self.connect(self.name, self.entry, self.inventory)  # run_session closes it, whatever comes
+        return run_session(channel, job, handler, self.timeouts, expected=wanted, stop=stop)
+
+    def check(self, clock: Callable[[], int] = time.time_ns) -> tuple[CheckLine, ...]:
+        """All checks of the agent, in the order of a run. Raises nothing that an agent or a network can cause.
+
+        ``clock``: nanoseconds since the epoch.
+        """
+        local = self.entry.transport == "local"
+        return check_agent(self._open, lambda: self.expected, self.timeouts, local=local, clock=clock)
+
+    def _open(self) -> Channel:
+        return self.connect(self.name, self.entry, self.inventory)
+
+
+def agent_access(centre: Centre, name: str, connect: Connector | None = None) -> AgentAccess:
+    """The access to an agent of the inventory; for the empty name, to a temporary one on this machine.
+
+    ``connect``: another way to its process than the inventory's. Raises :class:`~drbackup.errors.UsageError` for an
+    unknown name.
+    """
+    connect = connect or open_channel
+    if name:
+        return AgentAccess(name, centre.agent(name), centre.inventory, centre.home, False, connect)
+    entry = AgentEntry(transport="local", state_folder=str(centre.home / "agent"))
+    return AgentAccess(TEMPORARY, entry, centre.inventory, centre.home, True, connect)
