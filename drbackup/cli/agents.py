@@ -72,7 +72,7 @@ def check(obj: CliContext, hosts: tuple[str, ...]) -> None:
     shown: list[RenderableType] = []
     document: JsonObject = {}
     for name in _chosen(hosts, inventory):
-        lines = agent_access(installation, name).check()
+        lines = agent_access(installation, name).check(obj.now)
         document[name] = [{"check": line.name, "ok": line.ok, "detail": line.detail} for line in lines]
         shown += [Text(name, style="bold"), *map(_shown, lines)]
     failed = [name for name, lines in document.items() if any(line["ok"] is False for line in lines)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -50,7 +50,7 @@ def check(context: CliContext, no_agents: bool) -> None:
         *_read_back(installation, context.now()),
         *_locks(installation, context.now()),
         *_evidence(installation),
-        *([] if no_agents else _agents(installation)),
+        *([] if no_agents else _agents(installation, context.now)),
     ]
     failed = [line for line in lines if line.ok is False]
     document = {
@@ -139,11 +139,11 @@ def _evidence(installation: Installation) -> Iterator[Line]:
     yield Line(_("evidence"), str(installation.evidence_folder), report.good, "; ".join(report.faults[:3]) or detail)
 
 
-def _agents(installation: Installation) -> Iterator[Line]:
+def _agents(installation: Installation, now: Callable[[], datetime]) -> Iterator[Line]:
     """All agents, several at once: most of the time is waiting for them to start."""
     names = sorted(installation.inventory.agents)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = list(pool.map(lambda name: agent_access(installation, name).check(), names))
+        answers = list(pool.map(lambda name: agent_access(installation, name).check(now), names))
     for name, answer in zip(names, answers, strict=True):
         bad = [line for line in answer if line.ok is False]
         if not bad:

@@ -5,7 +5,6 @@ Later checks that need an earlier one are shown as not tried, so that the list i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -42,14 +41,14 @@ def check_agent(
     connect: Callable[[], Channel],
     expected: Callable[[], Expected | None],
     timeouts: Timeouts,
+    clock: Callable[[], int],
     *,
     local: bool,
-    clock: Callable[[], int] = time.time_ns,
 ) -> tuple[CheckLine, ...]:
     """All checks of one agent, in the order of a run. Raises nothing an agent or network can cause.
 
-    ``expected``: the agent file that must answer, None: none was deployed from here. ``local``: a child process of
-    ours. ``clock``: nanoseconds since the epoch. Called by :mod:`drbackup.controller.runs.agent` alone.
+    ``expected``: the agent file that must answer, None: none was deployed from here. ``clock``: ours, nanoseconds
+    since the epoch. ``local``: a child process of ours. Called by :mod:`drbackup.controller.runs.agent` alone.
     """
     try:
         channel = connect()

@@ -22,7 +22,7 @@ from drbackup.fleet.greeting import Expected
 from drbackup.fleet.session import Timeouts
 from drbackup.wire.specs import FolderTarget
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
-from tests.support.runs import restore_point, run_backup, run_drill, run_recovery
+from tests.support.runs import restore_point, run_backup, run_drill, run_recovery, wall
 
 DRILL = f"drill: {{every: week, on: {AGENT}, checks: [{{source: {SOURCE}, files: match}}]}}\n"
 WORKS = ("backup", "restore", "drill", "preflight")
@@ -99,7 +99,7 @@ def test_a_preflight_refuses_a_foreign_agent_file(installation: Installation) ->
     (line,) = [each for each in preflight(installation, plan_recovery(installation)) if each.what.startswith("host")]
     assert not line.good
     assert "not the deployed one" in line.said
-    (version,) = [each for each in agent_access(installation, AGENT).check() if each.name == "version"]
+    (version,) = [each for each in agent_access(installation, AGENT).check(wall) if each.name == "version"]
     assert version.ok is False
 
 

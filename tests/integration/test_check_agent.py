@@ -15,7 +15,9 @@ from drbackup.fleet.channel import Channel
 from drbackup.fleet.check import CheckLine
 from drbackup.fleet.deployed import Deployed, remember
 from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.system.instants import from_ns
 from tests.support.doubles.memory_handler import small_agent
+from tests.support.runs import wall
 from tests.support.services.sshd import Sshd, free_port, make_key
 
 NOT_TRIED = None
@@ -59,7 +61,7 @@ def by_name(lines: tuple[CheckLine, ...]) -> dict[str, bool | None]:
 
 @pytest.mark.sshd
 def test_a_sound_agent_passes_every_check(sshd: Sshd, tmp_path: Path) -> None:
-    lines = agent_access(City(over_ssh(sshd), tmp_path), "db1").check()
+    lines = agent_access(City(over_ssh(sshd), tmp_path), "db1").check(wall)
     assert by_name(lines) == {
         "reachable": True,
         "host key": True,
@@ -86,7 +88,7 @@ def test_the_first_broken_step_fails_and_later_ones_are_not_tried(sshd: Sshd, tm
         "clock": {"command": small_agent("hour-ahead")},
     }
     step = {"port": "reachable", "host_keys": "host key", "key_file": "login", "command": "agent"}.get(broken, broken)
-    lines = by_name(agent_access(City(over_ssh(sshd, **changed[broken]), tmp_path), "db1").check())
+    lines = by_name(agent_access(City(over_ssh(sshd, **changed[broken]), tmp_path), "db1").check(wall))
     assert lines[step] is False
     assert lines["host"] is NOT_TRIED
     assert list(lines.values()).count(False) == 1
@@ -95,7 +97,7 @@ def test_the_first_broken_step_fails_and_later_ones_are_not_tried(sshd: Sshd, tm
 def test_a_file_that_was_not_deployed_fails_the_version(tmp_path: Path) -> None:
     remember(tmp_path, "db1", Deployed("0.1.0", "cd" * 32, "/opt", "", ""))
     city = City(inventory({"transport": "local", "command": small_agent("quick")}), tmp_path)
-    lines = {line.name: line for line in agent_access(city, "db1").check()}
+    lines = {line.name: line for line in agent_access(city, "db1").check(wall)}
     assert lines["version"].ok is False
     assert "not the deployed one" in lines["version"].detail
 
@@ -105,6 +107,6 @@ def test_a_clock_an_hour_off_is_seen_by_our_own_clock_too(tmp_path: Path) -> Non
         name, small_agent("quick")
     )
     city = City(inventory({"transport": "local"}), tmp_path)
-    lines = agent_access(city, "db1", connect).check(clock=lambda: 10**18)
+    lines = agent_access(city, "db1", connect).check(lambda: from_ns(10**18))
     assert by_name(lines)["clock"] is False
     assert sys.executable

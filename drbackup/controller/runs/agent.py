@@ -7,8 +7,8 @@ take, whether bytes pass through the session, and how it is stopped. import-lint
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -23,6 +23,7 @@ from drbackup.fleet.deployed import expected
 from drbackup.fleet.greeting import Expected
 from drbackup.fleet.session import Timeouts, run_session
 from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.system.instants import to_ns
 from drbackup.wire.messages import (
     BackupJob,
     BackupResult,
@@ -101,13 +102,13 @@ class AgentAccess(msgspec.Struct, frozen=True):
         channel = self.connect(self.name, self.entry, self.inventory)  # run_session closes it, whatever comes
         return run_session(channel, job, handler, self.timeouts, expected=wanted, stop=stop)
 
-    def check(self, clock: Callable[[], int] = time.time_ns) -> tuple[CheckLine, ...]:
+    def check(self, now: Callable[[], datetime]) -> tuple[CheckLine, ...]:
         """All checks of the agent, in the order of a run. Raises nothing that an agent or a network can cause.
 
-        ``clock``: nanoseconds since the epoch.
+        ``now``: the controller's clock, which the agent's is compared with.
         """
         local = self.entry.transport == "local"
-        return check_agent(self._open, lambda: self.expected, self.timeouts, local=local, clock=clock)
+        return check_agent(self._open, lambda: self.expected, self.timeouts, lambda: to_ns(now()), local=local)
 
     def _open(self) -> Channel:
         return self.connect(self.name, self.entry, self.inventory)

@@ -21,7 +21,7 @@ import msgspec
 
 from drbackup.controller.catalog.runs import Claim, RunKind, Runs, RunState
 from drbackup.controller.runs.lease import Lease, RunStop, lease_request
-from drbackup.errors import DrbackupError, Interrupted, RunLost
+from drbackup.errors import DrbackupError, Interrupted, RunLost, say
 from drbackup.wire.messages import Progress
 
 Clock = Callable[[], datetime]
@@ -152,4 +152,4 @@ def _cause(run: LeasedRun, failure: DrbackupError) -> DrbackupError:
 def _fault(crash: BaseException) -> DrbackupError:
     if isinstance(crash, KeyboardInterrupt):
         return Interrupted("a person interrupted the run")
-    return DrbackupError(f"a fault in drbackup itself: {type(crash).__name__}: {crash}")
+    return DrbackupError(say("a fault in drbackup itself: {kind}: {what}", kind=type(crash).__name__, what=str(crash)))

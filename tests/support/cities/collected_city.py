@@ -18,7 +18,8 @@ from drbackup.vault.record import list_records, read_record
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
 from tests.support.runs import run_backup
 
-BEGIN = datetime.now(UTC)
+# The controller's clock in these tests stands still, the agents' is the machine's: what they pin must not lie ahead.
+BEGIN = datetime.now(UTC) + timedelta(hours=3)
 DAY = timedelta(days=1)
 LATER = BEGIN + COLLECT_GRACE + DAY  # everything stored at BEGIN is older than the grace
 AT_LAST = LATER + COLLECT_GRACE + DAY  # everything condemned at LATER is
