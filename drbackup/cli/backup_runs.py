@@ -87,7 +87,7 @@ def _run_one(context: CliContext, name: str, bars: Bars, options: BackupOptions)
         point = run_backup(context.installation(), system, source, heard, now=context.now)
     except DoneInPart as partial:  # committed, but not everywhere: the point is good and is shown
         error = partial
-        point = context.installation().catalog.points.newest(system, source)
+        point = context.installation().catalog.points.last(system, source)
     except DrbackupError as failure:  # one source's failure must not end the others' backups; raised at the end
         error = failure
     took = context.now() - begun

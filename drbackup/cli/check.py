@@ -22,6 +22,7 @@ from drbackup.errors import DrbackupError
 from drbackup.reports import plurals
 from drbackup.reports.figures import age, span
 from drbackup.reports.gettext import _, translated
+from drbackup.reports.shortened import few
 from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
@@ -124,7 +125,7 @@ def _read_back(installation: Installation, now: datetime) -> Iterator[Line]:
 def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
     """Locks that nobody renews end one day, whatever still relies on them."""
     locking = [name for name, entry in installation.inventory.stores.items() if entry.lock_days]
-    if not locking or not installation.catalog.points.list(limit=1):
+    if not locking or not installation.catalog.points.newest(1):
         return
     last = last_renewal(installation)
     if last is None or now - last > _UNRENEWED:
@@ -136,7 +137,8 @@ def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
 def _evidence(installation: Installation) -> Iterator[Line]:
     report = verify_folder(installation.evidence_folder, installation.signer.public)
     detail = _("{pieces} in one chain").format(pieces=plurals.pieces(report.objects))
-    yield Line(_("evidence"), str(installation.evidence_folder), report.good, "; ".join(report.faults[:3]) or detail)
+    faults = few(report.faults, command="drbackup evidence verify")
+    yield Line(_("evidence"), str(installation.evidence_folder), report.good, faults or detail)
 
 
 def _agents(installation: Installation, now: Callable[[], datetime]) -> Iterator[Line]:

@@ -20,6 +20,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from drbackup.cli.json_rows import JsonRows, indented
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import unbroken
 
@@ -147,7 +148,14 @@ def console_for(terminal: bool, *, stderr: bool = False) -> Console:
 
 def print_document(document: JsonObject) -> None:
     """The one JSON document of a ``--json`` run on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    for number, (name, value) in enumerate(document.items()):
+        sys.stdout.write(",\n  " if number else "{\n  ")
+        sys.stdout.write(f"{json.dumps(name, ensure_ascii=False)}: ")
+        if isinstance(value, JsonRows):
+            value.write_to(sys.stdout)
+        else:
+            sys.stdout.write(indented(value, 2))
+    sys.stdout.write("\n}\n" if document else "{}\n")
     sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.failures import joined
+from drbackup.cli.json_rows import JsonRows
 from drbackup.cli.places import did_you_mean, split_place
 from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
@@ -27,6 +29,7 @@ from drbackup.reports.bilingual import RULES
 from drbackup.reports.drill import write_report
 from drbackup.reports.figures import span
 from drbackup.reports.gettext import _, language, ngettext
+from drbackup.reports.shortened import rest_by_limit
 from drbackup.reports.tables import (
     VERDICT_STYLES,
     drill_document,
@@ -37,6 +40,8 @@ from drbackup.reports.tables import (
     verdict_word,
 )
 from drbackup.wire.messages import Note, Progress
+
+_ON_A_SCREEN = 50  # rows, unless --limit says another number
 
 
 class DrillChoice(msgspec.Struct, frozen=True):
@@ -123,18 +128,24 @@ def _drill_one(context: CliContext, bars: Bars, system: str, how: DrillChoice, s
 
 @drill.command("list")
 @click.argument("system", required=False, default="")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many [{_ON_A_SCREEN}; all with --json].")
 @pass_cli
-def list_drills(context: CliContext, system: str, limit: int) -> None:
+def list_drills(context: CliContext, system: str, limit: int | None) -> None:
     """List drills, newest first."""
     if system:
         system = split_place(context, system)[0]
-    found = context.installation().catalog.drills.list(system=system, limit=limit)
-    document = {"drills": [drill_document(each) for each in found]}
-    if found:
-        context.show(document, drills_table(found, context.view()))
-    else:
-        context.show(document, Text(_("no drills yet: run drbackup drill run"), style="yellow"))
+    drills = context.installation().catalog.drills
+    if context.json:
+        rows = JsonRows(map(drill_document, itertools.islice(drills.list(system=system), limit)))
+        context.show({"drills": rows, "more": drills.count(system=system) - len(rows)})
+        return
+    found = drills.newest(limit or _ON_A_SCREEN, system=system)
+    if not found:
+        context.show({}, Text(_("no drills yet: run drbackup drill run"), style="yellow"))
+        return
+    more = drills.count(system=system) - len(found)
+    last = [Text(rest_by_limit(more), style="dim")] if more > 0 else []
+    context.show({}, drills_table(found, context.view()), *last)
 
 
 @drill.command()

@@ -14,6 +14,7 @@ from drbackup.errors import SignatureInvalid, UsageError
 from drbackup.reports import plurals
 from drbackup.reports.figures import iso, local
 from drbackup.reports.gettext import _
+from drbackup.reports.shortened import few
 from drbackup.reports.tables import plain_table
 from drbackup.vault.evidence import ChainReport
 
@@ -72,7 +73,7 @@ def verify(context: CliContext, folder: Path | None, public_key: str | None, sto
     if len(heads) > 1:
         faults.append(_("the chains do not end in the same piece"))
     if faults:
-        raise SignatureInvalid("; ".join(faults[:5]), safe=_("evidence before the first fault still stands"))
+        raise SignatureInvalid(few(faults), safe=_("evidence before the first fault still stands"))
 
 
 def _public(text: str) -> bytes:

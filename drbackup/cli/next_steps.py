@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from drbackup.controller.catalog import Catalog
 from drbackup.reports.gettext import _
 
-_MANY = 1_000_000
-_SHOWN = 5  # sources named in one command
-
 
 def untouched() -> str:
     """What is still safe when objects are damaged: what needs none of them. Nothing more was looked at."""
@@ -19,10 +16,8 @@ def untouched() -> str:
 def remaining(catalog: Catalog, points: Iterable[str]) -> str:
     """The next step for the points of these ids: their sources, backed up again, and their other points. Points that
     the catalog does not know are of nobody's source."""
-    wanted = set(points)
-    known = [point for point in catalog.points.list(limit=_MANY) if point.id in wanted]
-    places = sorted({f"{point.system}/{point.source}" for point in known})
+    places = sorted(f"{system}/{source}" for system, source in catalog.points.places(set(points)))
     if not places:
         return _("no point that the catalog knows needs them; look at each object named")
     words = _("drbackup backup {sources} stores again what the source still has; other points: drbackup points list")
-    return words.format(sources=" ".join(places[:_SHOWN] + ["…"] * (len(places) > _SHOWN)))
+    return words.format(sources=" ".join(places))

@@ -27,12 +27,12 @@ def split_place(context: CliContext, place: str) -> tuple[str, str]:
     if system not in policies:
         if system in known.broken_systems:
             return system, source
-        if context.installation().catalog.points.list(system=system, source=source, limit=1):
+        if context.installation().catalog.points.newest(1, system=system, source=source):
             return system, source
         raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
     names = [each.name for each in policies[system].sources]
     if source and source not in names:
-        if context.installation().catalog.points.list(system=system, source=source, limit=1):
+        if context.installation().catalog.points.newest(1, system=system, source=source):
             return system, source
         raise UsageError(f"system {system} has no source {source!r}", hint=did_you_mean(source, names))
     return system, source

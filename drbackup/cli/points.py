@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 from rich.text import Text
 
-from drbackup.cli.context import CliContext, pass_cli
+from drbackup.cli.context import CliContext, JsonObject, pass_cli
+from drbackup.cli.json_rows import JsonRows
 from drbackup.cli.places import find_point, open_reader, split_place
 from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _
+from drbackup.reports.shortened import rest_by_limit
 from drbackup.reports.tables import (
     CopyFacts,
+    Damaged,
     changes,
     changes_table,
     copy_documents,
@@ -29,6 +32,8 @@ from drbackup.reports.tables import (
 )
 from drbackup.vault.tree import Entry
 
+_ON_A_SCREEN, INSIDE_ON_A_SCREEN = 50, 1000  # rows, unless --limit says another number
+
 
 @click.group()
 def points() -> None:
@@ -41,20 +46,35 @@ def points() -> None:
 @points.command("list")
 @click.argument("place", metavar="[SYSTEM[/SOURCE]]", required=False, default="")
 @click.option("--store", default="", help="Only points with a whole copy in this store.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many [{_ON_A_SCREEN}; all with --json].")
 @pass_cli
-def list_points(context: CliContext, place: str, store: str, limit: int) -> None:
+def list_points(context: CliContext, place: str, store: str, limit: int | None) -> None:
     """List recovery points, newest first."""
     system, source = split_place(context, place) if place else ("", "")
     catalog = context.installation().catalog
-    found = catalog.points.list(system=system, source=source, store=store, limit=limit)
+    chosen = {"system": system, "source": source, "store": store}
     damaged = catalog.scrubs.damaged_points()
-    hurt = {point.id: sorted(damaged[point.id]) for point in found if point.id in damaged}
-    document = {"points": [point_document(point) for point in found], "damaged": hurt}
-    if found:
-        context.show(document, points_table(found, context.view(), damaged))
-    else:
-        context.show(document, Text(_("no recovery points yet: run drbackup backup"), style="yellow"))
+    if context.json:
+        hurt: dict[str, list[str]] = {}
+        inside = itertools.islice(catalog.points.list(**chosen), limit)
+        rows = JsonRows(_told(inside, damaged, hurt))
+        context.show({"points": rows, "damaged": hurt, "more": catalog.points.count(**chosen) - len(rows)})
+        return
+    found = catalog.points.newest(limit or _ON_A_SCREEN, **chosen)
+    if not found:
+        context.show({}, Text(_("no recovery points yet: run drbackup backup"), style="yellow"))
+        return
+    more = catalog.points.count(**chosen) - len(found)
+    last = [Text(rest_by_limit(more), style="dim")] if more > 0 else []
+    context.show({}, points_table(found, context.view(), damaged), *last)
+
+
+def _told(found: Iterable[Point], damaged: Damaged, hurt: dict[str, list[str]]) -> Iterator[JsonObject]:
+    """The points' documents; ``hurt`` learns of each the stores in which it is damaged."""
+    for point in found:
+        if point.id in damaged:
+            hurt[point.id] = sorted(damaged[point.id])
+        yield point_document(point)
 
 
 @points.command()
@@ -73,19 +93,32 @@ def show(context: CliContext, point: str) -> None:
 @points.command()
 @click.argument("point")
 @click.argument("path", required=False, default="")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many entries.")
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"At most so many entries [{INSIDE_ON_A_SCREEN}; all with --json]."
+)
 @pass_cli
-def ls(context: CliContext, point: str, path: str, limit: int) -> None:
+def ls(context: CliContext, point: str, path: str, limit: int | None) -> None:
     """List what a point holds, below PATH if given. Needs only the catalog key."""
     found = find_point(context, point)
     inside = entries_of(context, found, path)
-    listed = list(itertools.islice(inside, limit))
-    more = next(inside, None) is not None
-    if path and not listed:
+    first = next(inside, None)
+    if path and first is None:
         raise UsageError(f"point {found.short} holds nothing at {path}", hint=f"drbackup points ls {found.short}")
-    document = {"point": found.id, "entries": [entry_document(entry) for entry in listed], "more": more}
-    rest = [Text(_("… and more: --limit shows them"), style="dim")] if more else []
-    context.show(document, entries_table(listed, context.zone()), *rest)
+    inside = inside if first is None else itertools.chain([first], inside)
+    if context.json:
+        rows = JsonRows(map(entry_document, itertools.islice(inside, limit)))
+        context.show({"point": found.id, "entries": rows, "more": next(inside, None) is not None})
+        return
+    listed = list(itertools.islice(inside, limit or INSIDE_ON_A_SCREEN))
+    last = [Text(_rest_inside(found, path, len(listed)), style="dim")] if next(inside, None) is not None else []
+    context.show({}, entries_table(listed, context.zone()), *last)
+
+
+def _rest_inside(point: Point, path: str, listed: int) -> str:
+    """How many are below a path is known only to who reads them all."""
+    if path:
+        return _("… and more: --limit N shows more, --json all")
+    return rest_by_limit(point.totals.entries - listed)
 
 
 @points.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from rich.text import Text
 
@@ -18,8 +20,9 @@ from drbackup.reports.figures import size
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.plurals import objects
 from drbackup.reports.plurals import points as count_points
+from drbackup.reports.shortened import few, rest
 
-_SHOWN = 20  # objects named on a screen; --json names all
+_SHOWN = 20  # objects named on a screen
 
 
 def _known(context: CliContext, stores: tuple[str, ...]) -> None:
@@ -94,9 +97,8 @@ def _nowhere(diagnosis: Diagnosis) -> str:
 
 def _names(defects: list[Defect]) -> str:
     points = sorted({point[:12] for defect in defects for point in defect.points})
-    words = "; ".join(f"{defect.store}: {defect.name}" for defect in defects[:5])
-    words += f" (and {len(defects) - 5} more)" if len(defects) > 5 else ""
-    return words + (f"; points: {', '.join(points)}" if points else "")
+    words = few([f"{defect.store}: {defect.name}" for defect in defects])
+    return words + (f"; points: {few(points, ', ')}" if points else "")
 
 
 def _wound_line(defect: Defect, end: str, style: str) -> Text:
@@ -107,13 +109,17 @@ def _wound_line(defect: Defect, end: str, style: str) -> Text:
     return line.append(f" → {end}")
 
 
+def _rest(found: Sequence[object]) -> list[Text]:
+    more = len(found) - _SHOWN
+    return [Text("  " + rest(more), style="dim")] if more > 0 else []
+
+
 def _plan_lines(diagnosis: Diagnosis) -> list[Text]:
     lines = []
     for defect in diagnosis.defects[:_SHOWN]:
         end = _("from {store}").format(store=defect.sound_stores[0]) if defect.sound_stores else _nowhere(diagnosis)
         lines.append(_wound_line(defect, end, "yellow" if defect.sound_stores else "red"))
-    if len(diagnosis.defects) > _SHOWN:
-        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(diagnosis.defects) - _SHOWN)))
+    lines += _rest(diagnosis.defects)
     lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in diagnosis.away.items()]
     mendable = [defect for defect in diagnosis.defects if defect.sound_stores]
     if not diagnosis.stores:
@@ -137,10 +143,10 @@ def _done_lines(diagnosis: Diagnosis, repaired: Repaired) -> list[Text]:
     lines = []
     for defect, donor in repaired.mended[:_SHOWN]:
         lines.append(Text("  ✓ ", style="green").append(f"{defect.store}: {defect.name} ← {donor}"))
-    if len(repaired.mended) > _SHOWN:
-        lines.append(Text(_("  … and {count} more: --json names them").format(count=len(repaired.mended) - _SHOWN)))
+    lines += _rest(repaired.mended)
     for defect, error in repaired.failed[:_SHOWN]:
         lines.append(_wound_line(defect, error.message if defect.sound_stores else _nowhere(diagnosis), "red"))
+    lines += _rest(repaired.failed)
     words = _("mended and read back: {mended}; not mended: {failed}; points proven now: {points}")
     points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"
     counts = {"mended": objects(len(repaired.mended)), "failed": objects(len(repaired.failed))}
@@ -193,7 +199,7 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
     context.show({"stores": [_caught_document(result) for result in found]}, *(lines or [nothing]))
     errors: list[DrbackupError] = [error for each in found for error in (each.away, *each.behind.values()) if error]
     if errors:
-        reasons = "; ".join(error.message for error in errors[:5])
+        reasons = few([error.message for error in errors])
         words = ngettext("still behind: {n} point or store", "still behind: {n} points or stores", len(errors))
         raise DoneInPart(f"{words.format(n=len(errors))}: {reasons}", hint=errors[0].hint)
 

@@ -19,6 +19,7 @@ from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.gettext import _
 from drbackup.reports.plurals import objects, packs, points
+from drbackup.reports.shortened import few
 from drbackup.vault.layout import split_pack_name
 
 
@@ -68,9 +69,8 @@ def scrub_command(
     context.show({"stores": [_document(report) for report in reports], "away": unread}, *lines)
     damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]
     if damages:
-        more = f" (and {len(damages) - 5} more)" if len(damages) > 5 else ""
         raise ObjectCorrupt(
-            "; ".join(damages[:5]) + more,
+            few(damages),
             safe=untouched(),
             hint=_next(installation.catalog, reports),
         )

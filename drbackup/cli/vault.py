@@ -21,6 +21,7 @@ from drbackup.errors import DoneInPart, SignatureInvalid, UsageError
 from drbackup.reports import plurals
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _
+from drbackup.reports.shortened import few
 from drbackup.stores.registry import open_store
 
 
@@ -78,7 +79,7 @@ def rebuild_command(
         report = work(context.home, keys, opened, now=context.now(), watch=watch)
     context.show(_rebuilt_document(keys, report, apply), *_rebuilt_lines(keys, report, apply))
     if apply and report.faults:
-        named = "; ".join(fault.why for fault in report.faults[:5])
+        named = few([fault.why for fault in report.faults])
         raise DoneInPart(
             f"the catalog is rebuilt, but not everything is as it should be: {named}",
             hint="look at each object named; then: drbackup vault scrub",

@@ -36,6 +36,7 @@ from drbackup.daemon.scheduler import Scheduler
 from drbackup.daemon.sdnotify import Notifier
 from drbackup.daemon.workers import Workers
 from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
+from drbackup.reports.shortened import FEW
 from drbackup.system import logs
 from drbackup.system.memory import keep_freed_memory
 
@@ -138,7 +139,8 @@ class Daemon:
                 return
             for each in renew_locks(self._installation, self._now(), lambda: self._stop_wanted):
                 log = self._log.error if each.missing else self._log.info
-                log("locks-renewed", store=each.store, packs=each.packs, records=each.records, missing=each.missing[:5])
+                lacks = {"missing": each.missing[:FEW], "missing_in_all": len(each.missing)}
+                log("locks-renewed", store=each.store, packs=each.packs, records=each.records, **lacks)
         except DrbackupError as trouble:
             self._log.error("locks-not-renewed", code=trouble.code, error=trouble.message, hint=trouble.hint)
 

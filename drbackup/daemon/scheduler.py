@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.catalog.runs import Run, RunKind, RunState
+from drbackup.controller.catalog.runs import Run, RunKind
 from drbackup.controller.catalog.schedules import Miss, Schedule
 from drbackup.controller.home.policies import PolicySet
 from drbackup.model.cron import parse_cron
@@ -44,8 +44,7 @@ class Scheduler:
             self._look_at(held.pop((kind, system, source), None), (kind, system, source, schedule), now)
         for kind, system, source in held:
             self._catalog.schedules.drop(kind, system, source, now=now)
-        ready = self._catalog.runs.list(states=[RunState.DUE])
-        return [run for run in reversed(ready) if run.due_at <= now]
+        return list(self._catalog.runs.due(now))
 
     def next_due(self) -> datetime | None:
         """The next instant that anything is due."""

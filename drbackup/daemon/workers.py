@@ -21,6 +21,7 @@ from drbackup.controller.drills.run import DrillOptions, run_drill
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
 from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError
+from drbackup.reports.shortened import few
 
 Clock = Callable[[], datetime]
 
@@ -140,7 +141,7 @@ class Workers:
             request = ScrubRequest(within=entry.within, rate=entry.rate, stop=held.stop)
             report = scrub(self._installation, run.source, request, now=self._now)
             if not report.good:
-                named = "; ".join(damage.why for damage in report.damages[:5])
+                named = few([damage.why for damage in report.damages], command=f"drbackup vault repair {run.source}")
                 raise ObjectCorrupt(
                     f"{len(report.damages)} objects are damaged or missing in store {run.source}: {named}",
                     where=report.damages[0].name,

@@ -17,6 +17,7 @@ from drbackup.model.collect import Act, CollectPlan, DecisionReason, PackDecisio
 from drbackup.reports.figures import iso, local, size
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable
+from drbackup.reports.shortened import rest
 from drbackup.reports.tables import plain_table, right
 from drbackup.system.instants import from_ns, from_ns_or_none
 
@@ -67,7 +68,7 @@ def going_lines(plan: CollectPlan, zone: tzinfo) -> Iterable[Text]:
             line.append(f"  {source}  {local(each.point.pinned_at, zone)}  {why_word(each.reasons[0].why)}")
             yield line
         if len(decisions) > NAMED:
-            yield Text(_("  … and {n} more of {source}").format(n=len(decisions) - NAMED, source=source), style="dim")
+            yield Text(f"  {source}: {rest(len(decisions) - NAMED)}", style="dim")
 
 
 def _by_source(decisions: Sequence[PointDecision]) -> dict[str, list[PointDecision]]:

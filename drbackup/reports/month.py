@@ -21,8 +21,6 @@ from drbackup.model.point import Point
 from drbackup.model.policy import Policy
 from drbackup.reports.overview import NEGATIVE
 
-_ALL = 1_000_000
-
 
 class Month(msgspec.Struct, frozen=True):
     """One calendar month in the inventory's zone; ``end`` is exclusive, or now if the month is not over."""
@@ -109,26 +107,24 @@ def month_at(name: str, zone: tzinfo, now: datetime) -> Month:
 
 def recall_month(catalog: Catalog, policy: Policy, month: Month) -> History:
     """One system's history out of the catalog."""
-    runs = catalog.runs.list(kind=RunKind.BACKUP, system=policy.system, limit=_ALL)
-    points = catalog.points.list(system=policy.system, limit=_ALL)
-    drills = catalog.drills.list(system=policy.system)
+    system, begin = policy.system, month.begin
+    drills = catalog.drills.between(begin, month.end, system=system)
     return History(
-        [run for run in runs if month.begin <= run.due_at < month.end],
-        [point for point in points if month.begin - policy.objectives.rpo <= point.committed_at < month.end],
-        [drill for drill in drills if month.begin <= drill.started_at < month.end and _counts(drill)],
-        _first(runs, points),
+        list(catalog.runs.between(begin, month.end, kind=RunKind.BACKUP, system=system)),
+        list(catalog.points.between(begin - policy.objectives.rpo, month.end, system=system)),
+        [drill for drill in drills if _counts(drill)],
+        _first(catalog, system),
         catalog.scrubs.lost(),
     )
 
 
-def _first(runs: Iterable[Run], points: Iterable[Point]) -> dict[str, datetime]:
+def _first(catalog: Catalog, system: str) -> dict[str, datetime]:
     """Points are thinned out in time and a rebuilt catalog knows no runs, so the older of both counts."""
-    found: dict[str, datetime] = {}
-    instants = [(point.source, point.committed_at) for point in points]
-    instants += [(run.source, run.ended_at) for run in runs if run.state is RunState.COMMITTED and run.ended_at]
-    for source, at in instants:
-        found[source] = min(at, found.get(source, at))
-    return found
+    by_runs, by_points = catalog.runs.first_commits(system), catalog.points.first_commits(system)
+    return {
+        source: min(found[source] for found in (by_runs, by_points) if source in found)
+        for source in by_runs.keys() | by_points.keys()
+    }
 
 
 def _counts(drill: Drill) -> bool:

@@ -29,9 +29,6 @@ from drbackup.reports.gettext import _, ngettext
 _CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 _VERDICTS = frozenset(Verdict)
 
-_MANY = 10_000
-_LATELY = 200  # runs to look through for each store's last one
-
 NEGATIVE = "negative-drill"  # the kind of drill that must find damage we did
 
 Place = tuple[str, str]  # system, source
@@ -132,29 +129,26 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
     runs: dict[Place, Run] = {}
     drills: dict[str, Drill] = {}
     lacking: dict[Place, dict[str, int]] = {}
-    used: list[tuple[str, ...]] = []
+    used: set[str] = set()
     damaged = catalog.scrubs.damage()
     for policy in policies:
-        used.append(policy.copies)
+        used.update(policy.copies)
         for source in policy.sources:
             place = (policy.system, source.name)
             lost = {wounded.point for wounded in damaged.get(place, ()) if wounded.lost}
             if (point := catalog.points.newest_whole(*place)) is not None:
                 newest[place] = point
-            last = catalog.runs.list(
-                kind=RunKind.BACKUP, system=place[0], source=place[1], states=FINAL | ACTIVE, limit=1
-            )
-            if last:
-                runs[place] = last[0]
-            behind = {store: catalog.points.lacking(*place, store, limit=_MANY) for store in policy.copies}
+            if (run := catalog.runs.last(RunKind.BACKUP, *place, states=FINAL | ACTIVE)) is not None:
+                runs[place] = run
+            behind = {store: catalog.points.lacking(*place, store) for store in policy.copies}
             counts = {store: sum(each.id not in lost for each in lacked) for store, lacked in behind.items()}
             lacking[place] = {store: count for store, count in counts.items() if count}
         ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
         # a negative drill proves the prover, not the copy
         if (drill := next((drill for drill in ended if drill.kind != NEGATIVE), None)) is not None:
             drills[policy.system] = drill
-    newest_last = reversed(catalog.runs.list(kind=RunKind.SCRUB, states=FINAL, limit=_LATELY))
-    scrubs = {run.source: run for run in newest_last if any(run.source in copies for copies in used)}
+    ended_scrubs = {store: catalog.runs.last(RunKind.SCRUB, source=store, states=FINAL) for store in used}
+    scrubs = {store: run for store, run in ended_scrubs.items() if run is not None}
     return Memory(newest, runs, drills, damaged, lacking, scrubs)
 
 

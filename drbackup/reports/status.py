@@ -6,6 +6,7 @@ Pure rendering of an :class:`~drbackup.reports.overview.Overview`: a rich table 
 from __future__ import annotations
 
 import enum
+import math
 from datetime import timedelta, tzinfo
 from typing import Any
 
@@ -20,9 +21,10 @@ from drbackup.reports.figures import age, iso, local, span
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.layout import widest
 from drbackup.reports.overview import DrillStanding, Need, Overview, SourceStatus, SystemStatus
+from drbackup.reports.shortened import rest
 
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
-_PAPER = 1_000_000  # lines
+_PAPER = math.inf  # lines
 _LEAST_NEEDS = 4  # however small the terminal; --json has them all
 
 RUNG_STYLES = {
@@ -177,7 +179,7 @@ def _verdict(overview: Overview) -> Text:
     return Text("\n" + _("every promise holds, and nothing needs a person"), style="bold green")
 
 
-def _needs(overview: Overview, room: int, width: int) -> list[RenderableType]:
+def _needs(overview: Overview, room: float, width: int) -> list[RenderableType]:
     """``room``: for so many lines."""
     if not overview.needs:
         return []
@@ -192,7 +194,7 @@ def _needs(overview: Overview, room: int, width: int) -> list[RenderableType]:
         room, shown = room - taken, shown + 1
     if len(overview.needs) > shown:
         more = len(overview.needs) - shown
-        lines.append(Text("  " + _("… and {n} more (--json shows all)").format(n=more), style="dim"))
+        lines.append(Text("  " + rest(more), style="dim"))
     return lines
 
 

@@ -101,7 +101,7 @@ def test_of_many_threads_that_claim_one_source_exactly_one_wins(tmp_path: Path) 
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["claimed"] + ["refused"] * 7
-        assert len(catalog.runs.list()) == 1
+        assert len(list(catalog.runs.list())) == 1
 
 
 def test_writers_wait_for_each_other_instead_of_failing(tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_writers_wait_for_each_other_instead_of_failing(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(catalog.runs.list()) == 40
+        assert len(list(catalog.runs.list())) == 40

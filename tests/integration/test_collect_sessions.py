@@ -242,7 +242,7 @@ def test_a_controller_that_stood_still_for_weeks_before_its_commit_still_commits
     assert said == ""  # the run was not its own any more
     with two.city.open() as installation:
         collect(installation, weeks)
-        point = installation.catalog.points.list()[0]
+        point = next(installation.catalog.points.list())
         assert not {point.id} & {two.old.id, two.new.id}
         assert restorable_in(two, point.id, point.copies)
         collect(installation, weeks + COLLECT_GRACE + DAY)

@@ -123,7 +123,7 @@ def test_runs_missed_during_an_outage_are_kept_and_one_run_catches_up(city: Smal
     make_due(city, missed=3)
     once(city)
     with city.open() as installation:
-        runs = installation.catalog.runs.list()
+        runs = list(installation.catalog.runs.list())
         assert [str(run.state) for run in runs] == ["committed", "missed", "missed", "missed"]
         dues = [run.due_at for run in runs]
         assert {a - b for a, b in itertools.pairwise(dues)} == {timedelta(hours=1)}

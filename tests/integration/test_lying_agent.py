@@ -39,7 +39,7 @@ def test_a_lie_never_becomes_a_point(city: SmallCity, lie: str, monkeypatch: pyt
         with pytest.raises((ProtocolViolation, PacksMissing)) as caught:
             run_backup(installation, SYSTEM, SOURCE)
         assert "fault in drbackup" not in str(caught.value)
-        assert installation.catalog.points.list() == []
+        assert list(installation.catalog.points.list()) == []
         assert list(installation.store("main").list("v1/r/")) == []
         monkeypatch.setenv("LYING_AGENT", "")
         point = run_backup(installation, SYSTEM, SOURCE)  # nothing of the lie stays behind
@@ -85,10 +85,10 @@ def test_a_point_found_damaged_is_not_called_proven_any_longer(tmp_path: Path) -
         point = run_backup(installation, SYSTEM, SOURCE)
         points = installation.catalog.points
         assert scrub(installation, "main", now=now).proven == (point.id,)
-        assert points.newest(SYSTEM, SOURCE).rung is Rung.CHECKSUMMED
+        assert points.last(SYSTEM, SOURCE).rung is Rung.CHECKSUMMED
         next((city.root / "store-main").rglob("p/*")).unlink()
         assert scrub(installation, "main", now=now).proven == ()
-        assert points.newest(SYSTEM, SOURCE).rung is Rung.WRITTEN
+        assert points.last(SYSTEM, SOURCE).rung is Rung.WRITTEN
 
 
 def test_a_tree_that_the_store_gives_back_altered_is_sent_again(city: SmallCity) -> None:

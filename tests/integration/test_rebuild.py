@@ -113,7 +113,7 @@ def test_the_next_backup_sends_nothing_new_and_the_chain_goes_on(city: SmallCity
     rebuild(city)
     shutil.rmtree(city.root / "agent")  # with its memory an agent would not even ask
     with city.open() as installation:
-        last = installation.catalog.points.newest(SYSTEM, SOURCE)
+        last = installation.catalog.points.last(SYSTEM, SOURCE)
         point = run_backup(installation, SYSTEM, SOURCE)
         assert last is not None
         assert point.totals.new_bytes == 0
@@ -318,7 +318,7 @@ def test_a_vault_of_before_needs_the_catalog_key_and_is_given_the_sealed_keys_by
 
 def test_signed_evidence_says_how_far_points_were_proven_and_damaged_evidence_is_named(city: SmallCity) -> None:
     with city.open() as installation:
-        point = installation.catalog.points.newest(SYSTEM, SOURCE)
+        point = installation.catalog.points.last(SYSTEM, SOURCE)
         assert point is not None
         used = PointUsed(
             id=point.id,
@@ -351,7 +351,7 @@ def test_signed_evidence_says_how_far_points_were_proven_and_damaged_evidence_is
 
 def test_points_are_only_written_until_something_proves_more(city: SmallCity) -> None:
     with city.open() as installation:
-        point = installation.catalog.points.newest(SYSTEM, SOURCE)
+        point = installation.catalog.points.last(SYSTEM, SOURCE)
         assert point is not None
         installation.catalog.points.climb(point.id, Rung.APP_CHECKED, now=NOW)  # nothing signed says so
     lose(city)

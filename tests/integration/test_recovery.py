@@ -79,7 +79,7 @@ def test_nothing_is_written_without_apply(city: DrilledCity, installation: Insta
     assert not outcome.applied
     assert not city.scans.exists()
     assert not city.cases.exists()
-    assert installation.catalog.recoveries.list() == []
+    assert list(installation.catalog.recoveries.list()) == []
 
 
 def test_a_system_is_planned_with_what_it_needs_first(installation: Installation) -> None:

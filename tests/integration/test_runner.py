@@ -137,7 +137,7 @@ def test_a_record_whose_answer_was_lost_is_found_by_the_next_run(city: SmallCity
         break_store(installation, "main", Trouble("put", kind="lost-answer", matching="v1/r/"))
         with pytest.raises(StoreUnavailable):
             run_backup(installation, SYSTEM, SOURCE)
-        assert installation.catalog.points.list() == []
+        assert list(installation.catalog.points.list()) == []
         mend_store(installation, "main")
         second = run_backup(installation, SYSTEM, SOURCE)
         newest, oldest = installation.catalog.points.list()
@@ -194,11 +194,11 @@ def test_an_agent_that_names_packs_it_never_sent_gets_no_point(
     with city.open() as installation:
         marks.touch()
         point = run_backup(installation, SYSTEM, SOURCE)  # once: asked again, it sends a true list
-        assert installation.catalog.points.newest(SYSTEM, SOURCE) == point
+        assert installation.catalog.points.last(SYSTEM, SOURCE) == point
         monkeypatch.setattr("drbackup.controller.backup.run.missing_packs", lambda *_, **__: (b"p" + bytes(32),))
         with pytest.raises(PacksMissing, match="v1/d/"):
             run_backup(installation, SYSTEM, SOURCE)
-        assert len(installation.catalog.points.list()) == 1
+        assert len(list(installation.catalog.points.list())) == 1
 
 
 def test_a_shrunken_source_fails_until_a_person_accepts_it(city: SmallCity) -> None:
@@ -346,7 +346,7 @@ def test_a_pack_that_reads_back_wrong_is_never_committed(twins: SmallCity) -> No
         break_store(installation, "main", Trouble("put", kind="flipped", matching="/p/"))
         with pytest.raises(ObjectCorrupt):
             run_backup(installation, SYSTEM, SOURCE)
-        assert installation.catalog.points.list() == []
+        assert list(installation.catalog.points.list()) == []
         mend_store(installation, "main")
         for pack in (twins.root / "store-main").rglob("p/*"):
             pack.unlink()  # what scrub would tell a person to do

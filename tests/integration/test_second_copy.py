@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from drbackup.controller.backup import commit
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.catalog.tables import point_copies
 from drbackup.controller.copies.catch_up import catch_up, lacking
@@ -216,7 +217,7 @@ def test_a_damaged_pack_in_the_target_is_never_called_a_copy(city: SmallCity, cl
         with pytest.raises(DoneInPart, match="damaged in store other") as partial:
             run_backup(installation, SYSTEM, SOURCE, now=clock)
         assert "drbackup vault repair other" in partial.value.hint
-        newest = installation.catalog.points.newest(SYSTEM, SOURCE)
+        newest = installation.catalog.points.last(SYSTEM, SOURCE)
         assert newest is not None
         assert newest.copies == ("main",)
         run = installation.catalog.runs.last(RunKind.BACKUP, SYSTEM, SOURCE)
@@ -237,6 +238,23 @@ def test_a_pack_that_the_only_donor_has_damaged_is_not_copied(behind: SmallCity,
         records = {path.name[-64:] for path in objects(behind, "other", "v1/r/")}
         assert records == {point.id for point in result.copied}  # never a record without its packs
         assert scrub(installation, "main", now=clock).damages
+
+
+def test_a_run_says_how_many_earlier_points_it_left_to_catching_up(
+    behind: SmallCity, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit must not wait until a new store has a whole history; what it leaves is said, and nothing is lost."""
+    monkeypatch.setattr(commit, "EARLIER_POINTS", 1)
+    with behind.open() as installation:
+        _first, second = both(installation)
+        with pytest.raises(DoneInPart, match="other lacks earlier points: 1 of them are left"):
+            run_backup(installation, SYSTEM, SOURCE, now=clock)
+        newest = installation.catalog.points.last(SYSTEM, SOURCE)
+        assert newest is not None
+        assert newest.copies == ("main", "other")
+        assert [point.id for point in lacking(installation, "other")] == [second]
+        (result,) = catch_up(installation, now=clock)
+        assert result.good
 
 
 # --- killed -----------------------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ class LongCity:
         return report.erased_bytes
 
     def points(self) -> Sequence[Point]:
-        return self.installation.catalog.points.list(system=SYSTEM, source=SOURCE)
+        return list(self.installation.catalog.points.list(system=SYSTEM, source=SOURCE))
 
     def require_whole(self, point: Point) -> None:
         """Restore every byte of a point and compare it with what was backed up then."""

@@ -203,7 +203,7 @@ class Story:
         from drbackup.controller.catalog import Catalog
 
         with Catalog.open(self.stage.home / "catalog.sqlite") as catalog:
-            points = catalog.points.list(system=system, source=source)
+            points = list(catalog.points.list(system=system, source=source))
         return points[-1].short, points[0].short
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable
 from datetime import datetime
 
@@ -27,9 +28,11 @@ from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_re
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import BackupResult
 
+EARLIER_POINTS = 50  # that one run brings a store before its own: its commit must not wait for a whole history
+
 
 class Committer(msgspec.Struct, frozen=True):
-    """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks an earlier point;
+    """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks earlier points;
     filled as the steps go."""
 
     installation: Installation
@@ -105,7 +108,7 @@ class Committer(msgspec.Struct, frozen=True):
         if not self.lagging and not self.behind:
             return None
         lacks = [f"not in {store}: {error.message}" for store, error in self.lagging.items()]
-        lacks += [f"{store} lacks an earlier point: {error.message}" for store, error in self.behind.items()]
+        lacks += [f"{store} lacks earlier points: {error.message}" for store, error in self.behind.items()]
         reasons = "; ".join(lacks)
         hints = [error.hint for error in (*self.lagging.values(), *self.behind.values()) if type(error) is PacksMissing]
         return DoneInPart(
@@ -115,11 +118,12 @@ class Committer(msgspec.Struct, frozen=True):
         )
 
     def _copier(self, name: str) -> Copier:
-        """A copier into a store that has first been given whatever earlier points it lacks, oldest first, so that no
-        chain there has a gap."""
+        """A copier into a store that has first been given the earlier points it lacks, oldest first, so that its chain
+        has no gap. A store that lacks very many gets the new point all the same, and the run says what is left."""
         self.installation.vault(name)  # ours, or nothing is written there
         copier = Copier(self.installation, self.installation.store(name), self.now)
-        for point in self.installation.catalog.points.lacking(self.policy.system, self.source.name, name):
+        lacking = self.installation.catalog.points.lacking(self.policy.system, self.source.name, name)
+        for point in itertools.islice(lacking, EARLIER_POINTS):
             # What keeps an old point out must not keep out this one, which is whole. That no store has it whole is no
             # news of this run: scrub, status and the daemon's log say so.
             with contextlib.suppress(ObjectCorrupt, ObjectMissing):
@@ -127,7 +131,15 @@ class Committer(msgspec.Struct, frozen=True):
                     copier.point(point)
                 except PacksMissing as broken:
                     self.behind[name] = broken
+        if left := {point.id for point in lacking}:
+            self._say_left(name, len(left - self.installation.catalog.scrubs.lost()))
         return copier
+
+    def _say_left(self, store: str, left: int) -> None:
+        """``left``: so many earlier points can be brought, and were not by this run."""
+        if left:
+            words = f"{left} of them are left to catching up (at once: drbackup vault catch-up {store})"
+            self.behind.setdefault(store, DoneInPart(words))
 
     def _record(self, result: BackupResult) -> tuple[Record, Sealed]:
         try:

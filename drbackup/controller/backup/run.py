@@ -36,6 +36,7 @@ from drbackup.vault.tree import decode_root
 from drbackup.wire.messages import BackupJob, BackupResult, Note, Progress
 
 Clock = Callable[[], datetime]
+_PACKS_NAMED = 10  # in an error; a scrub names all
 
 
 class BackupOptions(msgspec.Struct, frozen=True):
@@ -141,7 +142,8 @@ class _BackupRun:
             # Of every kind: an agent may have stored under one what it then said to be in the other.
             packs.forget(domain, store.name, [(kind, pack[1:]) for pack in missing for kind in PACK_KINDS])
             missing += condemned  # on their way out of the store, and known there: they are not forgotten
-        names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:10])
+        names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])
+        names += f" and {len(missing) - _PACKS_NAMED} more" if len(missing) > _PACKS_NAMED else ""
         raise PacksMissing(f"{self._what}: {len(missing)} packs are not whole in store {store.name}: {names}")
 
     def _session(self, run: LeasedRun, store: Store, use_cache: bool) -> BackupResult:
@@ -171,7 +173,7 @@ class _BackupRun:
         return result
 
     def _job(self, store: Store) -> BackupJob:
-        previous = self._catalog.points.newest(self._policy.system, self._source.name)
+        previous = self._catalog.points.last(self._policy.system, self._source.name)
         plausible = plausibility(self._source, previous, accept_shrink=self._options.accept_shrink)
         keys = self._installation.domain_keys(self._source.agent, store.name)
         return backup_job(self._policy, self._source, self._agent.entry, keys, plausible)

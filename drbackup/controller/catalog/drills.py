@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import drills
 from drbackup.errors import UsageError
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
@@ -71,17 +74,46 @@ class Drills:
             raise UsageError(f"no drill {drill}", hint="see: drbackup drill list")
         return _drill(row)
 
-    def list(self, *, system: str = "", limit: int = 1000) -> list[Drill]:
-        """Newest first."""
-        query = select(drills).order_by(drills.c.started_ns.desc(), drills.c.id.desc()).limit(limit)
-        if system:
-            query = query.where(drills.c.system == system)
+    def list(self, *, system: str = "") -> Iterator[Drill]:
+        """Every drill, newest first."""
+        return paged(self._database, _chosen(system), _NEWEST_FIRST, _drills_of)
+
+    def newest(self, count: int, *, system: str = "") -> Sequence[Drill]:
+        """The first ``count`` of :meth:`list`, for a screen."""
+        query = _chosen(system).order_by(*(column.desc() for column, _falls in _NEWEST_FIRST)).limit(count)
         with self._database.read() as connection:
             return [_drill(row) for row in connection.execute(query).mappings()]
+
+    def count(self, *, system: str = "") -> int:
+        """How many drills :meth:`list` has."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(_chosen(system).subquery())).scalar_one())
+
+    def between(self, begin: datetime, end: datetime, *, system: str) -> Iterator[Drill]:
+        """A system's drills that started from ``begin`` on and before ``end``, newest first."""
+        inside = drills.c.started_ns >= to_ns(begin), drills.c.started_ns < to_ns(end)
+        return paged(self._database, _chosen(system).where(*inside), _NEWEST_FIRST, _drills_of)
+
+    def under_way(self) -> Iterator[Drill]:
+        """Every drill that has no end: one is being run, or its controller died."""
+        return paged(self._database, _chosen().where(drills.c.ended_ns == 0), _NEWEST_FIRST, _drills_of)
 
     def last(self, system: str) -> Drill | None:
         """The newest drill of a system that has ended."""
         return next((drill for drill in self.list(system=system) if drill.ended_at), None)
+
+
+_NEWEST_FIRST = (drills.c.started_ns, True), (drills.c.id, True)
+
+
+def _chosen(system: str = "") -> Select[Any]:
+    """A system's drills, or with an empty name those of all."""
+    query = select(drills)
+    return query.where(drills.c.system == system) if system else query
+
+
+def _drills_of(_connection: Connection, rows: Iterable[RowMapping]) -> Iterable[Drill]:
+    return map(_drill, rows)
 
 
 def _columns(drill: Drill) -> dict[str, object]:

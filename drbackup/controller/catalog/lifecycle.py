@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
 from drbackup.model.collect import PackCopy
 from drbackup.model.point import Point
@@ -43,9 +45,10 @@ class Lifecycle:
 
     def copies(self, store: str) -> Iterator[PackCopy]:
         """Every pack that ``store`` holds as far as the catalog knows, by domain and name."""
-        joined = pack_copies.join(packs, packs.c.id == pack_copies.c.pack).join(domains)
+        with self._database.read() as connection:
+            known = connection.execute(select(domains.c.id, domains.c.name).order_by(domains.c.name)).all()
+        held = packs.join(pack_copies, pack_copies.c.pack == packs.c.id)
         wanted = (
-            domains.c.name,
             packs.c.kind,
             packs.c.name,
             packs.c.size,
@@ -55,11 +58,12 @@ class Lifecycle:
             pack_copies.c.retired_ns,
             pack_copies.c.condemned_ns,
         )
-        query = select(*wanted).select_from(joined).where(pack_copies.c.store == store)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(domains.c.name, packs.c.kind, packs.c.name)).all()
-        for domain, kind, name, *rest in rows:
-            yield PackCopy(store, domain, kind.encode() + name, *rest)
+        query = select(*wanted).select_from(held).where(pack_copies.c.store == store)
+        by_name = (packs.c.kind, False), (packs.c.name, False)
+        for number, domain in known:
+            here = query.where(packs.c.domain == number)
+            for kind, name, *rest in paged(self._database, here, by_name, _values):
+                yield PackCopy(store, domain, kind.encode() + name, *rest)
 
     def condemned(self, domain: str, store: str, wanted: Sequence[bytes]) -> tuple[bytes, ...]:
         """Those packs (kind letter + name each) that are condemned in ``store``: no new point may rely on them."""
@@ -208,6 +212,10 @@ class Lifecycle:
             left = select(func.count()).select_from(point_copies).where(point_copies.c.point == point)
             if not connection.execute(left).scalar():
                 connection.execute(delete(points).where(points.c.id == point, points.c.collected_ns != 0))
+
+
+def _values(_connection: Connection, rows: Iterable[RowMapping]) -> Iterable[tuple[Any, ...]]:
+    return (tuple(row.values()) for row in rows)
 
 
 def _batches(copies: Iterable[PackCopy]) -> Iterator[list[PackCopy]]:

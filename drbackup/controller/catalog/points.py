@@ -5,13 +5,14 @@ A point whose removal began (:meth:`drbackup.controller.catalog.lifecycle.Lifecy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, exists, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import point_copies, points
 from drbackup.errors import PointMissing
 from drbackup.model.point import Point, Rung, Totals
@@ -62,29 +63,55 @@ class Points:
             if connection.execute(update(points).where(*there).values(held=reason)).rowcount != 1:
                 raise PointMissing(f"no recovery point {point}")
 
-    def newest(self, system: str, source: str) -> Point | None:
+    def list(self, *, system: str = "", source: str = "", store: str = "") -> Iterator[Point]:
+        """Every point, newest first by commit time. ``store``: only points that have a copy there."""
+        return paged(self._database, _chosen(system, source, store), _NEWEST_FIRST, _points_of)
+
+    def newest(self, count: int, *, system: str = "", source: str = "", store: str = "") -> Sequence[Point]:
+        """The first ``count`` of :meth:`list`, for a screen."""
+        return self._read(_chosen(system, source, store).order_by(*_NEWEST).limit(count))
+
+    def count(self, *, system: str = "", source: str = "", store: str = "") -> int:
+        """How many points :meth:`list` has."""
+        chosen = _chosen(system, source, store).subquery()
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
+
+    def places(self, wanted: Iterable[str]) -> frozenset[tuple[str, str]]:
+        """The (system, source) pairs of these points, by their ids. Points that are not known are passed over."""
+        ids, found = list(wanted), set()
+        query = select(points.c.system, points.c.source).where(points.c.collected_ns == 0).distinct()
+        with self._database.read() as connection:
+            for begin in range(0, len(ids), _BATCH):
+                some = points.c.id.in_(ids[begin : begin + _BATCH])
+                found |= {(system, source) for system, source in connection.execute(query.where(some))}
+        return frozenset(found)
+
+    def last(self, system: str, source: str) -> Point | None:
         """The newest committed point of a source."""
-        found = self.list(system=system, source=source, limit=1)
-        return found[0] if found else None
+        return self._one(_chosen(system, source).order_by(*_NEWEST))
 
     def newest_whole(self, system: str, source: str) -> Point | None:
         """The newest committed point of a source with a copy that is not known to be damaged: what protects it now."""
-        whole = select(point_copies.c.point).where(point_copies.c.read_ns >= 0)
-        query = _living().where(points.c.system == system, points.c.source == source, points.c.id.in_(whole))
-        found = self._read(query.order_by(points.c.committed_ns.desc(), points.c.id).limit(1))
-        return found[0] if found else None
+        whole = exists().where(point_copies.c.point == points.c.id, point_copies.c.read_ns >= 0)
+        return self._one(_chosen(system, source).where(whole).order_by(*_NEWEST))
 
-    def list(self, *, system: str = "", source: str = "", store: str = "", limit: int = 10_000) -> Sequence[Point]:
-        """Newest first by commit time. ``store``: only points that have a whole copy there."""
-        query = _living().order_by(points.c.committed_ns.desc(), points.c.id).limit(limit)
-        if system:
-            query = query.where(points.c.system == system)
-        if source:
-            query = query.where(points.c.source == source)
-        if store:
-            there = select(point_copies.c.point).where(point_copies.c.store == store)
-            query = query.where(points.c.id.in_(there))
-        return self._read(query)
+    def at_or_before(self, instant: datetime, system: str, source: str) -> Point | None:
+        """The point of a source with the youngest data that is not younger than ``instant``."""
+        query = _chosen(system, source).where(points.c.pinned_ns <= to_ns(instant))
+        return self._one(query.order_by(points.c.pinned_ns.desc(), *_NEWEST))
+
+    def between(self, begin: datetime, end: datetime, *, system: str) -> Iterator[Point]:
+        """A system's points that were committed from ``begin`` on and before ``end``, newest first."""
+        inside = points.c.committed_ns >= to_ns(begin), points.c.committed_ns < to_ns(end)
+        return paged(self._database, _chosen(system).where(*inside), _NEWEST_FIRST, _points_of)
+
+    def first_commits(self, system: str) -> dict[str, datetime]:
+        """Source → when the oldest of its points that are still kept was committed."""
+        first = select(points.c.source, func.min(points.c.committed_ns)).group_by(points.c.source)
+        with self._database.read() as connection:
+            rows = connection.execute(first.where(points.c.system == system, points.c.collected_ns == 0)).all()
+        return {source: from_ns(committed_ns) for source, committed_ns in rows}
 
     def get(self, word: str, *, system: str = "", source: str = "") -> Point:
         """The point an operator means: an id, a unique beginning of one (≥ 4 characters), or ``latest``.
@@ -92,14 +119,10 @@ class Points:
         Raises :class:`PointMissing` when none fits or several do.
         """
         if word == "latest":
-            found = self.list(system=system, source=source, limit=1)
+            found = self.newest(1, system=system, source=source)
         else:
-            query = _living().where(func.substr(points.c.id, 1, len(word)) == word.lower()).limit(2)
-            if system:
-                query = query.where(points.c.system == system)
-            if source:
-                query = query.where(points.c.source == source)
-            found = self._read(query) if len(word) >= 4 else ()
+            begins = func.substr(points.c.id, 1, len(word)) == word.lower()
+            found = self._read(_chosen(system, source).where(begins).limit(2)) if len(word) >= 4 else ()
         if word == "latest" and not found:
             raise PointMissing(
                 f"{system}/{source} has no recovery point yet".lstrip("/"),
@@ -114,14 +137,14 @@ class Points:
 
     def previous(self, system: str, source: str) -> str:
         """The newest point's id: the next record's ``previous``. Empty: none yet."""
-        newest = self.newest(system, source)
+        newest = self.last(system, source)
         return newest.id if newest else ""
 
-    def lacking(self, system: str, source: str, store: str, limit: int = 50) -> Sequence[Point]:
-        """Points without a copy in ``store``, oldest first: the order in which a store's chain grows without a gap."""
-        there = select(point_copies.c.point).where(point_copies.c.store == store)
-        query = _living().where(points.c.system == system, points.c.source == source, points.c.id.not_in(there))
-        return self._read(query.order_by(points.c.committed_ns).limit(limit))
+    def lacking(self, system: str, source: str, store: str) -> Iterator[Point]:
+        """Every point without a copy in ``store``, oldest first: the order in which a store's chain grows without a
+        gap."""
+        there = exists().where(point_copies.c.point == points.c.id, point_copies.c.store == store)
+        return paged(self._database, _chosen(system, source).where(~there), _OLDEST_FIRST, _points_of)
 
     def known(self, store: str = "") -> frozenset[str]:
         """Every known point's record name; with ``store``, of those that have a copy there."""
@@ -140,22 +163,42 @@ class Points:
             raise PointMissing(f"no recovery point {point}")
         return str(found)
 
+    def _one(self, query: Select[Any]) -> Point | None:
+        found = self._read(query.limit(1))
+        return found[0] if found else None
+
     def _read(self, query: Select[Any]) -> Sequence[Point]:
         with self._database.read() as connection:
-            rows = list(connection.execute(query).mappings())
-            ids = [row["id"] for row in rows]
-            copies: dict[str, list[str]] = {identity: [] for identity in ids}
-            for begin in range(0, len(ids), 500):
-                which = point_copies.c.point.in_(ids[begin : begin + 500])
-                for point, store in connection.execute(
-                    select(point_copies.c.point, point_copies.c.store).where(which).order_by(point_copies.c.store)
-                ):
-                    copies[point].append(store)
-        return [_point(row, tuple(copies[row["id"]])) for row in rows]
+            return _points_of(connection, connection.execute(query).mappings().all())
 
 
-def _living() -> Select[Any]:
-    return select(points).where(points.c.collected_ns == 0)
+_NEWEST = points.c.committed_ns.desc(), points.c.id
+_NEWEST_FIRST = (points.c.committed_ns, True), (points.c.id, False)
+_OLDEST_FIRST = (points.c.committed_ns, False), (points.c.id, False)
+_BATCH = 500  # ids in one query
+
+
+def _chosen(system: str = "", source: str = "", store: str = "") -> Select[Any]:
+    """The living points of a system, of a source, with a copy in a store; an empty name does not choose."""
+    query = select(points).where(points.c.collected_ns == 0)
+    if system:
+        query = query.where(points.c.system == system)
+    if source:
+        query = query.where(points.c.source == source)
+    if store:
+        query = query.where(exists().where(point_copies.c.point == points.c.id, point_copies.c.store == store))
+    return query
+
+
+def _points_of(connection: Connection, rows: Sequence[RowMapping]) -> list[Point]:
+    copies: dict[str, list[str]] = {row["id"]: [] for row in rows}
+    ids = list(copies)
+    for begin in range(0, len(ids), _BATCH):
+        which = point_copies.c.point.in_(ids[begin : begin + _BATCH])
+        where = select(point_copies.c.point, point_copies.c.store).where(which)
+        for point, store in connection.execute(where.order_by(point_copies.c.point, point_copies.c.store)):
+            copies[point].append(store)
+    return [_point(row, tuple(copies[row["id"]])) for row in rows]
 
 
 def _add_copy(connection: Connection, point: str, store: str, now: datetime) -> None:

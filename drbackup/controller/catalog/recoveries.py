@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import recoveries, recovery_steps
 from drbackup.errors import UsageError
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
@@ -72,29 +74,35 @@ class Recoveries:
 
     def get(self, recovery: str) -> Recovery:
         """One recovery with its steps. Raises :class:`UsageError`."""
-        found = [each for each in self.list() if each.id == recovery]
+        with self._database.read() as connection:
+            rows = connection.execute(select(recoveries).where(recoveries.c.id == recovery)).mappings().all()
+            found = _recoveries_of(connection, rows)
         if not found:
             raise UsageError(f"no recovery {recovery}")
         return found[0]
 
-    def list(self) -> list[Recovery]:
-        """Newest first."""
-        with self._database.read() as connection:
-            rows = list(connection.execute(select(recoveries).order_by(recoveries.c.started_ns.desc())).mappings())
-            steps: dict[str, list[RecoveryStep]] = {row["id"]: [] for row in rows}
-            for row in connection.execute(select(recovery_steps).order_by(recovery_steps.c.ordinal)).mappings():
-                steps[row["recovery"]].append(_step(row))
-        return [
-            Recovery(
-                row["id"],
-                row["plan"],
-                row["state"],
-                from_ns(row["started_ns"]),
-                from_ns_or_none(row["ended_ns"]),
-                tuple(steps[row["id"]]),
-            )
-            for row in rows
-        ]
+    def list(self) -> Iterator[Recovery]:
+        """Every recovery with its steps, newest first."""
+        newest_first = (recoveries.c.started_ns, True), (recoveries.c.id, True)
+        return paged(self._database, select(recoveries), newest_first, _recoveries_of)
+
+
+def _recoveries_of(connection: Connection, rows: Sequence[RowMapping]) -> list[Recovery]:
+    steps: dict[str, list[RecoveryStep]] = {row["id"]: [] for row in rows}
+    theirs = select(recovery_steps).where(recovery_steps.c.recovery.in_(list(steps)))
+    for row in connection.execute(theirs.order_by(recovery_steps.c.ordinal)).mappings():
+        steps[row["recovery"]].append(_step(row))
+    return [
+        Recovery(
+            row["id"],
+            row["plan"],
+            row["state"],
+            from_ns(row["started_ns"]),
+            from_ns_or_none(row["ended_ns"]),
+            tuple(steps[row["id"]]),
+        )
+        for row in rows
+    ]
 
 
 def _ns(instant: datetime | None) -> int:

@@ -6,13 +6,14 @@ can't write another step: :class:`~drbackup.errors.RunLost`. At most one run of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, update
 
 from drbackup.controller.catalog.connection import Database
+from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.run_rows import (
     ACTIVE,
     DIED,
@@ -212,30 +213,35 @@ class Runs:
         return run_of(row)
 
     def list(
-        self,
-        *,
-        kind: RunKind | None = None,
-        system: str = "",
-        source: str = "",
-        states: Iterable[RunState] = (),
-        limit: int = 1000,
-    ) -> list[Run]:
-        """Newest first by due time."""
-        query = select(runs).order_by(runs.c.due_ns.desc(), runs.c.created_ns.desc()).limit(limit)
-        wanted = {"kind": kind, "system": system, "source": source}
-        for column, value in wanted.items():
-            if value:
-                query = query.where(runs.c[column] == value)
-        chosen = list(states)
-        if chosen:
-            query = query.where(runs.c.state.in_(chosen))
-        with self._database.read() as connection:
-            return [run_of(row) for row in connection.execute(query).mappings()]
+        self, *, kind: RunKind | None = None, system: str = "", source: str = "", states: Iterable[RunState] = ()
+    ) -> Iterator[Run]:
+        """Every run, newest first by due time."""
+        return paged(self._database, _chosen(kind, system, source, states), _NEWEST_FIRST, _runs_of)
 
-    def last(self, kind: RunKind, system: str, source: str = "") -> Run | None:
-        """The newest run that was due, whatever became of it."""
-        found = self.list(kind=kind, system=system, source=source, limit=1)
-        return found[0] if found else None
+    def last(self, kind: RunKind, system: str = "", source: str = "", *, states: Iterable[RunState] = ()) -> Run | None:
+        """The newest run that was due, whatever became of it, or the newest in one of ``states``."""
+        query = _chosen(kind, system, source, states).order_by(*(column.desc() for column, _falls in _NEWEST_FIRST))
+        with self._database.read() as connection:
+            row = connection.execute(query.limit(1)).mappings().one_or_none()
+        return run_of(row) if row else None
+
+    def due(self, now: datetime) -> Iterator[Run]:
+        """Every run that waits to be started at ``now``, the longest waiting first."""
+        query = select(runs).where(runs.c.state == RunState.DUE, runs.c.due_ns <= to_ns(now))
+        return paged(self._database, query, [(column, False) for column, _falls in _NEWEST_FIRST], _runs_of)
+
+    def between(self, begin: datetime, end: datetime, *, kind: RunKind, system: str) -> Iterator[Run]:
+        """A system's runs that were due from ``begin`` on and before ``end``, newest first."""
+        inside = runs.c.due_ns >= to_ns(begin), runs.c.due_ns < to_ns(end)
+        return paged(self._database, _chosen(kind, system).where(*inside), _NEWEST_FIRST, _runs_of)
+
+    def first_commits(self, system: str) -> dict[str, datetime]:
+        """Source → when the first backup of it that was committed had ended."""
+        first = select(runs.c.source, func.min(runs.c.ended_ns)).group_by(runs.c.source)
+        over = runs.c.ended_ns > 0
+        with self._database.read() as connection:
+            rows = connection.execute(first.where(*_wanted(RunKind.BACKUP, system, "", [RunState.COMMITTED]), over))
+            return {source: from_ns(ended_ns) for source, ended_ns in rows.all()}
 
     def steps(self, run: str) -> tuple[RunStep, ...]:
         """Every step of a run, in order."""
@@ -270,3 +276,25 @@ class Runs:
                 )
             if step is not None:
                 add_step(connection, claim.run, *step)
+
+
+_NEWEST_FIRST = (runs.c.due_ns, True), (runs.c.created_ns, True), (runs.c.id, True)
+
+
+def _wanted(
+    kind: RunKind | None, system: str, source: str, states: Iterable[RunState] = ()
+) -> Iterator[ColumnElement[bool]]:
+    """The conditions for runs of a kind, system and source in one of some states; what is empty does not choose."""
+    for column, value in ((runs.c.kind, kind), (runs.c.system, system), (runs.c.source, source)):
+        if value:
+            yield column == value
+    if chosen := list(states):
+        yield runs.c.state.in_(chosen)
+
+
+def _chosen(kind: RunKind | None, system: str = "", source: str = "", states: Iterable[RunState] = ()) -> Select[Any]:
+    return select(runs).where(*_wanted(kind, system, source, states))
+
+
+def _runs_of(_connection: Connection, rows: Iterable[RowMapping]) -> Iterable[Run]:
+    return map(run_of, rows)

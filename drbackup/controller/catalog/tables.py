@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration this program knows. A catalog that is ahead of it is refused.
-HEAD = "0005"
+HEAD = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -66,6 +66,9 @@ runs = Table(
     # Runs are kept for ever, and every new one asks which of its source are active and what their highest fence is.
     Index("ix_runs_active", "kind", "system", "source", "state"),
     Index("ix_runs_fence", "kind", "system", "source", "fence"),
+    # Lists are read a page at a time, so each page begins in an index, and a month is not looked for in all the years.
+    Index("ix_runs_system", "kind", "system", "due_ns"),
+    Index("ix_runs_due", "due_ns"),
 )
 
 run_steps = Table(
@@ -105,6 +108,9 @@ points = Table(
     Column("held", Text, nullable=False, server_default=""),
     Column("collected_ns", BigInteger, nullable=False, server_default="0"),  # since then its records are being removed
     Index("ix_points_source", "system", "source", "committed_ns"),
+    Index("ix_points_system", "system", "committed_ns"),
+    Index("ix_points_committed", "committed_ns"),
+    Index("ix_points_pinned", "system", "source", "pinned_ns"),
 )
 
 point_copies = Table(
@@ -212,6 +218,7 @@ drills = Table(
     Column("rpo_ns", BigInteger),
     Column("findings", Text, nullable=False, server_default="[]"),
     Index("ix_drills_system", "system", "started_ns"),
+    Index("ix_drills_started", "started_ns"),
 )
 
 recoveries = Table(

@@ -23,7 +23,7 @@ import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.lifecycle import Leaving
-from drbackup.controller.collect.survey import EVERY_POINT, Survey, Surveyor
+from drbackup.controller.collect.survey import Survey, Surveyor
 from drbackup.errors import DrbackupError, UsageError
 from drbackup.model.collect import (
     COLLECT_GRACE,
@@ -141,7 +141,7 @@ class Collector:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     def _every_point(self) -> list[Point]:
-        return list(self.grounds.catalog.points.list(limit=EVERY_POINT))
+        return list(self.grounds.catalog.points.list())
 
     def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointDecision, ...]:
         erasers, stores = self.grounds.erasers, self.grounds.stores

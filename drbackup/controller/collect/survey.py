@@ -23,7 +23,6 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DOMAINS_PREFIX, digest_in_name, split_pack_name
 from drbackup.vault.record import Record, list_records, read_record
 
-EVERY_POINT = 1 << 31
 _SILENT = (StoreUnavailable, StoreRefused, StoreFull)
 
 
@@ -114,13 +113,13 @@ class Surveyor:
                 continue
             for name in names:
                 where.setdefault(name, []).append(store)
-        for point in self.catalog.points.list(limit=EVERY_POINT):
+        for point in self.catalog.points.list():
             known = where.setdefault(point.name, [])
             known += [store for store in point.copies if store in self.stores and store not in known]
         return {name: stores for name, stores in sorted(where.items()) if digest_in_name(name) not in without}
 
     def _read(self, where: Mapping[str, list[str]]) -> Iterator[ReadRecord]:
-        domains: dict[str, Point] = {point.name: point for point in self.catalog.points.list(limit=EVERY_POINT)}
+        domains: dict[str, Point] = {point.name: point for point in self.catalog.points.list()}
         for name, found in ahead(lambda name: self._read_one(name, where[name]), where, self.readers):
             if isinstance(found, ReadRecord):
                 yield found

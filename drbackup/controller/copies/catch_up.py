@@ -17,8 +17,6 @@ from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, Interrupted, StoreUnavailable
 from drbackup.model.point import Point
 
-_ALL = 1_000_000
-
 Watch = Callable[[int, int], None]  # points done, points in all
 
 
@@ -45,7 +43,7 @@ def lacking(installation: Installation, store: str) -> list[Point]:
         for system, policy in installation.policies.policies.items()
         if store in policy.copies
         for source in policy.sources
-        for point in points.lacking(system, source.name, store, limit=_ALL)
+        for point in points.lacking(system, source.name, store)
     ]
     return sorted(found, key=lambda point: (point.committed_at, point.id))
 

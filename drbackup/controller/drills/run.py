@@ -108,9 +108,9 @@ def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutc
     """Write the evidence of drills whose controller died under them. Drills that a living process is at are left
     alone, whoever started it."""
     closed = []
-    for row in installation.catalog.drills.list():
+    for row in installation.catalog.drills.under_way():
         policy = installation.policies.policies.get(row.system)
-        if row.ended_at is not None or policy is None or policy.drill is None:
+        if policy is None or policy.drill is None:
             continue
         with _alive(installation, row.id) as ours:
             if ours and installation.catalog.drills.get(row.id).ended_at is None:

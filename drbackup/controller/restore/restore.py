@@ -88,10 +88,10 @@ def choose_point(catalog: Catalog, system: str, source: str, which: str = "lates
     when = _instant(which)
     if when is None:
         return catalog.points.get(which, system=system, source=source)
-    fitting = [point for point in catalog.points.list(system=system, source=source) if point.pinned_at <= when]
-    if not fitting:
+    found = catalog.points.at_or_before(when, system, source)
+    if found is None:
         raise PointMissing(f"{system}/{source} has no recovery point of {which} or before")
-    return max(fitting, key=lambda point: point.pinned_at)
+    return found
 
 
 def locate(installation: Installation, point: Point, store_name: str) -> LocatedPoint:

@@ -16,6 +16,7 @@ from drbackup.controller.home.policies import PolicySet, load
 from drbackup.controller.runs.lease import lease_request
 from drbackup.daemon.scheduler import MISSED_ROWS, Scheduler, drill_schedule
 from drbackup.model.schedule import dues
+from tests.support.cities.long_history import add_runs
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
 
 NOW = datetime(2026, 11, 23, 12, 10, tzinfo=UTC)
@@ -70,9 +71,17 @@ def test_a_very_long_outage_is_told_in_bounded_rows(catalog: Catalog, tmp_path: 
     look(Scheduler(catalog, NOW), known, NOW)
     late = NOW + timedelta(days=60)
     look(Scheduler(catalog, late), known, late)
-    missed = catalog.runs.list(states=[RunState.MISSED], limit=10_000)
+    missed = list(catalog.runs.list(states=[RunState.MISSED]))
     assert len(missed) == MISSED_ROWS + 1
     assert "earlier ones" in missed[-1].error_message
+
+
+def test_the_longest_waiting_run_comes_first_however_many_are_due(catalog: Catalog, tmp_path: Path) -> None:
+    waits = [NOW - timedelta(seconds=number) for number in range(1001)]
+    ids = add_runs(catalog, "s", "a", waits, state=RunState.DUE)
+    add_runs(catalog, "s", "later", [NOW + timedelta(seconds=1)], state=RunState.DUE)
+    ready = look(Scheduler(catalog, NOW), policies(tmp_path), NOW)
+    assert [run.id for run in ready] == ids[::-1]
 
 
 def test_a_run_that_could_not_start_before_the_next_due_is_missed(catalog: Catalog, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_sources_do_not_wait_for_each_other(catalog: Catalog) -> None:
     catalog.runs.start(RunKind.BACKUP, "s", "a", lease=lease_request(datetime.now(UTC)))
     catalog.runs.start(RunKind.BACKUP, "s", "b", lease=lease_request(datetime.now(UTC)))
     catalog.runs.start(RunKind.RESTORE, "s", "a", lease=lease_request(datetime.now(UTC)))
-    assert len(catalog.runs.list(states=[RunState.CLAIMED])) == 3
+    assert len(list(catalog.runs.list(states=[RunState.CLAIMED]))) == 3
 
 
 def test_a_holder_is_gone_only_when_that_is_certain() -> None:

@@ -149,7 +149,7 @@ def test_a_marked_point_is_in_no_list_and_can_not_be_held(catalog: Catalog) -> N
     old, new = point(1, copies=("main", "other")), point(2)
     for each in (old, new):
         catalog.points.add(each, session="s")
-    judged = catalog.points.list()
+    judged = list(catalog.points.list())
     assert catalog.lifecycle.mark([old], judged, now=NOW) == (old,)
     assert [each.id for each in catalog.points.list()] == [new.id]
     assert [each.id for each in catalog.points.lacking("s", "a", "third")] == [new.id]
@@ -190,7 +190,7 @@ def test_nothing_is_marked_where_the_points_are_not_those_that_were_judged(catal
     for each in (old, new):
         catalog.points.add(each, session="s")
     catalog.points.climb(new.id, Rung.APP_CHECKED, now=NOW)
-    judged = catalog.points.list()
+    judged = list(catalog.points.list())
     if change == "hold":
         catalog.points.hold(old.id, "court order 7")
     elif change == "climb":
@@ -211,7 +211,7 @@ def test_a_mark_is_taken_back_when_nothing_was_removed(catalog: Catalog) -> None
         catalog.points.add(each, session="s")
     catalog.lifecycle.mark([point(1)], catalog.points.list(), now=NOW)
     catalog.lifecycle.unmark(point(1).id)
-    assert len(catalog.points.list()) == 2
+    assert len(list(catalog.points.list())) == 2
 
 
 def test_the_locks_of_records_are_known_by_store(catalog: Catalog) -> None:

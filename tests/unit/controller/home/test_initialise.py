@@ -106,7 +106,7 @@ def test_a_lost_catalog_is_never_replaced_by_an_empty_one_in_silence(city: Small
     with pytest.raises(CatalogUnusable, match="gone"):
         city.open()
     with Installation.open(city.home, city.policies, new_catalog=True) as installation:
-        assert installation.catalog.points.list() == []
+        assert list(installation.catalog.points.list()) == []
 
 
 def test_a_home_without_an_installation_says_so(tmp_path: Path) -> None:
