@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+import msgspec
+
 NOTHING_COMMITTED_LOST = "every committed recovery point is untouched"
 
 
@@ -445,6 +447,49 @@ def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
     message = fields.get("message", code)
     rest = {name: fields[name] for name in ("host", "where", "safe", "hint") if fields.get(name)}
     return kind(message, host=rest.get("host"), where=rest.get("where"), safe=rest.get("safe"), hint=rest.get("hint"))
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure as it is kept beyond its exception: in a report, a plan, a need. The fields are an error's own.
+
+    Texts may be :class:`Said`, so it is not encoded as it is: what is stored or sent is made of :meth:`error`.
+    """
+
+    code: str  # an error class of this module
+    message: str
+    host: str = ""
+    where: str = ""
+    safe: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: DrbackupError) -> Failure:
+        """The fields of ``error``, as they were said."""
+        return cls(error.code, error.said, error.host, error.where, error.said_safe, error.said_hint)
+
+    @classmethod
+    def read(cls, text: str) -> Failure:
+        """The failure that older rows and the agents' results hold as ``Code: message``, the form of :attr:`line`.
+
+        The only place that takes such a text apart. One that begins with no code of ours is a message without a class.
+        """
+        code, colon, message = text.partition(": ")
+        known = all_errors()
+        if text in known:  # an agent names the class alone where its words could show data
+            return cls(text, "")
+        return cls(code, message) if colon and code in known else cls(DrbackupError.__name__, text)
+
+    @property
+    def line(self) -> str:
+        """The failure as one line of a page: ``Code: message``. What has no class of its own is its message alone."""
+        if self.code == DrbackupError.__name__:
+            return str(self.message) or self.code
+        return f"{self.code}: {self.message}" if self.message else self.code
+
+    def error(self) -> DrbackupError:
+        """The same failure to be raised, as its own class."""
+        fields = {"host": self.host, "where": self.where, "safe": self.safe, "hint": self.hint}
+        return from_fields(self.code, {"message": self.message, **fields})
 
 
 # What reading a stored object raises when the object itself is not as it was written.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,29 +13,29 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.policy_warnings import warning_of
-from drbackup.controller.collect.renew_locks import last_renewal
 from drbackup.controller.evidence import verify_folder
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import ALL_KEYS, DRILL_KEY
 from drbackup.controller.runs.agent import agent_access
 from drbackup.errors import DrbackupError
 from drbackup.reports import plurals
-from drbackup.reports.figures import age, span
 from drbackup.reports.gettext import _, translated
+from drbackup.reports.needs import words_of
+from drbackup.reports.overview import Overview, overview_of
 from drbackup.reports.shortened import few
 from drbackup.vault.sealed_keys import list_sealed_keys
 
 _AT_ONCE = 8
-_UNRENEWED = timedelta(days=3)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One check. ``ok`` None: nothing is wrong, but a person should know."""
+    """One check."""
 
     area: str
     name: str
-    ok: bool | None
+    ok: bool | None  # None: the installation is not at fault, but a person should know
     detail: str = ""
+    code: str = ""  # the need's, where the line says one that status says, too
 
 
 @click.command()
@@ -44,19 +44,23 @@ class Line(msgspec.Struct, frozen=True):
 def check(context: CliContext, no_agents: bool) -> None:
     """Check policies, keys, catalog, stores, evidence and agents, one line a check. Exit code 1 if any fails."""
     installation = context.installation()
+    needs = list(needs_lines(overview_of(installation, context.now())))
     lines = [
         *_policies(installation),
         *_keys(installation),
         *_stores(installation),
-        *_read_back(installation, context.now()),
-        *_locks(installation, context.now()),
+        *(line for line in needs if line.area == _("stores")),
         *_evidence(installation),
         *([] if no_agents else _agents(installation, context.now)),
+        *(line for line in needs if line.area != _("stores")),
     ]
     failed = [line for line in lines if line.ok is False]
     document = {
         "ok": not failed,
-        "checks": [{"area": line.area, "name": line.name, "ok": line.ok, "detail": line.detail} for line in lines],
+        "checks": [
+            {"area": line.area, "name": line.name, "ok": line.ok, "detail": line.detail, "code": line.code}
+            for line in lines
+        ],
     }
     verdict = Text(
         _("{checks}, {failed} failed").format(checks=plurals.checks(len(lines)), failed=len(failed)), style="bold"
@@ -110,28 +114,14 @@ def _stores(installation: Installation) -> Iterator[Line]:
                 yield Line(_("stores"), name, None, _("does not hold our sealed keys: drbackup keys seal"))
 
 
-def _read_back(installation: Installation, now: datetime) -> Iterator[Line]:
-    """The promise that every byte is read back in time, whether or not the daemon's nights are run."""
-    for name, entry in installation.inventory.stores.items():
-        within = entry.scrub.within
-        oldest = installation.catalog.scrubs.coverage(name, now=now, within=within).oldest
-        if oldest is None or now - oldest <= within:
-            continue
-        words = _("a copy was not read back for {age}, promised within {period}: drbackup vault scrub {store}")
-        detail = words.format(age=span(now - oldest), period=span(within), store=name)
-        yield Line(_("stores"), name, None, detail)
-
-
-def _locks(installation: Installation, now: datetime) -> Iterator[Line]:
-    """Locks that nobody renews end one day, whatever still relies on them."""
-    locking = [name for name, entry in installation.inventory.stores.items() if entry.lock_days]
-    if not locking or not installation.catalog.points.newest(1):
-        return
-    last = last_renewal(installation)
-    if last is None or now - last > _UNRENEWED:
-        when = age(last, now) if last else _("never")
-        words = _("locks were last renewed: {when}; run the daemon, or drbackup vault collect --apply")
-        yield Line(_("stores"), ", ".join(locking), None, words.format(when=when))
+def needs_lines(overview: Overview) -> Iterator[Line]:
+    """Everything that status says needs a person, in its order. None of it fails the check, which is of the
+    installation; a broken policy does so by its own line."""
+    for need in overview.needs:
+        words = words_of(need, overview.now)
+        detail = _("{what}: {step}").format(what=words.what, step=words.next)
+        area = _("needs a person") if need.system or need.file else _("stores")
+        yield Line(area, words.subject, None, detail, str(need.code))
 
 
 def _evidence(installation: Installation) -> Iterator[Line]:

@@ -13,6 +13,7 @@ from drbackup.reports import month_page
 from drbackup.reports.break_glass import write_sheets
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.month import gaps_first, month_at, month_of, recall_month
+from drbackup.reports.overview import overview_of
 
 
 @click.group()
@@ -37,7 +38,8 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
         month_of(policy, recall_month(installation.catalog, policy, span), span)
         for policy in installation.policies.policies.values()
     ]
-    page = month_page.Page(title, span, gaps_first(systems), zone)
+    needs = overview_of(installation, now).needs
+    page = month_page.Page(title, span, gaps_first(systems), zone, now, needs)
     text = (month_page.html if form == "html" else month_page.markdown)(page)
     document = month_page.document(page)
     if target is None:

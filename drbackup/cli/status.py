@@ -7,7 +7,7 @@ import click
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.errors import ObjectiveBreached
 from drbackup.reports.gettext import _
-from drbackup.reports.overview import judge, recall
+from drbackup.reports.overview import overview_of
 from drbackup.reports.status import document, render
 
 
@@ -20,10 +20,7 @@ def status(context: CliContext) -> None:
     because a policy is broken.
     """
     installation = context.installation()
-    known = installation.policies
-    policies = list(known.policies.values())
-    memory = recall(installation.catalog, policies)
-    overview = judge(known.inventory.title, policies, memory, context.now(), known.broken)
+    overview = overview_of(installation, context.now())
     height = context.console.height if context.console.is_terminal else 0
     context.show(document(overview), render(overview, context.zone(), context.console.width, height))
     said = [(_("promise broken: {systems}"), overview.breached), (_("promise not known: {systems}"), overview.unknown)]

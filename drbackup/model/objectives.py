@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from drbackup.model.quantities import format_duration
+from drbackup.model.verdict import Verdict
 from drbackup.system.instants import from_ns
 
 RISK_SHARE = 0.8
@@ -29,6 +30,19 @@ class PromiseState(enum.StrEnum):
 
 
 _ORDER = tuple(PromiseState)
+_CALENDAR = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
+_VERDICTS = frozenset(Verdict)
+
+
+class DrillStanding(enum.StrEnum):
+    """How one system stands with its drills; the words are what ``--json`` shows."""
+
+    PROVEN = "proven"
+    CONDITIONAL = "conditional"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+    NEVER = "never"
+    NONE = "none"  # the policy asks for no drill
 
 
 class PromiseJudgement(msgspec.Struct, frozen=True):
@@ -92,6 +106,26 @@ def judge_rto(
         words += f"; that was {format_duration(timedelta(days=(now - drilled_at).days))} ago"
         state = max(state, PromiseState.AT_RISK, key=_ORDER.index)
     return PromiseJudgement(state, promised, measured, words)
+
+
+def judge_drill(
+    every: timedelta | str | None, verdict: str | None, drilled_at: datetime | None, now: datetime
+) -> DrillStanding:
+    """What the last ended drill says now. ``every``: the policy's interval, None when it asks for no drill.
+
+    A failed or unknown verdict is failed; a good one that is too old proves nothing any more.
+    """
+    if every is None:
+        return DrillStanding.NONE
+    if verdict is None or drilled_at is None:
+        return DrillStanding.NEVER
+    known = Verdict(verdict) if verdict in _VERDICTS else Verdict.FAILED
+    if not known.proves:
+        return DrillStanding.FAILED
+    interval = every if isinstance(every, timedelta) else _CALENDAR[every]
+    if now - drilled_at > interval:
+        return DrillStanding.OVERDUE
+    return DrillStanding.PROVEN if known is Verdict.PASSED else DrillStanding.CONDITIONAL
 
 
 def _state(actual: timedelta, promised: timedelta) -> PromiseState:

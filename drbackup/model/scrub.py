@@ -30,6 +30,26 @@ class Copy(msgspec.Struct, frozen=True):
         return self.read_at or self.stored_at
 
 
+class Wounded(msgspec.Struct, frozen=True):
+    """A point with a damaged copy. ``damaged``: the stores where it is known to be; ``others``: those whose copy is not
+    known to be. Sorted."""
+
+    point: str
+    pinned_at: datetime
+    damaged: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def lost(self) -> bool:
+        """No copy is whole: nothing can be restored from it in full, unless its copies mend each other."""
+        return not self.others
+
+    @property
+    def mendable(self) -> bool:
+        """There is a second copy to mend with. Two that are both damaged may each have what the other lacks."""
+        return len(self.damaged) + len(self.others) > 1
+
+
 def next_slice(copies: Iterable[Copy], *, now: datetime, within: timedelta) -> tuple[Copy, ...]:
     """What one slice reads, in its order.
 

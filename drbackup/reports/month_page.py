@@ -12,9 +12,11 @@ from typing import Any
 import jinja2
 import msgspec
 
+from drbackup.model.needs import Need
 from drbackup.reports.figures import iso, local, size, span
 from drbackup.reports.gettext import _, language, ngettext
 from drbackup.reports.month import Month, SystemMonth
+from drbackup.reports.needs import NeedWords, need_document, words_of
 from drbackup.reports.tables import verdict_word
 
 _TEMPLATES = jinja2.Environment(
@@ -34,6 +36,8 @@ class Page(msgspec.Struct, frozen=True):
     month: Month
     systems: Sequence[SystemMonth]
     zone: tzinfo
+    written_at: datetime
+    needs: Sequence[Need] = ()  # of the instant the page is written at, whatever month it is about
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -129,6 +133,14 @@ def _judgement(page: Page) -> tuple[str, str]:
     return _("Every promise was kept and proven"), "passed"
 
 
+def _needs_heading(page: Page) -> str:
+    return _("Needs a person, as of {when}").format(when=_when(page.written_at, page))
+
+
+def _needs(page: Page) -> list[NeedWords]:
+    return [words_of(need, page.written_at) for need in page.needs]
+
+
 def _heading(page: Page) -> str:
     return _("{title}: backups and drills in {month}").format(title=page.title, month=page.month.name)
 
@@ -138,7 +150,14 @@ def markdown(page: Page) -> str:
     rows = [_heads(), ["---"] * len(_heads()), *[[str(cell) for cell in _row(each, page)] for each in page.systems]]
     table = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows)
     notes = "\n\n".join([f"**{_judgement(page)[0]}**", *_notes(page)])
-    return f"# {_heading(page)}\n\n{notes}\n\n{table}\n"
+    return f"# {_heading(page)}\n\n{notes}\n\n{table}\n{_needs_markdown(page)}"
+
+
+def _needs_markdown(page: Page) -> str:
+    if not page.needs:
+        return ""
+    lines = [f"- {'✗' if each.urgent else '•'} **{each.subject}** {each.what} → {each.next}" for each in _needs(page)]
+    return f"\n## {_needs_heading(page)}\n\n" + "\n".join(lines) + "\n"
 
 
 def html(page: Page) -> str:
@@ -154,6 +173,8 @@ def html(page: Page) -> str:
         notes=_notes(page),
         heads=_heads(),
         rows=[_row(each, page) for each in page.systems],
+        needs_heading=_needs_heading(page),
+        needs=_needs(page),
     )
 
 
@@ -167,6 +188,8 @@ def document(page: Page) -> dict[str, Any]:
         "end": iso(month.end),
         "whole": month.whole,
         "systems": [_system(each) for each in page.systems],
+        "written_at": iso(page.written_at),
+        "needs": [need_document(need, page.written_at) for need in page.needs],
     }
 
 

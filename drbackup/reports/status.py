@@ -15,12 +15,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from drbackup.model.objectives import PromiseState
+from drbackup.model.objectives import DrillStanding, PromiseState
 from drbackup.model.point import Point, Rung
 from drbackup.reports.figures import age, iso, local, span
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.layout import widest
-from drbackup.reports.overview import DrillStanding, Need, Overview, SourceStatus, SystemStatus
+from drbackup.reports.needs import NeedWords, need_document, words_of
+from drbackup.reports.overview import Overview, SourceStatus, SystemStatus
 from drbackup.reports.shortened import rest
 
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
@@ -186,7 +187,7 @@ def _needs(overview: Overview, room: float, width: int) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(_("Needs a person:"), style="bold")]
     shown = 0
     for need in overview.needs:
-        text = _need(need, width)
+        text = _need(words_of(need, overview.now), width)
         taken = text.plain.count("\n") + 1
         if room < taken and shown:
             break
@@ -198,7 +199,7 @@ def _needs(overview: Overview, room: float, width: int) -> list[RenderableType]:
     return lines
 
 
-def _need(need: Need, width: int) -> Text:
+def _need(need: NeedWords, width: int) -> Text:
     line = Text("  ")
     line.append("✗ " if need.urgent else "• ", style="bold red" if need.urgent else "yellow")
     line.append(need.subject, style="bold")
@@ -218,10 +219,7 @@ def document(overview: Overview) -> dict[str, Any]:
         "breached": list(overview.breached),
         "broken_policies": list(overview.unknown),
         "systems": [_system_document(system) for system in overview.systems],
-        "needs": [
-            {"subject": need.subject, "what": need.what, "next": need.next, "urgent": need.urgent}
-            for need in overview.needs
-        ],
+        "needs": [need_document(need, overview.now) for need in overview.needs],
     }
 
 

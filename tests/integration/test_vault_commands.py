@@ -264,3 +264,15 @@ def test_a_store_that_could_not_be_looked_at_ends_with_3(city: SmallCity, typed:
     assert typed("vault", "repair", "main").code == 0
     assert typed("vault", "repair", "other").code == 10
     assert not (city.root / "store-other").exists()
+
+
+def test_status_check_and_report_name_the_same_needs(city: SmallCity, typed: Typed) -> None:
+    flip(next(objects(city, "main", "/p/")))
+    assert typed("vault", "scrub", "main").code != 0
+    status = typed("status", "--json").document["needs"]
+    checks = typed("check", "--no-agents", "--json").document["checks"]
+    month = typed("report", "month", "--json").document["needs"]
+    codes = sorted(need["code"] for need in status)
+    assert "copy-damaged" in codes
+    assert sorted(line["code"] for line in checks if line["code"]) == codes
+    assert sorted(need["code"] for need in month) == codes

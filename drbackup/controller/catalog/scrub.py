@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case,
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.tables import domains, pack_copies, packs, point_copies, points
 from drbackup.model.point import Rung
-from drbackup.model.scrub import Copy
+from drbackup.model.scrub import Copy, Wounded
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 _BATCH = 500
@@ -33,26 +33,6 @@ class Coverage(msgspec.Struct, frozen=True):
     oldest: datetime | None
     oldest_name: str
     oldest_read: bool
-
-
-class Wounded(msgspec.Struct, frozen=True):
-    """A point with a damaged copy. ``damaged``: the stores where it is known to be; ``others``: those whose copy is not
-    known to be. Sorted."""
-
-    point: str
-    pinned_at: datetime
-    damaged: tuple[str, ...]
-    others: tuple[str, ...]
-
-    @property
-    def lost(self) -> bool:
-        """No copy is whole: nothing can be restored from it in full, unless its copies mend each other."""
-        return not self.others
-
-    @property
-    def mendable(self) -> bool:
-        """There is a second copy to mend with. Two that are both damaged may each have what the other lacks."""
-        return len(self.damaged) + len(self.others) > 1
 
 
 class Scrubs:

@@ -48,7 +48,7 @@ def a_month(
 
 
 def shown(*systems: SystemMonth) -> month_page.Page:
-    return month_page.Page("市", SPAN, pages.gaps_first(systems), SHANGHAI)
+    return month_page.Page("市", SPAN, pages.gaps_first(systems), SHANGHAI, NOW)
 
 
 def test_time_within_the_rpo_is_the_time_some_point_was_young_enough() -> None:

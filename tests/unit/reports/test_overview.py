@@ -11,11 +11,13 @@ from rich.console import Console
 
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
-from drbackup.controller.catalog.scrub import Wounded
+from drbackup.model.objectives import DrillStanding
 from drbackup.model.point import Point, Rung, Totals
 from drbackup.model.policy import Policy
+from drbackup.model.scrub import Wounded
 from drbackup.reports import gettext
-from drbackup.reports.overview import DrillStanding, Memory, Overview, judge
+from drbackup.reports.needs import NeedWords, words_of
+from drbackup.reports.overview import Memory, Overview, judge
 from drbackup.reports.status import document, render
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -80,6 +82,10 @@ def standing(memory: Memory, policy: Policy | None = None) -> Overview:
     return judge("城市", [policy or a_policy()], memory, NOW)
 
 
+def said(overview: Overview) -> list[NeedWords]:
+    return [words_of(need, overview.now) for need in overview.needs]
+
+
 def shown(overview: Overview) -> str:
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
@@ -91,7 +97,7 @@ def test_a_source_without_a_point_is_a_broken_promise() -> None:
     overview = standing(Memory())
     assert overview.breached == ("enterprise-base",)
     assert overview.needs[0].urgent
-    assert overview.needs[0].next == "drbackup backup enterprise-base/registry"
+    assert said(overview)[0].next == "drbackup backup enterprise-base/registry"
 
 
 def test_a_fresh_point_and_a_fresh_drill_need_nobody() -> None:
@@ -106,7 +112,7 @@ def test_a_point_older_than_the_rpo_breaks_it_and_one_near_it_warns() -> None:
     late = standing(Memory({PLACE: a_point(timedelta(minutes=61))}, {}, drills))
     near = standing(Memory({PLACE: a_point(timedelta(minutes=55))}, {}, drills))
     assert late.breached
-    assert "61 min" in late.needs[0].what
+    assert "61 min" in said(late)[0].what
     assert not near.breached
     assert not near.needs[0].urgent
 
@@ -115,7 +121,7 @@ def test_a_failed_backup_is_shown_though_the_promise_still_holds() -> None:
     memory = Memory({PLACE: a_point(timedelta(minutes=12))}, {PLACE: a_run(RunState.FAILED, "no route to db1")})
     overview = standing(memory)
     assert not overview.breached
-    assert "no route to db1" in overview.needs[0].what
+    assert "no route to db1" in said(overview)[0].what
 
 
 @pytest.mark.parametrize(
@@ -174,31 +180,31 @@ def test_a_damaged_copy_is_urgent_and_a_lacking_one_is_named() -> None:
     drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
     hurt = [Wounded(f"{number}", NOW, ("second",), ("offsite",)) for number in range(3)]
     overview = standing(Memory(**drilled, damaged={PLACE: hurt}, lacking={PLACE: {"third": 2}}))  # type: ignore[arg-type]
-    assert [(need.subject, need.next, need.urgent) for need in overview.needs] == [
+    assert [(need.subject, need.next, need.urgent) for need in said(overview)] == [
         ("enterprise-base/registry", "drbackup vault repair second", True),
         ("enterprise-base/registry", "drbackup vault catch-up third", False),
     ]
-    assert "3 points" in overview.needs[0].what
+    assert "3 points" in said(overview)[0].what
     assert "every promise holds" in shown(overview)  # the other copy keeps it
 
 
 def test_what_no_second_copy_can_mend_is_never_sent_to_repair() -> None:
     sound, lost = a_point(timedelta(minutes=50)), Wounded("cd" * 32, NOW - timedelta(minutes=5), ("offsite",), ())
-    (need, *_) = standing(Memory(newest={PLACE: sound}, damaged={PLACE: [lost]})).needs
+    (need, *_) = said(standing(Memory(newest={PLACE: sound}, damaged={PLACE: [lost]})))
     assert need.urgent
     assert need.next == "drbackup backup enterprise-base/registry"  # stores what the source still has
     newer = a_point(timedelta(minutes=1))
-    (need, *_) = standing(Memory(newest={PLACE: newer}, damaged={PLACE: [lost]})).needs
+    (need, *_) = said(standing(Memory(newest={PLACE: newer}, damaged={PLACE: [lost]})))
     assert not need.urgent
     assert need.next == "drbackup points list enterprise-base/registry"
 
 
 def test_two_copies_that_are_both_damaged_may_mend_each_other() -> None:
     torn = Wounded("cd" * 32, NOW, ("offsite", "second"), ())
-    (backup, repair, *_) = standing(Memory(damaged={PLACE: [torn]})).needs
+    (backup, repair, *_) = said(standing(Memory(damaged={PLACE: [torn]})))
     assert (backup.next, repair.next) == ("drbackup backup enterprise-base/registry", "drbackup vault repair")
     assert "every copy (offsite, second)" in repair.what
-    (repair, *_) = standing(Memory(newest={PLACE: a_point(timedelta(0))}, damaged={PLACE: [torn]})).needs
+    (repair, *_) = said(standing(Memory(newest={PLACE: a_point(timedelta(0))}, damaged={PLACE: [torn]})))
     assert not repair.urgent  # nothing of today hangs on it
 
 
@@ -216,7 +222,7 @@ def test_no_screen_says_that_every_promise_holds_while_a_point_is_whole_in_no_co
 def test_a_source_whose_every_point_is_lost_is_not_called_never_backed_up() -> None:
     overview = standing(Memory(damaged={PLACE: [Wounded("cd" * 32, NOW, ("offsite",), ())]}))
     assert overview.breached == ("enterprise-base",)
-    (need, *others) = overview.needs
+    (need, *others) = said(overview)
     assert "its only copy" in need.what
     assert need.next == "drbackup backup enterprise-base/registry"
     assert all("backed up" not in each.what for each in others)
@@ -227,6 +233,6 @@ def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
     drilled = {"drills": {PLACE[0]: a_drill(timedelta(days=1))}, "newest": {PLACE: point}}
     bad = {"offsite": a_run(RunState.FAILED, "does not answer"), "second": a_run(RunState.COMMITTED)}
     overview = standing(Memory(**drilled, scrubs=bad))  # type: ignore[arg-type]
-    (need,) = overview.needs
+    (need,) = said(overview)
     assert need.subject == "offsite"
     assert "does not answer" in need.what
