@@ -36,14 +36,14 @@ from drbackup.wire.messages import (
     RestoreResult,
     Result,
 )
-from drbackup.wire.specs import Limits, Plausibility
+from drbackup.wire.specs import NO_SOURCE, Limits, Plausibility
 from drbackup_agent.session.download import WireFetch
 from drbackup_agent.session.link import Link
 from drbackup_agent.session.throttle import TokenBucket
 from drbackup_agent.session.upload import WireDestination
-from drbackup_agent.sources.base import Source, SourceContext, Substance, Watch
-from drbackup_agent.sources.kinds import open_source
-from drbackup_agent.sources.restore import RestoreRequest, restore_point
+from drbackup_agent.sources.base import RestoreRequest, Source, SourceContext, Substance, Watch
+from drbackup_agent.sources.kinds import open_source, read_spec
+from drbackup_agent.sources.restore import restore_point
 
 _TICK_SECONDS = 0.5
 _ROOM = 256 << 20  # bytes of the state folder that a run may need for its cache and a small database's copy
@@ -71,7 +71,7 @@ def run_job(job: Job, link: Link, state_folder: Path, welcome_skew_ns: int) -> R
 def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0) -> BackupResult:
     """Copy one source. Raises :class:`SourceEmpty` or :class:`SourceShrunk` when the copy can't be true."""
     watch = Watch(link.cancelled.is_set)
-    source = open_source(job.spec, _context(job, state_folder))
+    source = open_source(read_spec(job.spec), _context(job, state_folder))
     destination = WireDestination(link, _bucket(job.limits, link))
     try:
         link.tell(Progress("pinning", 0))
@@ -206,8 +206,8 @@ def _key_file(state_folder: Path) -> bytes:
 def run_preflight(job: PreflightJob, state_folder: Path) -> PreflightResult:
     """Can this host do it? Nothing of the source is changed."""
     lines = {"state folder": _state_line(state_folder)}
-    if job.spec is not None:
-        source = open_source(job.spec, SourceContext(state_folder, ("preflight", "", "")))
+    if job.spec != NO_SOURCE:
+        source = open_source(read_spec(job.spec), SourceContext(state_folder, ("preflight", "", "")))
         try:
             lines |= source.preflight()
         finally:

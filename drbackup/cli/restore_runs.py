@@ -22,7 +22,7 @@ from drbackup.reports.figures import age, local, size
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.tables import facts_table
 from drbackup.wire.messages import Note, Progress, RestoreResult
-from drbackup.wire.specs import FolderTarget, InPlaceTarget, PostgresSpec, RestoreTarget, SqliteSpec
+from drbackup.wire.specs import FolderTarget, InPlaceTarget, RestoreTarget
 
 
 class RestorePlan(msgspec.Struct, frozen=True):
@@ -114,17 +114,14 @@ def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[I
     source = policy.source(point.source)
     if source is None:
         raise UsageError(f"no policy names {point.system}/{point.source} any more", hint="restore it with --to FOLDER")
-    spec = source_spec(source)
+    settings = source.settings
     if database is not None:
-        if isinstance(spec, PostgresSpec):
-            spec = msgspec.structs.replace(spec, database=database)
-        elif isinstance(spec, SqliteSpec):
-            spec = msgspec.structs.replace(spec, path=os.path.abspath(database))
-        else:
+        other = settings.at_database(database, os.path.abspath(database))
+        if other is None:
             raise UsageError(f"{point.system}/{point.source} is no database, but {source.kind}")
-    names = {"database": "database", "path": "path", "paths": "paths"}
-    words = ", ".join(str(getattr(spec, name)) for name in names if hasattr(spec, name))
-    return InPlaceTarget(spec), source.agent, f"{source.kind} {words} @ {source.agent}"
+        settings = other
+    where = f"{source.kind} {settings.lives()} @ {source.agent}"
+    return InPlaceTarget(source_spec(source, settings)), source.agent, where
 
 
 def _restore(context: CliContext, plan: RestorePlan, connect: Connector) -> RestoreResult:

@@ -14,10 +14,8 @@ import msgspec
 from drbackup.model.document import Document, Finding, Path, nearest
 from drbackup.model.inventory import Inventory
 from drbackup.model.plan import find_cycles, hard_dependencies
-from drbackup.model.point import SourceKind
 from drbackup.model.policy import CheckPolicy, Policy
-
-_DATABASES = (SourceKind.POSTGRES, SourceKind.SQLITE)
+from drbackup.model.sources.base import SourceSettings
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
@@ -141,7 +139,7 @@ def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
     for number, check in enumerate(policy.drill.checks if policy.drill else ()):
         for where, name in _named(check):
             source = policy.source(name)
-            misfit = _misfit(check, source.kind, second=where == ("across", 1)) if source else ""
+            misfit = _misfit(check, source.settings, second=where == ("across", 1)) if source else ""
             if source is not None and misfit:
                 path = ("drill", "checks", number, *where)
                 yield document.finding(path, f"'{name}' is a {source.kind} source: {misfit}")
@@ -165,13 +163,8 @@ def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
                 "a copy nobody looks at is not proven: add a check",
                 severity="warning",
             )
-        if source.command is not None and not source.command.restore:
-            yield document.finding(
-                ("sources", number, "command"),
-                f"'{source.name}' has no restore program: its copy can only be restored as a plain file",
-                "add restore: [program, argument, …], which reads the copy on stdin",
-                severity="warning",
-            )
+        for message, hint in source.settings.doubts(source.name):
+            yield document.finding(("sources", number, source.kind), message, hint, severity="warning")
 
 
 def _named(check: CheckPolicy) -> list[tuple[Path, str]]:
@@ -181,15 +174,15 @@ def _named(check: CheckPolicy) -> list[tuple[Path, str]]:
     return [(("source",), check.source or "")]
 
 
-def _misfit(check: CheckPolicy, kind: SourceKind, *, second: bool) -> str:
+def _misfit(check: CheckPolicy, source: SourceSettings, *, second: bool) -> str:
     if check.kind == "across" and second:
-        return "" if kind == SourceKind.FILES else "the second name of across must be a files source"
+        return "" if source.trees() else "the second name of across must be a files source"
     if check.kind in ("sql", "across"):
-        return "" if kind in _DATABASES else "only a database can be asked by sql"
+        return "" if source.is_database else "only a database can be asked by sql"
     if check.kind == "files":
-        fits = kind not in _DATABASES  # a command's output is a tree of one file
+        fits = not source.is_database  # a command's output is a tree of one file
         return "" if fits else "files: match compares trees; for a database use counts: match"
-    return "" if kind in _DATABASES else "counts: match counts rows; for files use files: match"
+    return "" if source.is_database else "counts: match counts rows; for files use files: match"
 
 
 def _cycles(files: Sequence[PolicyFile]) -> Iterator[Finding]:

@@ -14,8 +14,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from drbackup.model.policy import AbsolutePath, AgentName, Name, NonEmpty, Strict, known_zone, require_one
+from drbackup.model.policy import known_zone
 from drbackup.model.quantities import Bandwidth, Duration, Whole, YesNo
+from drbackup.model.strict import AbsolutePath, AgentName, Name, NonEmpty, Strict, require_one
 
 HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 

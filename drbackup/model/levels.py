@@ -11,8 +11,9 @@ from datetime import timedelta
 
 from pydantic import Field, model_validator
 
-from drbackup.model.policy import Defaults, NonEmpty, Strict
+from drbackup.model.policy import Defaults
 from drbackup.model.quantities import DurationOrZero, YesNo
+from drbackup.model.strict import NonEmpty, Strict
 
 
 class Wording(Strict):

@@ -26,21 +26,12 @@ class Rung(enum.IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-class SourceKind(enum.StrEnum):
-    """The kinds of source an agent can copy."""
-
-    FILES = "files"
-    SQLITE = "sqlite"
-    POSTGRES = "postgres"
-    COMMAND = "command"
-
-
 class SourceFacts(msgspec.Struct, frozen=True):
     """What the agent says about the instant it copied. Times: UTC nanoseconds since the epoch, the agent's clock."""
 
     pinned_ns: int
-    kind: str
-    tool: str = ""  # "pg_dump 15.18", "sqlite 3.40.1", …
+    kind: str  # of the source, as a policy names it
+    tool: str = ""  # the program that read it and its version
     server: str = ""  # the server's version, if there is one
     position: str = ""  # LSN, GTID, exported snapshot id
     canary_ns: int = 0  # instant written into the source's canary just before the pin; 0: no canary

@@ -9,40 +9,30 @@ may be left out of the file and come from elsewhere when the folder is loaded: `
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
-    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from drbackup.model.cron import Cron, parse_cron
-from drbackup.model.point import SourceKind
 from drbackup.model.quantities import ByteCount, Duration, Whole, YesNo, format_duration, parse_duration
+from drbackup.model.sources.base import SourceSettings
+from drbackup.model.sources.kinds import SOURCE_KINDS
+from drbackup.model.strict import AgentName, Name, NonEmpty, Strict, one_of, require_one
 from drbackup.model.window import Blackouts, DailyWindow, covers_week
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A system's or source's name: small letters, digits and dashes. It becomes part of object names and folders."""
-
-AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,125}[a-z0-9])?$")]
-"""An agent's name: dots allowed too, like ``db1.market-regulation``."""
-
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/")]
-NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Defaults(msgspec.Struct, frozen=True):
@@ -50,13 +40,6 @@ class Defaults(msgspec.Struct, frozen=True):
 
     objectives: dict[int, tuple[timedelta, timedelta]]
     time_zone: str = "Asia/Shanghai"
-
-
-class Strict(BaseModel):
-    """Base of every model read from a file: frozen, no unknown keys."""
-
-    # Most models are parts of others, whose checks hold theirs: each of its own is built when it is first asked for.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Objectives(Strict):
@@ -82,71 +65,37 @@ class Dependency(Strict):
         return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(schema))]}
 
 
-class FilesPolicy(Strict):
-    """Directory trees on the agent's host."""
-
-    paths: tuple[AbsolutePath, ...] = Field(min_length=1, description="Absolute paths of the trees.")
-    exclude: tuple[NonEmpty, ...] = Field(default=(), description="Globs, matched on the whole path or on a name.")
-    one_filesystem: YesNo = Field(default=False, description="Do not cross into other mounted filesystems.")
-
-
-class SqlitePolicy(Strict):
-    """One SQLite database file, copied by the online backup API."""
-
-    path: AbsolutePath = Field(description="Absolute path of the database file.")
-
-
-class PostgresPolicy(Strict):
-    """One PostgreSQL database, dumped logically from one exported snapshot."""
-
-    database: NonEmpty = Field(description="The database's name.")
-    host: str = Field(default="", description="Host or socket folder; empty: the local socket.")
-    port: Whole = Field(default=0, ge=0, le=65535, description="0: the client's default.")
-    user: str = Field(default="", description="Role to connect as; empty: the agent's account.")
-    password_file: str = Field(default="", description="A pgpass file on the agent's host.")
-    jobs: Whole = Field(default=2, ge=1, le=64, description="Tables dumped at the same time.")
-    tools: str = Field(default="", description="Folder of psql and pg_dump; empty: the newest found.")
-    globals: YesNo = Field(default=True, description="Roles and tablespaces too.")
-
-
-class CommandPolicy(Strict):
-    """Any program's stdout, and the program that takes it back on stdin. Argument lists, never a shell line."""
-
-    backup: tuple[NonEmpty, ...] = Field(min_length=1, description="Program and arguments; stdout is the copy.")
-    restore: tuple[NonEmpty, ...] = Field(default=(), description="Program that reads the copy on stdin.")
-    environment_file: str = Field(default="", description="KEY=value lines on the agent's host, for secrets.")
-    name: NonEmpty = Field(default="stdout", description="File name of the output inside the recovery point.")
-
-    @field_validator("backup", "restore", mode="before")
-    @classmethod
-    def _not_a_line(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            raise ValueError(f"{value!r} is one line: write a list of program and arguments, no shell is used")
-        return value
-
-
-class SourcePolicy(Strict):
-    """One database or tree: what is copied, where, and when its copy is too small to be true."""
-
+class _SourceHead(Strict):
     name: Name = Field(description="Unique within the system.")
     agent: AgentName = Field(description="The agent that reads it; named in inventory.yaml.")
-    files: FilesPolicy | None = Field(default=None, description="One of the four kinds.")
-    sqlite: SqlitePolicy | None = Field(default=None, description="One of the four kinds.")
-    postgres: PostgresPolicy | None = Field(default=None, description="One of the four kinds.")
-    command: CommandPolicy | None = Field(default=None, description="One of the four kinds.")
+
+
+@one_of(SOURCE_KINDS)
+class _SourceOfAKind(_SourceHead):
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        require_one(self, tuple(kind.kind for kind in SOURCE_KINDS))
+        return self
+
+    @property
+    def settings(self) -> SourceSettings:
+        """The kind that was given, with what it says."""
+        given: Iterator[SourceSettings | None] = (getattr(self, kind.kind) for kind in SOURCE_KINDS)
+        return next(settings for settings in given if settings is not None)
+
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+        return self.settings.kind
+
+
+class SourcePolicy(_SourceOfAKind):
+    """One database or tree: what is copied, where, and when its copy is too small to be true."""
+
     canary: YesNo = Field(default=True, description="Write a time mark into the source before each copy.")
     min_bytes: ByteCount = Field(default=1, description="A smaller copy fails the run.")
     max_shrink: float = Field(default=0.5, ge=0, le=1, description="Share that may vanish between two points.")
     allow_empty: YesNo = Field(default=False, description="An empty copy is right for this source.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        require_one(self, tuple(SourceKind))
-        return self
-
-    @property
-    def kind(self) -> SourceKind:
-        return next(kind for kind in SourceKind if getattr(self, kind) is not None)
 
 
 def known_zone(value: str) -> str:
@@ -355,11 +304,3 @@ class Policy(Strict):
 
     def source(self, name: str) -> SourcePolicy | None:
         return next((source for source in self.sources if source.name == name), None)
-
-
-def require_one(model: BaseModel, keys: tuple[str, ...]) -> None:
-    """Raises ``ValueError`` unless exactly one of ``keys`` has a value."""
-    given = [str(key) for key in keys if getattr(model, key) is not None]
-    if len(given) != 1:
-        wanted = ", ".join(map(str, keys))
-        raise ValueError(f"exactly one of {wanted} is needed, here: {', '.join(given) or 'none'}")

@@ -8,17 +8,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import msgspec
-
+from drbackup.model.sources.kinds import SOURCE_KINDS
 from drbackup.model.verdict import Rule, Verdict
-
-
-class Words(msgspec.Struct, frozen=True):
-    """One thing said twice."""
-
-    zh: str
-    en: str
-
+from drbackup.model.words import Words
 
 VERDICTS = {
     Verdict.PASSED: Words("通过", "Passed"),
@@ -80,9 +72,7 @@ HOST_FACTS = {
     "memory": Words("内存", "memory"),
     "free": Words("沙箱可用空间", "free in the sandbox"),
     "sandbox": Words("沙箱位置", "sandbox"),
-    "postgres": Words("临时数据库", "throw-away database"),
-    "account": Words("数据库账户", "database account"),
-    "isolation": Words("网络隔离", "network isolation"),
+    **{key: words for kind in SOURCE_KINDS for key, words in kind.host_facts.items()},
 }
 
 

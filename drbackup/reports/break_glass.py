@@ -18,8 +18,9 @@ import msgspec
 from drbackup.controller.home.installation import Installation
 from drbackup.model.inventory import StoreEntry
 from drbackup.model.plan import PlanStep, recovery_plan
-from drbackup.model.policy import Policy, SourcePolicy
-from drbackup.reports.bilingual import Words, length
+from drbackup.model.policy import Policy
+from drbackup.model.words import Words
+from drbackup.reports.bilingual import length
 from drbackup.system.durable import write_file
 
 _TEMPLATES = jinja2.Environment(
@@ -29,16 +30,6 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_POSTGRES = (
-    "psql -X -d postgres -f {folder}/globals.sql        # roles; those that exist already may fail",
-    "psql -X -v ON_ERROR_STOP=1 -d postgres -v database={database} -f {folder}/create-database.sql",
-    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/pre-data.sql",
-    'for t in {folder}/tables/*.copy; do psql -X -v ON_ERROR_STOP=1 -d {database} -f "$t" || break; done',
-    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/rest-of-data.sql",
-    "psql -X -v ON_ERROR_STOP=1 -d {database} -f {folder}/post-data.sql",
-    "psql -X -v ON_ERROR_STOP=1 -d {database} -v database={database} -f {folder}/{settings}",
-)
-_SETTINGS = "settings.sql"
 
 
 class SourceSheet(msgspec.Struct, frozen=True):
@@ -92,37 +83,12 @@ def _sources(installation: Installation, policy: Policy, zone: ZoneInfo) -> Iter
         newest = installation.catalog.points.newest_whole(policy.system, source.name)
         yield SourceSheet(
             name=source.name,
-            kind=str(source.kind),
-            lives=f"{source.agent}: {_place(source)}",
+            kind=source.kind,
+            lives=f"{source.agent}: {source.settings.lives()}",
             pinned=newest.pinned_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if newest else "—",
             point=newest.id if newest else "",
-            commands=tuple(_commands(source)),
+            commands=tuple(source.settings.by_hand(source.name)),
         )
-
-
-def _place(source: SourcePolicy) -> str:
-    if source.files is not None:
-        return ", ".join(source.files.paths)
-    if source.sqlite is not None:
-        return source.sqlite.path
-    if source.postgres is not None:
-        return f"database {source.postgres.database} at {source.postgres.host or 'the local socket'}"
-    assert source.command is not None  # the policy's own rule: exactly one kind
-    return " ".join(source.command.backup)
-
-
-def _commands(source: SourcePolicy) -> Iterator[str]:
-    """What to do with what the reader wrote into a folder named after the source."""
-    if source.files is not None:
-        for path in source.files.paths:
-            yield f"cp -a {source.name}{path}/. {path}/"
-    elif source.sqlite is not None:
-        yield f"cp {source.name}/{Path(source.sqlite.path).name} {source.sqlite.path}"
-    elif source.postgres is not None:
-        words = {"folder": source.name, "database": source.postgres.database, "settings": _SETTINGS}
-        yield from (line.format(**words) for line in _POSTGRES)
-    elif source.command is not None and source.command.restore:
-        yield f"{' '.join(source.command.restore)} < {source.name}/{source.command.name}"
 
 
 def _address(entry: StoreEntry) -> Words:

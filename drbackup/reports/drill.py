@@ -17,8 +17,8 @@ from markupsafe import Markup
 from drbackup.controller.drills.statement import DrillStatement, StatedRule, decode
 from drbackup.controller.evidence import Evidence, list_folder
 from drbackup.model.verdict import Rule, Verdict
+from drbackup.model.words import Words
 from drbackup.reports import bilingual, timeline
-from drbackup.reports.bilingual import Words
 from drbackup.reports.figures import size
 from drbackup.system.durable import write_file
 

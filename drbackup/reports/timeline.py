@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from drbackup.controller.drills.statement import PhaseSpan
-from drbackup.reports.bilingual import PHASES, Words, length
+from drbackup.model.words import Words
+from drbackup.reports.bilingual import PHASES, length
 
 COLOURS = {
     "locate": "#8ea3b8",

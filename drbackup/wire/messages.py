@@ -14,6 +14,7 @@ import msgspec
 
 from drbackup.wire.specs import (
     NO_SECRET,
+    NO_SOURCE,
     CheckSpec,
     DomainKeys,
     Limits,
@@ -96,9 +97,9 @@ class RestoreJob(msgspec.Struct, frozen=True, tag="restore-job"):
 
 
 class PreflightJob(msgspec.Struct, frozen=True, tag="preflight-job"):
-    """Preflight: can the host do this? ``spec`` None: only the host itself is looked at."""
+    """Preflight: can the host do this? Without a ``spec`` only the host itself is looked at."""
 
-    spec: SourceSpec | None = None
+    spec: SourceSpec = NO_SOURCE
 
 
 class DrillJob(msgspec.Struct, frozen=True, tag="drill-job"):

@@ -6,6 +6,9 @@ field's value never shows in ``repr``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 
 
@@ -21,50 +24,16 @@ class Secret(msgspec.Struct, frozen=True, array_like=True):
 NO_SECRET = Secret(b"")
 
 
-class FilesSpec(msgspec.Struct, frozen=True, tag="files"):
-    """Directory trees. ``paths`` are absolute; ``exclude`` are globs matched on the whole path or on a name."""
+SourceSpec = msgspec.Raw
+"""A source as its kind's room on the agent reads it: an encoded mapping, whose first key ``type`` names the kind. What
+else stands in it is that kind's own affair; nobody between the policy and the room opens it."""
 
-    paths: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-    one_filesystem: bool = False
-    canary: bool = False
+NO_SOURCE: Final = SourceSpec(msgspec.msgpack.encode(None))
 
 
-class SqliteSpec(msgspec.Struct, frozen=True, tag="sqlite"):
-    """One SQLite database file, copied by the online backup API."""
-
-    path: str
-    canary: bool = False
-
-
-class PostgresSpec(msgspec.Struct, frozen=True, tag="postgres"):
-    """One PostgreSQL database, dumped logically.
-
-    ``host`` may be a socket folder. ``password_file`` is a pgpass file on the agent's host; ``environment`` goes to the
-    client programs. ``tools`` is the folder of ``psql`` and ``pg_dump``; empty: the newest found.
-    """
-
-    database: str
-    host: str = ""
-    port: int = 0
-    user: str = ""
-    password_file: str = ""
-    jobs: int = 2
-    tools: str = ""
-    globals: bool = True
-    canary: bool = False
-
-
-class CommandSpec(msgspec.Struct, frozen=True, tag="command"):
-    """Any program's stdout, and the program that takes it back on stdin."""
-
-    backup: tuple[str, ...]
-    restore: tuple[str, ...] = ()
-    environment_file: str = ""
-    name: str = "stdout"
-
-
-SourceSpec = FilesSpec | SqliteSpec | PostgresSpec | CommandSpec
+def encode_source(kind: str, settings: Mapping[str, object]) -> SourceSpec:
+    """The source of that kind with these settings."""
+    return SourceSpec(msgspec.msgpack.encode({"type": kind, **settings}))
 
 
 class Plausibility(msgspec.Struct, frozen=True):

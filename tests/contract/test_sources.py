@@ -13,17 +13,13 @@ from pathlib import Path
 import pytest
 
 from drbackup.errors import DrbackupError, SourceEmpty, SourceShrunk, TargetOccupied
-from drbackup.wire.specs import (
-    CommandSpec,
-    FilesSpec,
-    InPlaceTarget,
-    Plausibility,
-    PostgresSpec,
-    SourceSpec,
-    SqliteSpec,
-)
+from drbackup.wire.specs import InPlaceTarget, Plausibility, SourceSpec
 from drbackup_agent.jobs import require_plausible
+from drbackup_agent.sources.command import CommandSpec
+from drbackup_agent.sources.files.spec import FilesSpec
 from drbackup_agent.sources.kinds import open_source
+from drbackup_agent.sources.postgres.spec import PostgresSpec
+from drbackup_agent.sources.sqlite.spec import SqliteSpec
 from tests.support.doubles.source_runs import SourceRuns
 from tests.support.doubles.tree_facts import tree_facts
 from tests.support.services.postgres import Database

@@ -129,22 +129,26 @@ class Site:
                 ],
             },
         }
-        agents = {
-            name: {"transport": "local", "state_folder": str(self.folder / "agents" / name)}
-            for name in ("db1", "drill1")
-        }
-        agents["drill1"]["sandbox"] = str(self.folder / "agents" / "drill1" / "sandbox")
-        inventory = {
-            "title": "测试市",
-            "agents": agents,
-            "stores": {"offsite": {"directory": {"path": str(self.folder / "store")}}},
-        }
+        inventory = {"title": "测试市", "agents": self.agents(), "stores": self.stores()}
         self.policies.mkdir(exist_ok=True)
         if not (self.policies / "levels").exists():
             shutil.copytree(LEVELS, self.policies / "levels")
         (self.policies / "inventory.yaml").write_text(yaml.safe_dump(inventory, allow_unicode=True), encoding="utf-8")
         text = yaml.safe_dump(policy | changes, allow_unicode=True)
         (self.policies / "registry.yaml").write_text(text, encoding="utf-8")
+
+    def agents(self) -> dict[str, Any]:
+        """The inventory's agents: a department's server and the drill host."""
+        agents: dict[str, Any] = {
+            name: {"transport": "local", "state_folder": str(self.folder / "agents" / name)}
+            for name in ("db1", "drill1")
+        }
+        agents["drill1"]["sandbox"] = str(self.folder / "agents" / "drill1" / "sandbox")
+        return agents
+
+    def stores(self) -> dict[str, Any]:
+        """The inventory's stores."""
+        return {"offsite": {"directory": {"path": str(self.folder / "store")}}}
 
     def found(self) -> list[str]:
         """Found the installation, carry the drill key to the drill host; the custodians' shares."""

@@ -23,7 +23,8 @@ from drbackup.wire.messages import (
     RestoreResult,
     Result,
 )
-from drbackup.wire.specs import FilesSpec, FolderTarget, Plausibility, PointRef, Secret
+from drbackup.wire.specs import FolderTarget, Plausibility, PointRef, Secret
+from drbackup_agent.sources.files.spec import FilesSpec
 from tests.support.cities.small_vault import SmallVault
 from tests.support.doubles.memory_handler import MemoryHandler
 from tests.support.doubles.tree_facts import tree_facts

@@ -20,12 +20,13 @@ from drbackup.errors import (
     ToolMissing,
     ToolTooOld,
 )
-from drbackup.wire.specs import InPlaceTarget, Limits, PostgresSpec
+from drbackup.wire.specs import InPlaceTarget, Limits
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.postgres.restore import restore_postgres
 from drbackup_agent.sources.postgres.snapshot import hold_snapshot
 from drbackup_agent.sources.postgres.source import read_canary
+from drbackup_agent.sources.postgres.spec import PostgresSpec
 from drbackup_agent.sources.postgres.tables import tables_counted
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 from tests.support.doubles.source_runs import Run, SourceRuns

@@ -18,7 +18,8 @@ from drbackup.stores.base import Store
 from drbackup.stores.s3.store import S3Store
 from drbackup.vault.layout import pack_name
 from drbackup.wire.messages import RestoreJob, RestoreResult
-from drbackup.wire.specs import FilesSpec, FolderTarget, PointRef, Secret
+from drbackup.wire.specs import FolderTarget, PointRef, Secret
+from drbackup_agent.sources.files.spec import FilesSpec
 from tests.support.cities.small_vault import SmallVault
 from tests.support.doubles.memory_handler import MemoryHandler
 from tests.support.doubles.source_runs import SourceRuns

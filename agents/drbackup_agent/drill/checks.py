@@ -24,7 +24,8 @@ from drbackup.errors import AgentDied, DrbackupError, Interrupted
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import Measured
 from drbackup.wire.specs import CheckSpec
-from drbackup_agent.drill.restored_copy import Refuted, RestoredCopy, without_content
+from drbackup_agent.drill.without_content import without_content
+from drbackup_agent.sources.restored import Refuted, RestoredCopy
 
 MOST_WRONG = 10
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")

@@ -26,29 +26,20 @@ import msgspec
 
 from drbackup import __version__
 from drbackup.errors import AgentDied, DrbackupError, Interrupted
-from drbackup.model.point import SourceKind
 from drbackup.vault.keys import Keyring
 from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, Progress, RestoreResult
-from drbackup.wire.specs import PointRef, PostgresSpec
+from drbackup.wire.specs import PointRef
 from drbackup_agent.drill.checks import measure
 from drbackup_agent.drill.phase_times import ATTRIBUTION, Meters, TimedFetch, TimedReader
-from drbackup_agent.drill.postgres_instance import SUPERUSER, start_postgres
-from drbackup_agent.drill.restored_copy import (
-    FilesCopy,
-    PostgresCopy,
-    Refuted,
-    RestoredCopy,
-    SqliteCopy,
-    without_content,
-)
 from drbackup_agent.drill.sandbox import Sandbox, Wipe, open_sandbox
-from drbackup_agent.sources.base import Watch
+from drbackup_agent.drill.without_content import without_content
+from drbackup_agent.sources.base import DrillStage, Watch
 from drbackup_agent.sources.files.restore import folder_request, restore_folder
-from drbackup_agent.sources.postgres.restore import restore_postgres
+from drbackup_agent.sources.kinds import kind_named
+from drbackup_agent.sources.restored import Refuted, RestoredCopy
 
 log = logging.getLogger("drbackup_agent.drill.run")
-DATABASE = "drill"
 _TICK_SECONDS = 5.0
 
 
@@ -200,39 +191,25 @@ class _Drill:
             reader.meters = meters
             next(iter(reader.entries()), None)  # the tree's top and first page: found, opened and authenticated
         meters.restart()
-        if SourceKind(point.kind) is SourceKind.POSTGRES:
-            copy = self._into_postgres(point, place, sandbox, reader)
-        else:
-            copy = self._into_folder(point, sandbox.folder / place, reader)
-        self._copies[point.source] = copy
+        stage = DrillStage(
+            source=point.source,
+            reader=reader,
+            place=place,
+            sandbox=sandbox,
+            watch=self._watch(),
+            stall_seconds=self._job.limits.stall_seconds,
+            into_folder=lambda: self._into_folder(point, sandbox.folder / place, reader),
+            phase=lambda name: self.phase(point.source, name),
+            restoring=lambda: self._shared(point.source, reader.meters),
+            tell_host=self._host.update,
+        )
+        self._copies[point.source], self._restored[point.source] = kind_named(point.kind).drill(stage)
 
-    def _into_folder(self, point: PointRef, folder: Path, reader: TimedReader) -> RestoredCopy:
-        kind = SourceKind(point.kind)
+    def _into_folder(self, point: PointRef, folder: Path, reader: TimedReader) -> RestoreResult:
         with self._shared(point.source, reader.meters):
             result = restore_folder(reader, folder_request(str(folder), point.point), self._watch())
         # The notes of a folder's restore name files; a database's name roles and settings, and those may be told.
-        self._restored[point.source] = msgspec.structs.replace(result, notes=())
-        if kind is SourceKind.SQLITE:
-            return SqliteCopy(point.source, kind, reader, folder)
-        return FilesCopy(point.source, kind, reader, folder)
-
-    def _into_postgres(self, point: PointRef, place: str, sandbox: Sandbox, reader: TimedReader) -> RestoredCopy:
-        with self.phase(point.source, "start"):
-            instance = start_postgres(sandbox, place)
-        self._host |= {"postgres": instance.version, "account": instance.account, "isolation": instance.isolation}
-        spec = PostgresSpec(
-            database=DATABASE,
-            host=str(instance.socket),
-            port=instance.port,
-            user=SUPERUSER,
-            password_file=str(instance.no_passwords),
-            tools=str(instance.tools),
-        )
-        with self._shared(point.source, reader.meters):
-            self._restored[point.source] = restore_postgres(
-                reader, spec, self._watch(), stall_seconds=self._job.limits.stall_seconds
-            )
-        return PostgresCopy(point.source, SourceKind.POSTGRES, reader, instance, DATABASE)
+        return msgspec.structs.replace(result, notes=())
 
     @contextmanager
     def _shared(self, source: str, meters: Meters) -> Iterator[None]:

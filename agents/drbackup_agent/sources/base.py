@@ -1,4 +1,4 @@
-"""What every source promises (the list of them is :mod:`drbackup_agent.sources.kinds`).
+"""What every source promises, and what a kind of source says of itself (the list: :mod:`drbackup_agent.sources.kinds`).
 
 A run calls :meth:`Source.pin` once, then :meth:`Source.copy` once, then :meth:`Source.close`, from one thread. A source
 never deletes or changes anything of what it copies, except for the canary it was asked to write.
@@ -7,17 +7,21 @@ never deletes or changes anything of what it copies, except for the canary it wa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from drbackup.errors import Interrupted
 from drbackup.model.point import SourceFacts
+from drbackup.vault.read.reader import PointReader
 from drbackup.vault.write.writer import PointWriter
+from drbackup.wire.messages import RestoreResult
 from drbackup.wire.specs import Limits
+from drbackup_agent.sources.restored import RestoredCopy
 
 MAX_NOTES = 100
 
@@ -119,6 +123,70 @@ class Source(Protocol):
     def close(self) -> None:
         """Let go of everything; safe to call at any time and twice."""
         ...
+
+
+class RestoreRequest(msgspec.Struct, frozen=True):
+    """One restore. ``point``: the record's id, hex; ``paths``: tree paths, empty for all."""
+
+    reader: PointReader
+    point: str
+    state_folder: Path
+    paths: tuple[bytes, ...] = ()
+    replace: bool = False
+    limits: Limits = Limits()
+
+
+class DrillSandbox(Protocol):
+    """The part of a drill's sandbox that a kind may use. Everything in it is wiped when the drill ends."""
+
+    folder: Path  # the sandbox's own, for this account only
+    stops: list[Callable[[], None]]  # called before the wipe, the last one first
+
+    def folder_for(self, name: str) -> Path:
+        """A fresh folder inside :attr:`folder`."""
+        ...
+
+    def outside(self, parent: Path, owner: tuple[int, int] | None = None) -> Path:
+        """A fresh folder below ``parent`` that is wiped, too; ``owner``: another account (uid, gid) it belongs to."""
+        ...
+
+
+class DrillStage(msgspec.Struct, frozen=True):
+    """One point that a drill restores: what there is to read, where it may go, and whose time is measured."""
+
+    source: str  # its name in this drill
+    reader: PointReader
+    place: str  # a name of its own for folders inside the sandbox
+    sandbox: DrillSandbox
+    watch: Watch
+    stall_seconds: float
+    into_folder: Callable[[], RestoreResult]  # writes the point's tree to :attr:`folder`, as any kind can be restored
+    phase: Callable[[str], AbstractContextManager[None]]  # keeps the time of a phase that nothing overlaps
+    restoring: Callable[[], AbstractContextManager[None]]  # divides its time into fetch, decrypt and restore
+    tell_host: Callable[[Mapping[str, str]], None]  # facts for the evidence: the tool, its account, its isolation
+
+    @property
+    def folder(self) -> Path:
+        """Where :attr:`into_folder` writes."""
+        return self.sandbox.folder / self.place
+
+
+class SourceKind(msgspec.Struct, frozen=True):
+    """One kind of source: everything the jobs and drills ask of it."""
+
+    spec: type[msgspec.Struct]  # what the controller sends; its tag is the kind's name in policies and points
+    open: Callable[[Any, SourceContext], Source]  # of a value of ``spec``
+    # Restores a point to where a value of ``spec`` says the source lives. Nothing that is there goes unless the request
+    # says so, and then only when the restored data is there and proven.
+    restore: Callable[[Any, RestoreRequest, Watch], RestoreResult]
+    drill: Callable[
+        [DrillStage], tuple[RestoredCopy, RestoreResult]
+    ]  # restores into the sandbox, for checks to look at
+    parts_in_place: bool = False  # paths of a point can be restored in place, not only to a folder
+
+    @property
+    def name(self) -> str:
+        return str(self.spec.__struct_config__.tag)
 
 
 def shown(path: bytes) -> str:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import msgspec
+
 from drbackup.errors import SourceUnreadable, UsageError
-from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.specs import CommandSpec
-from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
+from drbackup.wire.messages import RestoreResult
+from drbackup_agent.sources.base import DrillStage, Pin, RestoreRequest, SourceContext, SourceKind, Substance, Watch
 from drbackup_agent.sources.pipeline import feed, stream
+from drbackup_agent.sources.restored import FolderCopy
+
+
+class CommandSpec(msgspec.Struct, frozen=True, tag="command"):
+    """Any program's stdout, and the program that takes it back on stdin."""
+
+    backup: tuple[str, ...]
+    restore: tuple[str, ...] = ()
+    environment_file: str = ""
+    name: str = "stdout"
 
 
 class CommandSource:
     """Streams ``spec.backup`` (see :class:`~drbackup_agent.sources.base.Source`)."""
 
-    kind = SourceKind.COMMAND.value
+    kind = "command"
 
     def __init__(self, spec: CommandSpec, context: SourceContext) -> None:
         if not spec.backup:
@@ -124,3 +136,16 @@ def command_environment(spec: CommandSpec) -> dict[str, str]:
 def _on_path(program: str) -> bool:
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)
+
+
+def _restore(spec: CommandSpec, request: RestoreRequest, watch: Watch) -> RestoreResult:
+    entry = restore_command(request.reader, spec, stall_seconds=request.limits.stall_seconds, watch=watch)
+    return RestoreResult(1, 1, entry.size, notes=watch.notes)
+
+
+def _drill(stage: DrillStage) -> tuple[FolderCopy, RestoreResult]:
+    result = stage.into_folder()
+    return FolderCopy(stage.source, stage.reader, stage.folder), result
+
+
+COMMAND = SourceKind(spec=CommandSpec, open=CommandSource, restore=_restore, drill=_drill)

@@ -1,23 +1,58 @@
-"""The whole list of source kinds: a new one is its file and a line here."""
+"""Every kind of source this agent knows, in one list.
+
+A new kind is its room beside this module, a line in :data:`SOURCE_KINDS`, and the controller's half of it
+(``docs/sources.md``: to add a kind).
+"""
 
 from __future__ import annotations
 
-from drbackup.wire.specs import CommandSpec, FilesSpec, PostgresSpec, SourceSpec, SqliteSpec
-from drbackup_agent.sources.base import Source, SourceContext
-from drbackup_agent.sources.command import CommandSource
-from drbackup_agent.sources.files.source import FilesSource
-from drbackup_agent.sources.postgres.source import PostgresSource
-from drbackup_agent.sources.sqlite import SqliteSource
+import msgspec
+
+from drbackup.errors import HostUnsuitable, ProtocolViolation
+from drbackup.wire.decode_errors import UNREADABLE
+from drbackup.wire.specs import SourceSpec
+from drbackup_agent.sources.base import Source, SourceContext, SourceKind
+from drbackup_agent.sources.command import COMMAND
+from drbackup_agent.sources.files.kind import FILES
+from drbackup_agent.sources.postgres.kind import POSTGRES
+from drbackup_agent.sources.sqlite.kind import SQLITE
+
+SOURCE_KINDS: list[SourceKind] = [FILES, SQLITE, POSTGRES, COMMAND]
 
 
-def open_source(spec: SourceSpec, context: SourceContext) -> Source:
-    """The source of a specification."""
-    match spec:
-        case FilesSpec():
-            return FilesSource(spec, context)
-        case SqliteSpec():
-            return SqliteSource(spec, context)
-        case PostgresSpec():
-            return PostgresSource(spec, context)
-        case CommandSpec():
-            return CommandSource(spec, context)
+class _Named(msgspec.Struct, frozen=True):
+    """The part of a specification that every kind shares."""
+
+    type: str
+
+
+def kind_named(name: str) -> SourceKind:
+    """The kind of that name. Raises :class:`HostUnsuitable` for one this agent does not know."""
+    for kind in SOURCE_KINDS:
+        if kind.name == name:
+            return kind
+    raise HostUnsuitable(
+        f"this agent knows no source of kind {name}", hint="deploy the controller's agent to this host"
+    )
+
+
+def read_spec(spec: SourceSpec) -> msgspec.Struct:
+    """What the controller says about a source, as its kind understands it.
+
+    Raises :class:`HostUnsuitable` for an unknown kind, :class:`ProtocolViolation` for what that kind can't be told.
+    """
+    try:
+        kind = kind_named(msgspec.msgpack.decode(spec, type=_Named).type)
+        return msgspec.msgpack.decode(spec, type=kind.spec)
+    except UNREADABLE as bad:
+        raise ProtocolViolation(f"a source's specification can't be read: {bad}") from bad
+
+
+def kind_of(spec: msgspec.Struct) -> SourceKind:
+    """The kind that ``spec``, a result of :func:`read_spec`, belongs to."""
+    return kind_named(str(spec.__struct_config__.tag))
+
+
+def open_source(spec: msgspec.Struct, context: SourceContext) -> Source:
+    """The source of a specification that was read."""
+    return kind_of(spec).open(spec, context)

@@ -38,6 +38,7 @@ from drbackup.controller.runs.specs import limits
 from drbackup.errors import DrbackupError, Interrupted, UsageError
 from drbackup.model.point import Point, Rung
 from drbackup.model.policy import Policy
+from drbackup.model.sources.kinds import whole_check
 from drbackup.model.verdict import BrokenRule, DrillJudgement, JudgedCheck, Verdict, judge, judge_negative, not_run
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import DrillJob, DrillResult, Note, Progress
@@ -274,8 +275,7 @@ class _DrillRun:
         try:
             located = locate(self._installation, point, store)
             course.located[label] = located
-            kind = "files" if point.kind in {"files", "command"} else "counts"
-            check = CheckSpec(course.next_number, kind, label)
+            check = CheckSpec(course.next_number, whole_check(point.kind), label)
             begin = self._elapsed()
             course.take_older(label, check, self._session([located], (check,), label), begin)
         except Interrupted:

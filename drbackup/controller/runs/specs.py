@@ -6,31 +6,16 @@ from drbackup.errors import SourceEmpty, SourceShrunk
 from drbackup.model.inventory import AgentEntry
 from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy, SourcePolicy
+from drbackup.model.sources.base import SourceSettings
 from drbackup.wire.messages import BackupJob
-from drbackup.wire.specs import (
-    CheckSpec,
-    CommandSpec,
-    DomainKeys,
-    FilesSpec,
-    Limits,
-    Plausibility,
-    PostgresSpec,
-    SourceSpec,
-    SqliteSpec,
-)
+from drbackup.wire.specs import CheckSpec, DomainKeys, Limits, Plausibility, SourceSpec, encode_source
 
 
-def source_spec(source: SourcePolicy) -> SourceSpec:
-    """The source as the agent needs to know it."""
-    if source.files is not None:
-        files = source.files
-        return FilesSpec(files.paths, files.exclude, files.one_filesystem, source.canary)
-    if source.sqlite is not None:
-        return SqliteSpec(source.sqlite.path, source.canary)
-    if source.postgres is not None:
-        return PostgresSpec(**source.postgres.model_dump(), canary=source.canary)
-    assert source.command is not None  # the policy's own rule: exactly one kind
-    return CommandSpec(**source.command.model_dump())
+def source_spec(source: SourcePolicy, settings: SourceSettings | None = None) -> SourceSpec:
+    """The source as the agent needs to know it. ``settings``: its own but for another place, left out: as they are."""
+    chosen = settings or source.settings
+    canary = {"canary": source.canary} if chosen.takes_canary else {}
+    return encode_source(chosen.kind, {**chosen.model_dump(), **canary})
 
 
 def plausibility(source: SourcePolicy, previous: Point | None, *, accept_shrink: bool = False) -> Plausibility:
@@ -88,6 +73,6 @@ def _check(number: int, check: CheckPolicy, policy: Policy) -> CheckSpec:
     if check.across is not None:
         database, files = check.across
         source = policy.source(files)
-        below = source.files.paths if source is not None and source.files is not None else ()
+        below = source.settings.trees() if source is not None else ()
         return CheckSpec(number, "across", database, check.sql or "", files, below)
     return CheckSpec(number, check.kind, check.source or "", check.sql or "")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry
 from drbackup.vault.write.writer import Written
 from drbackup.wire.messages import RestoreResult
-from drbackup.wire.specs import FolderTarget, Limits, RestoreTarget, SourceSpec
+from drbackup.wire.specs import FolderTarget, InPlaceTarget, Limits, RestoreTarget, SourceSpec
 from drbackup_agent.sources.base import SourceContext, Substance, Watch
 from drbackup_agent.sources.kinds import open_source
 from drbackup_agent.sources.restore import RestoreRequest, restore_point
@@ -53,7 +55,7 @@ class SourceRuns:
         }
         return SourceContext(**{**values, **changed})  # type: ignore[arg-type]
 
-    def backup(self, spec: SourceSpec, **changed: object) -> Run:
+    def backup(self, spec: msgspec.Struct, **changed: object) -> Run:
         """Copy as a job does; the cache is saved."""
         self.state.mkdir(exist_ok=True)
         watch = Watch()
@@ -72,6 +74,13 @@ class SourceRuns:
         self, run: Run, target: RestoreTarget | Path, *, paths: tuple[bytes, ...] = (), replace: bool = False
     ) -> RestoreResult:
         """Bring a run's point back."""
-        where = FolderTarget(str(target)) if isinstance(target, Path) else target
+        where = FolderTarget(str(target)) if isinstance(target, Path) else _as_sent(target)
         request = RestoreRequest(run.reader, "a1" * 32, self.state, paths, replace, self.limits)
         return restore_point(where, request, Watch())
+
+
+def _as_sent(target: RestoreTarget) -> RestoreTarget:
+    """A target as it comes over the wire: its specification still encoded."""
+    if isinstance(target, InPlaceTarget) and isinstance(target.spec, msgspec.Struct):
+        return InPlaceTarget(SourceSpec(msgspec.msgpack.encode(target.spec)))
+    return target

@@ -18,16 +18,18 @@ from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.vault.write.writer import PointWriter
 from drbackup.wire.messages import BackupJob, BackupResult, Job, Pinned, Progress, Result
-from drbackup.wire.specs import FilesSpec
 from drbackup_agent.serve import end_process_group, own_process_group, serve, take_streams
 from drbackup_agent.session.link import Link
 from drbackup_agent.session.upload import WireDestination
+from drbackup_agent.sources.files.spec import FilesSpec
+from drbackup_agent.sources.kinds import read_spec
 
 
 def copy_tree(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
     assert isinstance(job, BackupJob)
-    assert isinstance(job.spec, FilesSpec)
-    root = Path(job.spec.paths[0])
+    spec = read_spec(job.spec)
+    assert isinstance(spec, FilesSpec)
+    root = Path(spec.paths[0])
     pinned = time.time_ns()
     link.ask(Pinned(0, pinned, "here"))
     wait = os.environ.get("TREE_AGENT_WAIT", "")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from drbackup.wire.specs import PostgresSpec
+from drbackup_agent.sources.postgres.spec import PostgresSpec
 from tests.support.services.capability import require
 
 READY_SECONDS = 30.0

@@ -62,6 +62,8 @@ def of_type(info: msgspec.inspect.Type) -> st.SearchStrategy[object]:
             return st.one_of([of_type(choice) for choice in info.types])
         case msgspec.inspect.StructType():
             return of(info.cls)
+        case msgspec.inspect.RawType():
+            return st.dictionaries(TEXT, TEXT, max_size=3).map(msgspec.msgpack.encode).map(msgspec.Raw)
         case _:
             raise TypeError(info)
 

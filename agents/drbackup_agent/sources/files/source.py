@@ -12,15 +12,15 @@ import stat as modes
 from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError, SourceUnreadable
-from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.specs import FilesSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
 from drbackup_agent.sources.files.cache import FileCache, Row
 from drbackup_agent.sources.files.canary import CANARY_NAME, write_canary
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
 from drbackup_agent.sources.files.read import open_ahead, read_file
+from drbackup_agent.sources.files.spec import FilesSpec
 from drbackup_agent.sources.files.walk import Excluded, Walk, WalkedPath, top_paths, unreadable
 
 _KINDS = {
@@ -37,7 +37,7 @@ _KINDS = {
 class FilesSource:
     """Copies the trees at ``spec.paths`` (see :class:`~drbackup_agent.sources.base.Source`)."""
 
-    kind = SourceKind.FILES.value
+    kind = "files"
 
     def __init__(self, spec: FilesSpec, context: SourceContext) -> None:
         self._spec = spec

@@ -19,11 +19,11 @@ from drbackup.errors import DrbackupError, PointMissing, RestoreMismatch, Target
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import RestoreResult
-from drbackup.wire.specs import PostgresSpec
 from drbackup_agent.sources.base import Watch, shown
 from drbackup_agent.sources.postgres.roles import missing_roles
 from drbackup_agent.sources.postgres.scripts import run_script
 from drbackup_agent.sources.postgres.source import CREATION, GLOBALS, POST_DATA, PRE_DATA, REST_OF_DATA, SETTINGS_FILE
+from drbackup_agent.sources.postgres.spec import PostgresSpec
 from drbackup_agent.sources.postgres.tables import TABLES, count_table, loaded_table, stored_header
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession, literal, quoted
 

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from drbackup.errors import DrbackupError, ToolFailed, ToolTooOld
-from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import Content, PointWriter
-from drbackup.wire.specs import PostgresSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.pipeline import stream
 from drbackup_agent.sources.postgres.canary import CANARY_PATH, canary_ns, write_canary
 from drbackup_agent.sources.postgres.copy import Copied, copy_tables
 from drbackup_agent.sources.postgres.facts import creation_script, role_passwords_readable, settings_script
 from drbackup_agent.sources.postgres.snapshot import Snapshot, hold_snapshot
+from drbackup_agent.sources.postgres.spec import PostgresSpec
 from drbackup_agent.sources.postgres.tables import TABLES
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession
 
@@ -42,7 +42,7 @@ WHERE c.reltablespace <> 0 AND n.nspname !~ '^pg_' AND n.nspname <> 'information
 class PostgresSource:
     """Copies one database (see :class:`~drbackup_agent.sources.base.Source`)."""
 
-    kind = SourceKind.POSTGRES.value
+    kind = "postgres"
 
     def __init__(self, spec: PostgresSpec, context: SourceContext) -> None:
         self._spec = spec

@@ -18,8 +18,8 @@ import msgspec
 from msgspec.structs import replace
 
 from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld
-from drbackup.wire.specs import PostgresSpec
 from drbackup_agent.sources.pipeline import Child, output
+from drbackup_agent.sources.postgres.spec import PostgresSpec
 
 _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
 _NEEDED = ("psql", "pg_dump", "pg_dumpall")

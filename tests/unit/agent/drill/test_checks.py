@@ -14,12 +14,14 @@ import pytest
 from blake3 import blake3
 
 from drbackup.errors import Interrupted, ObjectCorrupt, RestoreMismatch, ToolFailed
-from drbackup.model.point import SourceKind
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import Measured
 from drbackup.wire.specs import CheckSpec
 from drbackup_agent.drill.checks import figure, measure, path_digest
-from drbackup_agent.drill.restored_copy import Counted, FilesCopy, RestoredCopy, SqliteCopy, without_content
+from drbackup_agent.drill.without_content import without_content
+from drbackup_agent.sources.files.restored_copy import FilesCopy
+from drbackup_agent.sources.restored import Counted, RestoredCopy
+from drbackup_agent.sources.sqlite.restored_copy import SqliteCopy
 
 
 @dataclass
@@ -39,7 +41,6 @@ class Rows:
     rows: list[bytes]
     counts: tuple[Counted, ...] = ()
     source: str = "registry"
-    kind: SourceKind = SourceKind.POSTGRES
     folder: Path | None = None
     error: Exception | None = None
 
@@ -74,7 +75,7 @@ def scans(tmp_path: Path) -> FilesCopy:
         entry("srv/scans/out", kind=EntryKind.SYMLINK, target=b"/etc/passwd"),
         entry("srv/scans/door", kind=EntryKind.SOCKET),
     ]
-    return FilesCopy("scans", SourceKind.FILES, Tree(listed), root)  # type: ignore[arg-type]
+    return FilesCopy("scans", Tree(listed), root)  # type: ignore[arg-type]
 
 
 def files(copy: RestoredCopy) -> Measured:
@@ -124,7 +125,7 @@ def test_every_kind_of_difference_is_found_and_named_by_hash_only(scans: FilesCo
 def test_a_hole_that_holds_data_is_a_difference(tmp_path: Path) -> None:
     sparse = msgspec.structs.replace(entry("disk", b"end", holes=((0, 4096),)), size=4099)
     (tmp_path / "disk").write_bytes(b"\0" * 4096 + b"end")
-    copy = FilesCopy("scans", SourceKind.FILES, Tree([sparse]), tmp_path)  # type: ignore[arg-type]
+    copy = FilesCopy("scans", Tree([sparse]), tmp_path)  # type: ignore[arg-type]
     assert files(copy).wrong == ()
     (tmp_path / "disk").write_bytes(b"\0" * 4095 + b"x" + b"end")
     assert len(files(copy).wrong) == 1
@@ -213,7 +214,7 @@ def test_sqlite_is_queried_without_touching_a_byte(tmp_path: Path) -> None:
         database.execute("create table t(a int, b text)")
         database.execute("insert into t values (1, 'x'), (null, 'y')")
     data = path.read_bytes()
-    copy = SqliteCopy("cases", SourceKind.SQLITE, Tree([entry("cases.db", data)]), tmp_path)  # type: ignore[arg-type]
+    copy = SqliteCopy("cases", Tree([entry("cases.db", data)]), tmp_path)  # type: ignore[arg-type]
     assert list(copy.query("select a from t order by b")) == [b"1", b""]
     (counted,) = copy.counted()
     assert counted.rows == 2

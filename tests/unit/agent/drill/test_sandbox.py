@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from drbackup_agent.drill.postgres_instance import client_environment, start_postgres
 from drbackup_agent.drill.sandbox import MARK, marked_processes, open_sandbox, wipe_leftovers
+from drbackup_agent.sources.postgres.instance import client_environment, start_postgres
 
 needs_postgres = pytest.mark.postgres
 
@@ -26,7 +26,7 @@ with open_sandbox(Path(sys.argv[1])) as sandbox:
     (sandbox.folder_for("scans") / "citizen.txt").write_text("personal")
     child = subprocess.Popen(["sleep", "600"])
     if len(sys.argv) > 2:
-        from drbackup_agent.drill.postgres_instance import start_postgres
+        from drbackup_agent.sources.postgres.instance import start_postgres
         start_postgres(sandbox, "registry")
     print(sandbox.mark, child.pid, flush=True)
     time.sleep(600)

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from drbackup.errors import SourceUnreadable, ToolFailed, ToolMissing, UsageError
-from drbackup.wire.specs import CommandSpec, InPlaceTarget
-from drbackup_agent.sources.command import command_environment
+from drbackup.wire.specs import InPlaceTarget
+from drbackup_agent.sources.command import CommandSpec, command_environment
 from drbackup_agent.sources.pipeline import feed, masked, output, stream
 from tests.support.doubles.source_runs import SourceRuns
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from drbackup.errors import RestoreMismatch, SourceUnreadable, TargetOccupied
-from drbackup.wire.specs import InPlaceTarget, SqliteSpec
-from drbackup_agent.sources import sqlite
+from drbackup.wire.specs import InPlaceTarget
+from drbackup_agent.sources.sqlite import source as sqlite
+from drbackup_agent.sources.sqlite.spec import SqliteSpec
 from tests.support.doubles.source_runs import SourceRuns
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from drbackup.controller.runs.specs import judge_size, limits, plausibility, source_spec
 from drbackup.errors import SourceEmpty, SourceShrunk
 from drbackup.model.inventory import AgentEntry
 from drbackup.model.policy import SourcePolicy
-from drbackup.wire.specs import CommandSpec, FilesSpec, Plausibility, PostgresSpec, SqliteSpec
+from drbackup.wire.specs import Plausibility
+from drbackup_agent.sources.command import CommandSpec
+from drbackup_agent.sources.files.spec import FilesSpec
+from drbackup_agent.sources.kinds import read_spec
+from drbackup_agent.sources.postgres.spec import PostgresSpec
+from drbackup_agent.sources.sqlite.spec import SqliteSpec
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,9 @@ from drbackup.wire.specs import CommandSpec, FilesSpec, Plausibility, PostgresSp
     ],
 )
 def test_every_kind_of_source_reaches_the_agent_whole(kind: dict[str, object], spec: object) -> None:
-    assert source_spec(SourcePolicy.model_validate({"name": "x", "agent": "db1", **kind})) == spec
+    sent = source_spec(SourcePolicy.model_validate({"name": "x", "agent": "db1", **kind}))
+    assert read_spec(sent) == spec
+    assert bytes(sent) == msgspec.msgpack.encode(spec)  # as an agent of an earlier version reads it
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,11 @@ from drbackup.vault.read.batches import Part
 from drbackup.vault.read.read_ahead import ReadAhead
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind, Extent
-from drbackup.wire.specs import FilesSpec, FolderTarget, InPlaceTarget
+from drbackup.wire.specs import FolderTarget, InPlaceTarget
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.restore import folder_request, restore_folder
 from drbackup_agent.sources.files.restore_facts import apply_facts
+from drbackup_agent.sources.files.spec import FilesSpec
 from tests.support.cities.small_vault import SmallVault
 from tests.support.doubles.source_runs import Run, SourceRuns
 from tests.support.doubles.tree_facts import tree_facts

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from drbackup.errors import SourceUnreadable, SourceUnstable
 from drbackup.vault.tree import EntryKind
-from drbackup.wire.specs import FilesSpec, Limits
+from drbackup.wire.specs import Limits
 from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.cache import BATCH
 from drbackup_agent.sources.files.canary import read_canary
+from drbackup_agent.sources.files.spec import FilesSpec
 from drbackup_agent.sources.files.walk import TOGETHER, WalkedPath, top_paths
 from drbackup_agent.sources.kinds import open_source
 from tests.support.doubles.source_runs import SourceRuns
@@ -449,7 +450,7 @@ def test_an_unreadable_file_fails_the_run_and_is_named(data: Path, runs: SourceR
     code = f"""
 import os, pathlib
 from drbackup.errors import SourceUnreadable
-from drbackup.wire.specs import FilesSpec
+from drbackup_agent.sources.files.spec import FilesSpec
 from tests.support.doubles.source_runs import SourceRuns
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:

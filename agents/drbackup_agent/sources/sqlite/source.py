@@ -25,13 +25,13 @@ from drbackup.errors import (
     SourceUnstable,
     TargetOccupied,
 )
-from drbackup.model.point import SourceFacts, SourceKind
+from drbackup.model.point import SourceFacts
 from drbackup.system.durable import put_in_place
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.specs import SqliteSpec
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
+from drbackup_agent.sources.sqlite.spec import SqliteSpec
 
 FIXED = 128 << 10  # a multiple of every page size (512 bytes to 64 KiB)
 _READ = 4 << 20
@@ -42,7 +42,7 @@ CANARY_TABLE = "drbackup_canary"
 class SqliteSource:
     """Copies the database at ``spec.path`` (see :class:`~drbackup_agent.sources.base.Source`)."""
 
-    kind = SourceKind.SQLITE.value
+    kind = "sqlite"
 
     def __init__(self, spec: SqliteSpec, context: SourceContext) -> None:
         self._spec = spec

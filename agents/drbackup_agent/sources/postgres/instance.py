@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from drbackup.errors import ToolFailed, ToolMissing
-from drbackup_agent.drill.sandbox import Sandbox
+from drbackup_agent.sources.base import DrillSandbox
 
 SUPERUSER = "drbackup_drill"  # not "postgres": the dump's own roles must find their names free
 ACCOUNTS = ("drbackup-sandbox", "nobody", "postgres")
@@ -81,7 +81,7 @@ def find_server() -> Path:
     raise ToolMissing("there is no PostgreSQL server here to restore into", hint="install postgresql on the drill host")
 
 
-def start_postgres(sandbox: Sandbox, name: str) -> PrivatePostgres:
+def start_postgres(sandbox: DrillSandbox, name: str) -> PrivatePostgres:
     """Make and start an instance that ends with the sandbox.
 
     Raises :class:`ToolMissing`, or :class:`ToolFailed` with the tool's last lines.
@@ -158,7 +158,7 @@ def _owner(account: Account) -> tuple[int, int] | None:
     return (account.uid, account.gid) if account.name else None
 
 
-def _place_for(sandbox: Sandbox, account: Account, name: str) -> Path:
+def _place_for(sandbox: DrillSandbox, account: Account, name: str) -> Path:
     """A folder for the data: in the sandbox, or, for another account that may not pass there, beside it or in
     ``/var/tmp``."""
     if not account.name:

@@ -1,0 +1,87 @@
+"""A restored PostgreSQL database in a drill's own throw-away server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from drbackup.errors import ToolFailed
+from drbackup.vault.read.reader import PointReader
+from drbackup_agent.sources.pipeline import stream
+from drbackup_agent.sources.postgres.canary import canary_ns
+from drbackup_agent.sources.postgres.instance import SUPERUSER, PrivatePostgres, client_environment
+from drbackup_agent.sources.postgres.tables import tables_counted
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools
+from drbackup_agent.sources.restored import QUERY_SECONDS, Counted, Refuted
+
+
+@dataclass(slots=True)
+class PostgresCopy:
+    """A database in the drill's own throw-away server."""
+
+    source: str
+    reader: PointReader
+    instance: PrivatePostgres
+    database: str
+    folder: Path | None = None
+
+    def query(self, text: str) -> Iterator[bytes]:
+        """The query runs inside COPY: it can be one SELECT and nothing else, and its rows stream."""
+        environment = client_environment(self.instance, read_only=True, timeout_seconds=QUERY_SECONDS)
+        # VERBOSITY=sqlstate: an error's own words may quote a row ("invalid input syntax for integer: …").
+        words = ["-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-v", "SHOW_CONTEXT=never"]
+        select = text.strip().rstrip(";").rstrip()
+        argv = [str(self.instance.tools / "psql"), "-X", "-q", "-w", *words, "-d", self.database]
+        blocks = stream(
+            [*argv, "-c", f"COPY ({select}\n) TO STDOUT"],
+            label="query",
+            environment=environment,
+            stall_seconds=QUERY_SECONDS + 30,
+        )
+        try:
+            for line in _lines(blocks):
+                if b"\t" in line:
+                    raise Refuted("the query gives more than one column")
+                yield _unescaped(line)
+        except ToolFailed as failed:
+            raise Refuted(f"the query failed: {_sqlstate(failed.message)}") from failed
+
+    def counted(self) -> Iterator[Counted]:
+        tools = PostgresTools.find(str(self.instance.tools))
+        for each in tables_counted(self.reader, tools, self._connection, stall_seconds=QUERY_SECONDS):
+            yield Counted(each.name, each.rows, each.wanted_rows, each.digest, each.wanted_digest)
+
+    def canary_ns(self) -> int:
+        return canary_ns(PostgresTools.find(str(self.instance.tools)), self._connection)
+
+    @property
+    def _connection(self) -> DatabaseAddress:
+        return DatabaseAddress(
+            self.database, str(self.instance.socket), self.instance.port, SUPERUSER, str(self.instance.no_passwords)
+        )
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+def _unescaped(cell: bytes) -> bytes:
+    """A cell of COPY's text format; empty for NULL."""
+    if cell == b"\\N":
+        return b""
+    return re.sub(rb"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), cell, flags=re.DOTALL)
+
+
+def _sqlstate(message: str) -> str:
+    found = re.search(r"\b(?:ERROR|FATAL):\s+([0-9A-Z]{5})\b", message)
+    return f"SQLSTATE {found[1]}" if found else "psql ended early"
