@@ -10,9 +10,7 @@ says so when it is verified and proves nothing; a crash after the object leaves 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +23,7 @@ from drbackup.controller.home.installation import Installation
 from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
 from drbackup.stores.base import Store
 from drbackup.system.durable import make_folder, write_file
+from drbackup.system.file_lock import wait_for_file_lock
 from drbackup.system.instants import EPOCH, from_ns
 from drbackup.vault.evidence import (
     EVIDENCE_PREFIX,
@@ -274,13 +273,9 @@ def _keep_file(path: Path, data: bytes) -> None:
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """One writer at a time: two drills that end together must not take the same number."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    make_folder(folder)
+    with wait_for_file_lock(folder / ".lock"):
         yield
-    finally:
-        os.close(handle)
 
 
 def _vault_stores(installation: Installation) -> dict[str, Store]:

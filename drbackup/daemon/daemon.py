@@ -7,7 +7,6 @@ running sessions cleanly, mark their runs and leave. The watchdog is fed only wh
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import click
 import structlog
@@ -38,6 +36,7 @@ from drbackup.daemon.workers import Workers
 from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
 from drbackup.reports.shortened import FEW
 from drbackup.system import logs
+from drbackup.system.file_lock import FileLock, read_note, try_file_lock
 from drbackup.system.memory import keep_freed_memory
 
 Clock = Callable[[], datetime]
@@ -218,23 +217,17 @@ class Daemon:
         return f"{count} systems, {self._workers.active} runs under way"
 
 
-def hold_home(home: Path) -> IO[str]:
-    """The lock of ``home``, held as long as the returned file is open. Raises :class:`ServiceRefused`."""
+def hold_home(home: Path) -> FileLock:
+    """The file lock of ``home``: one drbackupd serves it. Raises :class:`ServiceRefused`."""
     try:
-        file = open(home / DAEMON_LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 - held open for the process's life
+        lock = try_file_lock(home / DAEMON_LOCK_FILE)
     except OSError as trouble:
         raise ServiceRefused(f"{home}: {trouble}", where=str(home)) from trouble
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(32).strip() or "unknown"
-        file.close()
-        raise ServiceRefused(f"a drbackupd is running for {home} (process {holder})", where=str(home)) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
+    if lock is None:
+        holder = read_note(home / DAEMON_LOCK_FILE)[:32] or "unknown"
+        raise ServiceRefused(f"a drbackupd is running for {home} (process {holder})", where=str(home))
+    lock.leave_note(f"{os.getpid()}\n")
+    return lock
 
 
 def serve(

@@ -3,7 +3,7 @@
 A :class:`Sandbox` is a fresh folder of mode 0700 that nobody else holds. What is started in it carries its mark in the
 environment, so that :meth:`Sandbox.wipe` finds every process again. Whatever ends the drill, the sandbox is wiped;
 what a kill -9 or a power cut left behind is wiped before the next drill begins (:func:`open_sandbox`), because each
-sandbox holds a lock that dies with its process.
+sandbox holds a file lock that dies with its process.
 
 Wiping removes every file and proves it by looking again; it does not overwrite blocks. Put the sandbox on an encrypted
 filesystem, or in memory, where that matters.
@@ -11,15 +11,13 @@ filesystem, or in memory, where that matters.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +27,7 @@ import psutil
 
 from drbackup.errors import HostUnsuitable
 from drbackup.system.durable import write_file
+from drbackup.system.file_lock import FileLock, try_file_lock, wait_for_file_lock
 
 MARK = "DRBACKUP_SANDBOX"
 _PREFIX = "drill-"
@@ -48,12 +47,12 @@ class Wipe(msgspec.Struct, frozen=True):
 class Sandbox:
     """One drill's private place. Use as a context manager: leaving it wipes, however it is left."""
 
-    def __init__(self, folder: Path, mark: str, lock: int) -> None:
+    def __init__(self, folder: Path, mark: str, lock: FileLock) -> None:
         self.folder = folder
         self.mark = mark
         self.stops: list[Callable[[], None]] = []  # clean ends of servers; what they miss is killed by its mark
         self._places = [folder]
-        self._lock = lock
+        self._file_lock = lock
         self.result: Wipe | None = None
         os.environ[MARK] = mark  # every program this process starts from now on carries the mark
 
@@ -89,7 +88,7 @@ class Sandbox:
                 stop()
             self.result = _wipe(self.mark, self._places)
             os.environ.pop(MARK, None)
-            os.close(self._lock)
+            self._file_lock.release()
         return self.result
 
 
@@ -101,12 +100,12 @@ def open_sandbox(parent: Path) -> Sandbox:
     """
     try:
         parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-        with _held(parent / _LOCK):
+        with wait_for_file_lock(parent / _LOCK):
             wipe_leftovers(parent)
             mark = secrets.token_hex(16)
             folder = parent / f"{_PREFIX}{mark}"
             folder.mkdir(mode=0o700)
-            lock = _take_lock(folder / _LOCK)
+            lock = try_file_lock(folder / _LOCK)
             assert lock is not None, "nobody else knows the folder's name yet"
             _write_places(folder, [folder])
     except OSError as trouble:
@@ -118,12 +117,14 @@ def wipe_leftovers(parent: Path) -> list[Wipe]:
     """Wipe the sandboxes whose process is gone. Raises :class:`HostUnsuitable` if one can't be."""
     wiped: list[Wipe] = []
     for folder in sorted(parent.glob(f"{_PREFIX}*")):
-        if (lock := _take_lock(folder / _LOCK)) is None:
-            continue  # another drill is at work in it
         try:
+            lock = try_file_lock(folder / _LOCK)
+        except FileNotFoundError:
+            continue  # its drill has wiped it since the folder was read
+        if lock is None:
+            continue  # another drill is at work in it
+        with lock:
             done = _wipe(folder.name.removeprefix(_PREFIX), _read_places(folder))
-        finally:
-            os.close(lock)
         if not done.proven:
             raise HostUnsuitable(
                 f"an earlier drill's sandbox can't be wiped: {done.text}",
@@ -244,24 +245,3 @@ def _read_places(folder: Path) -> list[Path]:
         return [folder]
     expected = f"drb-{folder.name.removeprefix(_PREFIX)[:12]}-"
     return [folder, *(place for place in noted if place.name.startswith(expected))]
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take_lock(path: Path) -> int | None:
-    """A handle that holds the lock until it is closed; None when a living process holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle

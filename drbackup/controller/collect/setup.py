@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from drbackup.errors import DrbackupError, RunActive, StoreRefused
 from drbackup.model.collect import COLLECT_GRACE
 from drbackup.stores.erase import Erased
 from drbackup.stores.registry import open_eraser
+from drbackup.system.file_lock import try_file_lock
 
 COLLECT_LOCK_FILE = "collect.lock"
 
@@ -86,14 +85,10 @@ def adopt_lost(installation: Installation, stores: Sequence[str], *, now: dateti
 
 @contextmanager
 def collecting_alone(installation: Installation) -> Iterator[None]:
-    """One collect of a home at a time; the lock dies with its process. Raises :class:`RunActive`."""
-    handle = os.open(installation.home / COLLECT_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            where = str(installation.home)
-            raise RunActive("another collect of this home is under way", where=where, hint="wait for it") from None
+    """One collect of a home at a time; the file lock dies with its process. Raises :class:`RunActive`."""
+    lock = try_file_lock(installation.home / COLLECT_LOCK_FILE)
+    if lock is None:
+        where = str(installation.home)
+        raise RunActive("another collect of this home is under way", where=where, hint="wait for it")
+    with lock:
         yield
-    finally:
-        os.close(handle)

@@ -10,8 +10,6 @@ The clock runs from the declaration: finding records, connecting and waiting cou
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import threading
 import time
@@ -40,6 +38,7 @@ from drbackup.model.point import Point, Rung
 from drbackup.model.policy import Policy
 from drbackup.model.sources.kinds import whole_check
 from drbackup.model.verdict import BrokenRule, DrillJudgement, JudgedCheck, Verdict, judge, judge_negative, not_run
+from drbackup.system.file_lock import try_file_lock
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import DrillJob, DrillResult, Note, Progress
 from drbackup.wire.specs import CheckSpec
@@ -122,22 +121,17 @@ def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutc
 
 @contextmanager
 def _alive(installation: Installation, drill: str) -> Iterator[bool]:
-    """Hold a drill's lock, which dies with its process; False when another process holds it."""
+    """Hold a drill's file lock, which dies with its process; False when another process holds it."""
     folder = installation.evidence_folder / ".running"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / drill
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+    lock = try_file_lock(folder / drill)
+    if lock is None:
         yield False
         return
     try:
         yield True
     finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        lock.release(remove=True)
 
 
 class _DrillRun:

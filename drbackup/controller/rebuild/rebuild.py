@@ -9,8 +9,6 @@ What no store tells does not come back: runs that did not commit, holds, the run
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +30,7 @@ from drbackup.controller.rebuild.points import Fault, Origin, chain_faults, read
 from drbackup.errors import NOT_SOUND, CatalogUnusable, RunActive, UsageError
 from drbackup.stores.base import Store
 from drbackup.system.durable import put_in_place
+from drbackup.system.file_lock import try_file_lock
 from drbackup.vault.evidence import Head, check_chain, list_evidence, open_statement, read_head
 from drbackup.vault.layout import digest_in_name, timestamp
 
@@ -210,17 +209,12 @@ def _begin(home: Path, keys: HomeKeys, stores: Mapping[str, Store], now: datetim
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One rebuild of a home at a time; the lock dies with its process."""
-    handle = os.open(home / f"{REBUILDING_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RunActive("another rebuild of this home is under way", where=str(home), hint="wait for it") from None
-    try:
+    """One rebuild of a home at a time; the file lock dies with its process."""
+    lock = try_file_lock(home / f"{REBUILDING_FILE}.lock")
+    if lock is None:
+        raise RunActive("another rebuild of this home is under way", where=str(home), hint="wait for it")
+    with lock:
         yield
-    finally:
-        os.close(handle)
 
 
 def _move_away(path: Path, now: datetime) -> None:
