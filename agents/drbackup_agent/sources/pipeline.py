@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import select
 import signal
 import subprocess
@@ -20,20 +19,12 @@ from types import TracebackType
 from typing import Self
 
 from drbackup.errors import ToolFailed, ToolMissing
+from drbackup.system.masking import masked
 
 BLOCK = 1 << 20
 TAIL = 8 << 10
 _KILL_AFTER = 3.0
 _PIPE_SIZE = 1 << 20
-_SECRET = re.compile(
-    r"(?i)(\b[\w-]*(?:password|passwd|pwd|secret|token|api[-_]?key)\b\s*[=:]\s*)('[^']*'|\"[^\"]*\"|\S+)"
-)
-_USERINFO = re.compile(r"(\w+://[^\s:/@]+):[^\s@]+@")
-
-
-def masked(text: str) -> str:
-    """``text`` with what looks like a password replaced by ``***``."""
-    return _USERINFO.sub(r"\1:***@", _SECRET.sub(r"\1***", text))
 
 
 class Child:

@@ -234,4 +234,5 @@ def _shown(url: str) -> str:
 
 
 def _masked(fault: Exception) -> str:
+    """Without any query at all: of a signed URL every part of it is a credential, not only what has a known name."""
     return _QUERY.sub("?***", str(fault))

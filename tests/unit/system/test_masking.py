@@ -22,6 +22,16 @@ from drbackup.system.masking import LONGEST, masked
         "api-key=hunter2;next",
         "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\nhunter2 (cut off",
+        "--api-key: hunter2",
+        "token=hunter2 and more",
+        "MYSQL_PWD=hunter2 mariadb-dump",
+        "postgres://user:a/hunter2@db/x",
+        "password=a,hunter2",
+        "password=a;hunter2",
+        "password=a&hunter2",
+        '{"user": "backup", "password": "hunter2"}',
+        "{'token':'hunter2'}",
+        "x-amz-security-token=hunter2",
     ],
 )
 def test_what_looks_like_a_credential_is_masked(text: str) -> None:

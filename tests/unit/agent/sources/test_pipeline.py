@@ -14,7 +14,7 @@ import pytest
 from drbackup.errors import SourceUnreadable, ToolFailed, ToolMissing, UsageError
 from drbackup.wire.specs import InPlaceTarget
 from drbackup_agent.sources.command import CommandSpec, command_environment
-from drbackup_agent.sources.pipeline import feed, masked, output, stream
+from drbackup_agent.sources.pipeline import feed, output, stream
 from tests.support.doubles.source_runs import SourceRuns
 
 
@@ -86,11 +86,17 @@ def test_a_missing_program_is_named() -> None:
         'secret = "hunter2"',
         "postgres://user:hunter2@db/x",
         "token=hunter2 and more",
+        "https://store/x?X-Amz-Credential=hunter2&x=1",
+        "Authorization: Basic hunter2",
+        "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
     ],
 )
 def test_what_looks_like_a_password_is_masked(text: str) -> None:
-    assert "hunter2" not in masked(text)
-    assert "***" in masked(text)
+    said = f"import sys; sys.stderr.write({text!r}); sys.exit(1)"
+    with pytest.raises(ToolFailed) as failed:
+        output(python(said), label="job")
+    assert "hunter2" not in failed.value.message
+    assert "***" in failed.value.message
 
 
 # --- the command source ------------------------------------------------------------------------------------------
