@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.adversary.damages import EVERYTHING
-from tests.e2e.site import Answer, Site
+from tests.support.cities.site import Answer, Site
 
 GOOD_ENDS = {0, 1, 3, 10, 12}  # done, failed, in part, no vault, wrong key: never a usage error, never a crash
 READERS = (

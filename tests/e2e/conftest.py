@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.e2e.site import Answer, Site
+from tests.support.cities.site import Answer, Site
 from tests.e2e.test_restore_and_drill import contents
 
 PLACE = "registry/scans"

@@ -14,7 +14,7 @@ import pytest
 from drbackup.cli.demo_city import city as city_module
 from drbackup.cli.demo_city.city import City, differences
 from drbackup.cli.demo_city.servers import postgres_tools
-from tests.e2e.site import Answer
+from tests.support.cities.site import Answer
 from tests.support.services.capability import require
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 
 
 def test_without_an_installation_it_exits_10_and_says_what_to_do(bare: Site) -> None:

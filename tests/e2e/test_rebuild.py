@@ -6,7 +6,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents
 
 

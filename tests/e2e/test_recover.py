@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents, rows
 
 

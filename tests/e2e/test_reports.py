@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 
 
 def test_a_sheet_for_every_system_is_written_and_holds_no_secret(health: Site) -> None:

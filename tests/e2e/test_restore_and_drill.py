@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 
 
 def contents(folder: Path) -> dict[str, tuple[str, int, int]]:

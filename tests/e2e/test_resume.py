@@ -21,7 +21,7 @@ from drbackup.stores.s3.store import S3Store
 from drbackup.vault.pack import PACK_SIZE
 from drbackup.vault.write.pack_sink import UPLOADS
 from tests.e2e.mishap import Running, Town, until
-from tests.e2e.site import Answer, Site
+from tests.support.cities.site import Answer, Site
 from tests.support.services.seaweedfs import S3Server
 from tests.support.services.tcp_proxy import CuttingProxy
 

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,9 +23,9 @@ from drbackup.controller.catalog.schedules import Schedule
 from drbackup.daemon.scheduler import fingerprint
 from drbackup.model.schedule import dues
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.poll import PATIENCE, wait_until
 
 START = [sys.executable, "-c", "from drbackup.daemon.daemon import main; main()"]
-PATIENCE = 30.0
 
 
 def hourly() -> str:
@@ -76,16 +75,9 @@ class Service:
         return [line for line in list(self.lines) if line["event"] == event]
 
     def wait_for(self, event: str) -> dict[str, object]:
-        until(lambda: bool(self.logged(event)) or self.process.poll() is not None)
+        wait_until(lambda: bool(self.logged(event)) or self.process.poll() is not None)
         assert self.logged(event), self.lines
         return self.logged(event)[0]
-
-
-def until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -176,7 +168,7 @@ def test_sigterm_cancels_the_running_session_and_marks_its_run(
     waiting.touch()
     make_due(city)
     with running(city, TREE_AGENT_WAIT=str(waiting)) as service:
-        until(lambda: "sending" in states(city))
+        wait_until(lambda: "sending" in states(city))
         service.process.terminate()
         assert service.process.wait(PATIENCE) == 0
         service.wait_for("stopped")
@@ -193,7 +185,7 @@ def test_a_killed_daemon_leaves_a_run_that_the_next_one_marks_honestly(city: Sma
     waiting.touch()
     make_due(city)
     with running(city, TREE_AGENT_WAIT=str(waiting)) as service:
-        until(lambda: "sending" in states(city))
+        wait_until(lambda: "sending" in states(city))
         service.process.kill()
         service.process.wait(PATIENCE)
     assert states(city) == ["sending"]

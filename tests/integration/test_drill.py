@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from drbackup_agent.drill.sandbox import marked_processes
 from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
 from tests.support.runs import run_drill
 from tests.support.services.postgres import PostgresServer
+from tests.support.poll import wait_until
 
 pytestmark = pytest.mark.postgres
 
@@ -228,7 +228,7 @@ def test_an_agent_that_is_told_to_stop_wipes_before_it_ends(city: DrilledCity, i
     with pytest.raises(Interrupted):
         run_drill(installation, REGISTRY, on_progress=end)
     assert told
-    _until(lambda: not list(city.sandbox.glob("drill-*")))
+    wait_until(lambda: not list(city.sandbox.glob("drill-*")))
     row = installation.catalog.drills.last(REGISTRY)
     assert row is not None
     assert row.verdict == "not-run"
@@ -364,10 +364,3 @@ def _drill_agents(city: DrilledCity) -> Iterator[psutil.Process]:
             state = process.environ().get("DRBACKUP_AGENT_STATE")
             if state == f"{city.root}/agent-drill1" and "drbackup_agent" in process.cmdline():
                 yield process
-
-
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)

@@ -83,7 +83,7 @@ class S3Server:
         return path
 
     def config(self, bucket: str, **changes: Any) -> S3Config:
-        base = S3Config(bucket, self.credentials, endpoint=self.endpoint, patience=QUICK)
+        base = S3Config(bucket, self.credentials, endpoint=self.endpoint, retry=QUICK)
         return replace(base, **changes)
 
     def make_bucket(self, *, lock: bool = True) -> str:
@@ -124,7 +124,7 @@ class S3Server:
     def _wait(self) -> None:
         """Until an unsigned request is refused by the S3 port and a signed one answered."""
         until = time.monotonic() + READY_SECONDS
-        client = S3Store("ready", self.config("none", patience=RetryLimits(total=1.0, connect=1.0, stall=2.0))).client
+        client = S3Store("ready", self.config("none", retry=RetryLimits(total=1.0, connect=1.0, stall=2.0))).client
         while True:
             assert self.process is not None
             if self.process.poll() is not None:

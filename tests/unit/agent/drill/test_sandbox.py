@@ -22,6 +22,7 @@ HOLDER = """
 import sys, subprocess, time
 from pathlib import Path
 from drbackup_agent.drill.sandbox import open_sandbox
+from tests.support.poll import PATIENCE, wait_until
 with open_sandbox(Path(sys.argv[1])) as sandbox:
     (sandbox.folder_for("scans") / "citizen.txt").write_text("personal")
     child = subprocess.Popen(["sleep", "600"])
@@ -31,13 +32,6 @@ with open_sandbox(Path(sys.argv[1])) as sandbox:
     print(sandbox.mark, child.pid, flush=True)
     time.sleep(600)
 """
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def pids_of(mark: str, places: list[Path]) -> set[int]:
@@ -90,9 +84,9 @@ def test_a_process_started_in_the_sandbox_does_not_survive_it(tmp_path: Path) ->
     with open_sandbox(tmp_path) as sandbox:
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         strayed = subprocess.Popen(["sleep", "600"], cwd=sandbox.folder, env={}, start_new_session=True)
-        until(lambda: pids_of(sandbox.mark, [sandbox.folder]) >= {child.pid, strayed.pid})
+        wait_until(lambda: pids_of(sandbox.mark, [sandbox.folder]) >= {child.pid, strayed.pid})
         assert sandbox.wipe().proven
-    assert child.wait(5) == strayed.wait(5) == -signal.SIGKILL
+    assert child.wait(PATIENCE) == strayed.wait(PATIENCE) == -signal.SIGKILL
 
 
 EMPTY_FIRST = """
@@ -107,7 +101,7 @@ def test_a_process_that_emptied_a_part_of_its_environment_does_not_survive_it_ei
     with open_sandbox(tmp_path) as sandbox:
         mark = f"{MARK}={sandbox.mark}"
         child = subprocess.Popen([sys.executable, "-c", EMPTY_FIRST, mark], env={}, cwd="/", start_new_session=True)
-        until(lambda: psutil.Process(child.pid).name() == "sleep")
+        wait_until(lambda: psutil.Process(child.pid).name() == "sleep")
         assert pids_of(sandbox.mark, []) == {child.pid}
         assert sandbox.wipe().proven
     assert child.wait(5) == -signal.SIGKILL
@@ -116,7 +110,7 @@ def test_a_process_that_emptied_a_part_of_its_environment_does_not_survive_it_ei
 def test_a_process_that_ended_and_was_not_waited_for_is_none(tmp_path: Path) -> None:
     with open_sandbox(tmp_path) as sandbox:
         child = subprocess.Popen(["true"], cwd=sandbox.folder)
-        until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
         assert pids_of(sandbox.mark, [sandbox.folder]) == set()
         assert sandbox.wipe().proven
     assert child.wait(5) == 0
@@ -131,7 +125,7 @@ def test_a_living_drills_sandbox_is_left_alone(tmp_path: Path) -> None:
 def test_what_a_killed_drill_left_is_wiped_before_the_next_begins(tmp_path: Path) -> None:
     holder, mark = start_holder(tmp_path)
     holder.kill()
-    holder.wait(5)
+    holder.wait(PATIENCE)
     assert (tmp_path / f"drill-{mark}" / "scans" / "citizen.txt").exists()
     assert marked_processes(mark, [])
     with open_sandbox(tmp_path) as fresh:
@@ -176,8 +170,8 @@ def test_the_throw_away_database_answers_on_its_socket_and_nowhere_else(tmp_path
 def test_the_throw_away_database_dies_with_a_killed_agent(tmp_path: Path) -> None:
     holder, mark = start_holder(tmp_path, "postgres")
     holder.kill()
-    holder.wait(5)
-    until(lambda: all(_name(process) != "postgres" for process in marked_processes(mark, [])))
+    holder.wait(PATIENCE)
+    wait_until(lambda: all(_name(process) != "postgres" for process in marked_processes(mark, [])))
     with open_sandbox(tmp_path):
         assert len(list(tmp_path.glob("drill-*"))) == 1
     assert not list(Path("/tmp").glob(f"drb-{mark[:12]}-*"))

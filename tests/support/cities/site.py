@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-LEVELS = Path(__file__).resolve().parent.parent.parent / "policies" / "levels"
+LEVELS = Path(__file__).resolve().parents[3] / "policies" / "levels"
 
 
 @dataclass(frozen=True)
