@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.support.cities.site import Answer, Site
 from tests.e2e.test_restore_and_drill import contents
+from tests.support.cities.site import Answer, Site
 
 PLACE = "registry/scans"
 _numbers = itertools.count(1)

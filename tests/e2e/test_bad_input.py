@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from tests.e2e.mishap import PLACE, Town, complaint, no_room, processes_with, python_prelude, small_disk, until
-from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents
+from tests.support.cities.site import Site
 from tests.support.services.capability import require
 from tests.support.services.faulty_proxy import Fault, FaultyProxy
 from tests.support.services.seaweedfs import S3Server

@@ -14,8 +14,8 @@ import yaml
 
 from drbackup.stores.s3.store import S3Store
 from tests.e2e.mishap import complaint
-from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents
+from tests.support.cities.site import Site
 from tests.support.services.faulty_proxy import FaultyProxy
 from tests.support.services.postgres import SUPERUSER, Database
 from tests.support.services.seaweedfs import S3Server

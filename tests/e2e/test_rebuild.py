@@ -6,8 +6,8 @@ import secrets
 import shutil
 from pathlib import Path
 
-from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents
+from tests.support.cities.site import Site
 
 
 def join(site: Site, shares: list[str]) -> Path:

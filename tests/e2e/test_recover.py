@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import shutil
 
-from tests.support.cities.site import Site
 from tests.e2e.test_restore_and_drill import contents, rows
+from tests.support.cities.site import Site
 
 
 def test_nothing_is_changed_without_apply(site: Site) -> None:

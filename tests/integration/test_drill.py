@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,9 +27,9 @@ from drbackup.vault.record import read_record
 from drbackup.wire.messages import Progress
 from drbackup_agent.drill.sandbox import marked_processes
 from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
+from tests.support.poll import wait_until
 from tests.support.runs import run_drill
 from tests.support.services.postgres import PostgresServer
-from tests.support.poll import wait_until
 
 pytestmark = pytest.mark.postgres
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,6 +13,7 @@ import pytest
 
 from drbackup_agent.drill.sandbox import MARK, marked_processes, open_sandbox, wipe_leftovers
 from drbackup_agent.sources.postgres.instance import client_environment, start_postgres
+from tests.support.poll import PATIENCE, wait_until
 
 needs_postgres = pytest.mark.postgres
 
@@ -22,7 +21,6 @@ HOLDER = """
 import sys, subprocess, time
 from pathlib import Path
 from drbackup_agent.drill.sandbox import open_sandbox
-from tests.support.poll import PATIENCE, wait_until
 with open_sandbox(Path(sys.argv[1])) as sandbox:
     (sandbox.folder_for("scans") / "citizen.txt").write_text("personal")
     child = subprocess.Popen(["sleep", "600"])
