@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, overload
@@ -38,6 +39,7 @@ from drbackup.wire.messages import (
 )
 
 Connector = Callable[[str, AgentEntry, Inventory], Channel]
+_LOOK_SECONDS = 0.25  # how often a stop is looked for while connecting
 TEMPORARY = "local"  # what a child process without an inventory entry is called
 
 
@@ -97,9 +99,7 @@ class AgentAccess(msgspec.Struct, frozen=True):
         errors of :func:`drbackup.fleet.session.run_session` and of connecting.
         """
         wanted = self.expected
-        if stop is not None and stop.is_set():
-            raise Interrupted("the work was stopped before an agent was at it", host=self.name)
-        channel = self.connect(self.name, self.entry, self.inventory)  # run_session closes it, whatever comes
+        channel = self._open() if stop is None else self._open_unless(stop)  # run_session closes it, whatever comes
         return run_session(channel, job, handler, self.timeouts, expected=wanted, stop=stop)
 
     def check(self, now: Callable[[], datetime]) -> tuple[CheckLine, ...]:
@@ -112,6 +112,34 @@ class AgentAccess(msgspec.Struct, frozen=True):
 
     def _open(self) -> Channel:
         return self.connect(self.name, self.entry, self.inventory)
+
+    def _open_unless(self, stop: threading.Event) -> Channel:
+        """The channel. Raises :class:`~drbackup.errors.Interrupted` soon after ``stop`` is set: a host that does not
+        answer holds nobody up until its timeouts are over. What it still answers then is hung up on."""
+        if stop.is_set():
+            raise Interrupted("the work was stopped before an agent was at it", host=self.name)
+        opening: Future[Channel] = Future()
+        threading.Thread(target=_resolve, args=(opening, self._open), name=f"connect {self.name}", daemon=True).start()
+        try:
+            while not wait([opening], timeout=_LOOK_SECONDS).done:
+                if stop.is_set():
+                    raise Interrupted("the work was stopped before an agent was at it", host=self.name)
+        except BaseException:
+            opening.add_done_callback(_hang_up)
+            raise
+        return opening.result()
+
+
+def _resolve(opening: Future[Channel], connect: Callable[[], Channel]) -> None:
+    try:
+        opening.set_result(connect())
+    except BaseException as failure:  # noqa: BLE001 — whatever it is, who waits for the channel raises it
+        opening.set_exception(failure)
+
+
+def _hang_up(opening: Future[Channel]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def agent_access(centre: Centre, name: str, connect: Connector | None = None) -> AgentAccess:
