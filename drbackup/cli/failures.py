@@ -10,6 +10,7 @@ from rich.text import Text
 from drbackup.cli.context import JsonObject
 from drbackup.errors import DoneInPart, DrbackupError, Said, say, say_all
 from drbackup.reports.gettext import _, translated
+from drbackup.system.console import one_line, without_controls
 
 
 def explain(failure: DrbackupError) -> list[Text]:
@@ -17,15 +18,20 @@ def explain(failure: DrbackupError) -> list[Text]:
     host = failure.host if not _says(failure.message, failure.host) else ""
     place = failure.where if failure.where not in failure.message else ""
     where = ", ".join(part for part in (host, place) if part)
-    first = Text(_("failed: "), style="bold red") + Text(translated(failure.said), style="red")
+    first = Text(_("failed: "), style="bold red") + Text(_shown(failure.said), style="red")
     if where:
-        first.append(f" ({where})", style="red")
+        first.append(f" ({one_line(where)})", style="red")
     lines = [first]
     if failure.safe:
-        lines.append(Text(_("still safe: "), style="bold") + Text(translated(failure.said_safe)))
+        lines.append(Text(_("still safe: "), style="bold") + Text(_shown(failure.said_safe)))
     if failure.hint:
-        lines.append(Text(_("next: "), style="bold") + Text(translated(failure.said_hint)))
+        lines.append(Text(_("next: "), style="bold") + Text(_shown(failure.said_hint)))
     return lines
+
+
+def _shown(said: str) -> str:
+    """In the reader's language, without anything that a foreign name in it could do to the terminal."""
+    return without_controls(translated(said))
 
 
 def _says(message: str, host: str) -> bool:

@@ -21,6 +21,7 @@ from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable, widest
 from drbackup.reports.overview import NEGATIVE
 from drbackup.reports.status import RUNG_STYLES, rung_word
+from drbackup.system.console import one_line
 from drbackup.system.instants import from_ns
 from drbackup.vault.tree import Entry, EntryKind
 
@@ -181,7 +182,7 @@ def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[t
 
 
 def path_text(path: bytes) -> str:
-    """A stored path as text; bytes that are no UTF-8 show as ``\\xNN``."""
+    """A stored path as text for a document; bytes that are no UTF-8 show as ``\\xNN``. A screen gets ``one_line``."""
     return path.decode("utf-8", errors="backslashreplace")
 
 
@@ -190,13 +191,13 @@ def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
     table = right(plain_table(_("Mode"), _("Owner"), _("Size"), _("Rows"), _("Changed"), _("Path")), 2, 3)
     foldable(table, 5)
     for entry in entries:
-        path = Text(path_text(entry.path))
+        path = Text(one_line(entry.path))
         if entry.target:
-            path.append(f" -> {path_text(entry.target)}", style="dim")
+            path.append(f" -> {one_line(entry.target)}", style="dim")
         changed = from_ns(entry.mtime_ns).astimezone(zone)
         table.add_row(
             mode_text(entry),
-            f"{entry.user or entry.uid}:{entry.group or entry.gid}",
+            Text(one_line(f"{entry.user or entry.uid}:{entry.group or entry.gid}")),
             size(entry.size) if entry.kind is EntryKind.FILE else "",
             str(entry.rows) if entry.rows >= 0 else "",
             local(changed, zone) if entry.mtime_ns else "",
@@ -275,7 +276,7 @@ def changes_table(found: Sequence[Change]) -> Table:
     for change in found:
         sign, style = signs[change.how]
         sizes = [size(count) if count >= 0 else "" for count in (change.before, change.after)]
-        table.add_row(Text(sign, style=style), *sizes, Text(path_text(change.path), style=style))
+        table.add_row(Text(sign, style=style), *sizes, Text(one_line(change.path), style=style))
     return table
 
 

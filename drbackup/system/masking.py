@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 
+from drbackup.system.console import without_controls
+
 MASK = "***"
 LONGEST = 32 << 10  # characters of one text that anybody is shown
 _BEHIND = 2048  # looked at behind the cut, so that a credential that lies across it is still seen as one
@@ -44,4 +46,4 @@ def masked(text: str) -> str:
         kept = pattern.sub(shown, kept)
     if len(text) > LONGEST:
         kept = kept[:LONGEST] + f" … and about {len(text) - LONGEST} more characters"
-    return "".join(letter for letter in kept if letter in "\n\t" or letter.isprintable())
+    return without_controls(kept)

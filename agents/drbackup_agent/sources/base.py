@@ -187,9 +187,3 @@ class SourceKind(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return str(self.spec.__struct_config__.tag)
-
-
-def shown(path: bytes) -> str:
-    """A path for a message: readable, and one line whatever bytes it has."""
-    text = path.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

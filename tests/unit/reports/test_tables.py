@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from drbackup.reports.tables import Change, changes, mode_text, path_text
+from datetime import UTC
+from io import StringIO
+
+from rich.console import Console
+
+from drbackup.reports.tables import Change, changes, changes_table, entries_table, mode_text, path_text
 from drbackup.vault.tree import Entry, EntryKind
 
 
@@ -23,6 +28,17 @@ def test_every_difference_is_named_once_in_path_order() -> None:
 
 def test_a_name_of_any_bytes_is_shown() -> None:
     assert path_text(b"\xff\xe4\xb8\xad") == "\\xff中"
+
+
+def test_a_servers_names_can_neither_repaint_a_terminal_nor_forge_a_line() -> None:
+    evil = Entry(b"a\x1b[2Jb\nfailed: c", EntryKind.SYMLINK, target=b"\x1b]0;owned\x07", user="[red]root\x1b[1m")
+    console = Console(width=200, file=StringIO(), force_terminal=False)
+    console.print(entries_table([evil], UTC), changes_table([Change(evil.path, "added", after=1)]))
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue()
+    assert not {"\x1b", "\x07"}.intersection(said)
+    assert "a\\x1b[2Jb\\nfailed: c" in said
+    assert "[red]root\\x1b[1m" in said
 
 
 def test_modes_read_like_ls() -> None:

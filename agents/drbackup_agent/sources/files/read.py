@@ -16,8 +16,9 @@ from collections.abc import Iterator
 import msgspec
 
 from drbackup.errors import SourceUnstable
+from drbackup.system.console import one_line
 from drbackup.vault.write.writer import Content, PointWriter
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.entries import Xattrs, read_xattrs
 from drbackup_agent.sources.files.walk import WalkedPath, open_quietly, unreadable
 
@@ -57,7 +58,7 @@ def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int
         if attempt:
             time.sleep(min(_PAUSE * 2 ** (attempt - 1), 1.0))
             watch.check()
-            watch.retry(shown(found.path))
+            watch.retry(one_line(found.path))
         try:
             handle = _opened(found)
         except OSError as bad:
@@ -79,7 +80,7 @@ def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int
         # What was read in vain is not content; its chunks stay in the vault unnamed.
         writer.done_bytes = done_bytes
     raise SourceUnstable(
-        f"/{shown(found.path)} changed each of the {retries + 1} times it was read", where="/" + shown(found.path)
+        f"/{one_line(found.path)} changed each of the {retries + 1} times it was read", where="/" + one_line(found.path)
     )
 
 

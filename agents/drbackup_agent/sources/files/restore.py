@@ -15,11 +15,12 @@ import msgspec
 from blake3 import blake3
 
 from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError
+from drbackup.system.console import one_line
 from drbackup.vault.read.read_ahead import ReadAhead
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind, path_key
 from drbackup.wire.messages import RestoreResult
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.restore_contents import Contents, FileOnItsWay, segments
 from drbackup_agent.sources.files.restore_journal import RestoreJournal
 from drbackup_agent.sources.files.restore_target import Target, require_possible, safe_parts
@@ -138,7 +139,7 @@ def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[E
             found = True
             yield entry, False
         if not found:
-            raise PointMissing(f"the point holds nothing at {shown(path)!r}", hint="see: drbackup points ls POINT")
+            raise PointMissing(f"the point holds nothing at {one_line(path)!r}", hint="see: drbackup points ls POINT")
 
 
 class _TreeRestore:
@@ -182,7 +183,7 @@ class _TreeRestore:
         elif entry.kind == EntryKind.HARDLINK:
             self._link(entry, path)
         elif entry.kind in (EntryKind.CHAR, EntryKind.BLOCK) and os.geteuid() != 0:
-            self._watch.note(f"{shown(entry.path)}: a device, which only root can make")
+            self._watch.note(f"{one_line(entry.path)}: a device, which only root can make")
         else:
             self._target.add_special(entry, path)
 
@@ -199,7 +200,9 @@ class _TreeRestore:
             return None
         if above:
             return None
-        raise UsageError(f"{shown(entry.path)} does not lie below {shown(strip)}", hint="choose another strip or paths")
+        raise UsageError(
+            f"{one_line(entry.path)} does not lie below {one_line(strip)}", hint="choose another strip or paths"
+        )
 
     def _file(self, entry: Entry, path: bytes) -> None:
         if self._finished_before(entry, path):
@@ -234,9 +237,10 @@ class _TreeRestore:
         stat = self._target.stat(path)
         # A power cut may lose the journal's last rows, but hardly gives a foreign file our time to the nanosecond.
         if stat is not None and stat.st_mtime_ns != entry.mtime_ns and not self._journal.knows(path, stat):
+            name = one_line(path)
             raise TargetOccupied(
-                f"{shown(path)} was put into {self._request.folder} after an earlier restore of this point broke off",
-                where=shown(path),
+                f"{name} was put into {self._request.folder} after an earlier restore of this point broke off",
+                where=name,
             )
 
     def _link(self, entry: Entry, path: bytes) -> None:
@@ -247,7 +251,9 @@ class _TreeRestore:
             return
         origin = self._reader.find(entry.target)
         if origin is None or origin.kind != EntryKind.FILE:
-            raise PathEscape(f"{shown(entry.path)} is a hard link to nothing in this point", where=shown(entry.path))
+            raise PathEscape(
+                f"{one_line(entry.path)} is a hard link to nothing in this point", where=one_line(entry.path)
+            )
         first = self._path(origin, above=False) if self._came_before(origin, entry) else None
         if first is not None:
             self._target.add_link(path, first)

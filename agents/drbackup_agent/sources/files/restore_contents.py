@@ -18,9 +18,10 @@ from typing import Protocol
 from blake3 import blake3
 
 from drbackup.errors import Interrupted, RestoreMismatch
+from drbackup.system.console import one_line
 from drbackup.vault.read.batches import PAGE, Part
 from drbackup.vault.tree import Entry
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.restore_facts import apply_file_facts, first_mode
 from drbackup_agent.sources.files.restore_slot import Slot
 
@@ -52,7 +53,7 @@ class FileOnItsWay:
         size = entry.size if self._segments is None else sum(length for _, length in self._segments)
         if given != size:
             less = "less" if given < size else "more"
-            raise RestoreMismatch(f"{shown(entry.path)}: {less} content than its size allows")
+            raise RestoreMismatch(f"{one_line(entry.path)}: {less} content than its size allows")
 
     def digest(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
         """The next part in order."""
@@ -66,8 +67,8 @@ class FileOnItsWay:
         entry = self.entry
         if entry.digest and (self._hasher is None or self._hasher.digest() != entry.digest):
             raise RestoreMismatch(
-                f"{shown(entry.path)}: the restored content has another digest than the copied one",
-                where=shown(entry.path),
+                f"{one_line(entry.path)}: the restored content has another digest than the copied one",
+                where=one_line(entry.path),
             )
 
     def write(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
@@ -219,7 +220,7 @@ def segments(entry: Entry) -> Iterator[tuple[int, int]]:
     at = 0
     for offset, length in (*entry.holes, (entry.size, 0)):
         if offset < at or length < 0 or offset + length > entry.size:
-            raise RestoreMismatch(f"{shown(entry.path)}: its map of holes makes no sense")
+            raise RestoreMismatch(f"{one_line(entry.path)}: its map of holes makes no sense")
         if offset > at:
             yield at, offset - at
         at = offset + length

@@ -13,8 +13,9 @@ import pwd
 import stat
 from functools import lru_cache
 
+from drbackup.system.console import one_line
 from drbackup.vault.tree import Entry, EntryKind
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 _REFUSED = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
@@ -115,7 +116,7 @@ def _set_xattrs(place: Place, entry: Entry, watch: Watch) -> None:
         except OSError as bad:
             if bad.errno not in _REFUSED:
                 raise
-            watch.note(f"{shown(entry.path)}: the attribute {name} could not be set: {bad.strerror}")
+            watch.note(f"{one_line(entry.path)}: the attribute {name} could not be set: {bad.strerror}")
 
 
 def _drop(where: int | bytes, name: str, follow: bool) -> None:

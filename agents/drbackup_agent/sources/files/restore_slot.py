@@ -13,8 +13,8 @@ from typing import Self
 from blake3 import blake3
 
 from drbackup.errors import DrbackupError, HostUnsuitable, TargetFull, TargetOccupied
+from drbackup.system.console import one_line
 from drbackup.vault.tree import Entry
-from drbackup_agent.sources.base import shown
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 PARTIAL = b".drbackup-part-"
@@ -86,7 +86,7 @@ class Slot:
     @property
     def where(self) -> str:
         """For messages."""
-        return os.path.join(self._folder, shown(self.path))
+        return os.path.join(self._folder, one_line(self.path))
 
     def error(self, bad: OSError) -> DrbackupError:
         """The error class of what the filesystem said about this file."""

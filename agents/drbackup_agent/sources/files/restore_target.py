@@ -21,8 +21,9 @@ from types import TracebackType
 from typing import Self
 
 from drbackup.errors import PathEscape, RestoreMismatch, TargetOccupied
+from drbackup.system.console import one_line
 from drbackup.vault.tree import Entry, EntryKind
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.restore_facts import apply_facts
 from drbackup_agent.sources.files.restore_slot import (
     NEW_FILE,
@@ -47,7 +48,7 @@ def safe_parts(path: bytes) -> list[bytes]:
     """The components of a stored path. Raises :class:`PathEscape` for anything that could lead elsewhere."""
     parts = path.split(b"/")
     if b"\0" in path or not _NO_NAMES.isdisjoint(parts) or len(max(parts, key=len)) > 255:
-        raise PathEscape(f"the tree holds the name {shown(path)!r}", where=shown(path))
+        raise PathEscape(f"the tree holds the name {one_line(path)!r}", where=one_line(path))
     return parts
 
 
@@ -69,7 +70,7 @@ def require_possible(entry: Entry) -> None:
         and (not entry.xattrs or all(name and b"\0" not in name for name, _ in entry.xattrs))
     )
     if not possible:
-        raise RestoreMismatch(f"{shown(entry.path)}: no file can have the facts the tree gives it")
+        raise RestoreMismatch(f"{one_line(entry.path)}: no file can have the facts the tree gives it")
 
 
 class Target:
@@ -172,7 +173,7 @@ class Target:
             handle = os.open(name, _DIRECTORY, dir_fd=parent)
         except OSError as bad:
             if bad.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise PathEscape(f"{shown(path)} is no folder, yet the tree goes on below it") from bad
+                raise PathEscape(f"{one_line(path)} is no folder, yet the tree goes on below it") from bad
             raise target_error(bad, self._shown(path)) from bad
         keeps = entry is None or (path in self._fixed and not made)
         level = OpenFolder(name, path, handle, None if keeps else entry, inherits=_has_default_acl(handle))
@@ -185,7 +186,7 @@ class Target:
         if is_folder(parent, name):
             return
         if not described:
-            raise PathEscape(f"{shown(path)} is no folder, yet the tree goes on below it", where=shown(path))
+            raise PathEscape(f"{one_line(path)} is no folder, yet the tree goes on below it", where=one_line(path))
         if not self._replace:
             raise TargetOccupied(f"{self._shown(path)} exists and is no folder", where=self._shown(path))
         self._call(path, os.unlink, name, dir_fd=parent)
@@ -286,7 +287,7 @@ class Target:
         try:
             first_name = safe_parts(first)[-1]
             if modes.S_ISDIR(os.stat(first_name, dir_fd=source, follow_symlinks=False).st_mode):
-                raise PathEscape(f"{shown(path)} is a hard link to a folder", where=shown(path))
+                raise PathEscape(f"{one_line(path)} is a hard link to a folder", where=one_line(path))
             self._call(path, os.link, first_name, partial, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(source)
@@ -313,7 +314,7 @@ class Target:
             try:
                 below = os.open(part, _DIRECTORY, dir_fd=handle)
             except OSError as bad:
-                raise PathEscape(f"{shown(path)}: a hard link's target that was not restored") from bad
+                raise PathEscape(f"{one_line(path)}: a hard link's target that was not restored") from bad
             finally:
                 os.close(handle)
             handle = below
@@ -328,7 +329,7 @@ class Target:
         return done if isinstance(done, int) else 0
 
     def _shown(self, path: bytes) -> str:
-        return os.path.join(self.folder, shown(path))
+        return os.path.join(self.folder, one_line(path))
 
 
 def _has_default_acl(folder: int) -> bool:

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError, SourceUnreadable
 from drbackup.model.point import SourceFacts
+from drbackup.system.console import one_line
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch, shown
+from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.files.cache import FileCache, Row
 from drbackup_agent.sources.files.canary import CANARY_NAME, write_canary
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
@@ -147,7 +148,7 @@ class FilesSource:
             else:
                 self._special(found, kind, writer, watch)
         except FileNotFoundError:
-            watch.note(f"{shown(found.path)}: vanished while the tree was walked")
+            watch.note(f"{one_line(found.path)}: vanished while the tree was walked")
         except OSError as bad:
             raise unreadable(found.path, bad) from bad
 
@@ -164,7 +165,7 @@ class FilesSource:
         else:
             reading = read_file(found, writer, watch, self._context.limits.read_retries)
             if reading is None:
-                watch.note(f"{shown(found.path)}: vanished or was replaced before it could be read")
+                watch.note(f"{one_line(found.path)}: vanished or was replaced before it could be read")
                 return
             stat = reading.stat
             entry = entry_of(found.path, EntryKind.FILE, stat, reading.xattrs)
@@ -193,5 +194,5 @@ class FilesSource:
         elif kind in (EntryKind.CHAR, EntryKind.BLOCK):
             entry = replace(entry, device=(os.major(found.stat.st_rdev), os.minor(found.stat.st_rdev)))
         elif kind == EntryKind.SOCKET:
-            watch.note(f"{shown(found.path)}: a socket; its name is kept, a program must make it again")
+            watch.note(f"{one_line(found.path)}: a socket; its name is kept, a program must make it again")
         writer.add(entry)

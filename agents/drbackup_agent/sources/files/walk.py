@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from drbackup.errors import SourceUnreadable
-from drbackup_agent.sources.base import Watch, shown
+from drbackup.system.console import one_line
+from drbackup_agent.sources.base import Watch
 
 TOGETHER = 64  # files looked at before the first of them is read
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -140,7 +141,7 @@ class Walk:
                 if folder is not None:
                     yield [folder]
                     if self._one_filesystem and folder.stat.st_dev != device:
-                        self._watch.note(f"{shown(folder.path)}: another filesystem, not entered")
+                        self._watch.note(f"{one_line(folder.path)}: another filesystem, not entered")
                     else:
                         levels[-1] = (folder.handle, folder.path, iter(_names(folder.handle, folder.path)))
                 elif not files:
@@ -178,7 +179,7 @@ class Walk:
                 found.stat = os.fstat(found.handle)
         except SourceUnreadable as bad:
             if isinstance(bad.__cause__, FileNotFoundError):
-                self._watch.note(f"{shown(path)}: vanished while the tree was walked")
+                self._watch.note(f"{one_line(path)}: vanished while the tree was walked")
                 return None
             raise
         return found
@@ -216,4 +217,4 @@ def open_quietly(name: bytes, flags: int, parent: int) -> int:
 
 def unreadable(path: bytes, bad: OSError) -> SourceUnreadable:
     """The error for a path that must not be skipped."""
-    return SourceUnreadable(f"/{shown(path)}: {bad.strerror}", where="/" + shown(path))
+    return SourceUnreadable(f"/{one_line(path)}: {bad.strerror}", where="/" + one_line(path))

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from drbackup.errors import DrbackupError, PointMissing, RestoreMismatch, TargetOccupied, ToolFailed
+from drbackup.system.console import one_line
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import RestoreResult
-from drbackup_agent.sources.base import Watch, shown
+from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.postgres.roles import missing_roles
 from drbackup_agent.sources.postgres.scripts import run_script
 from drbackup_agent.sources.postgres.source import CREATION, GLOBALS, POST_DATA, PRE_DATA, REST_OF_DATA, SETTINGS_FILE
@@ -264,4 +265,4 @@ class _DatabaseRestore:
 
 
 def _table(entry: Entry) -> str:
-    return f"table {shown(entry.path).removeprefix('tables/').removesuffix('.copy')}"
+    return f"table {one_line(entry.path).removeprefix('tables/').removesuffix('.copy')}"

@@ -15,9 +15,9 @@ import msgspec
 from blake3 import blake3
 
 from drbackup.errors import RestoreMismatch
+from drbackup.system.console import one_line
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
-from drbackup_agent.sources.base import shown
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, PsqlSession, quoted
 
 TABLES = b"tables"
@@ -175,12 +175,12 @@ def tables_counted(
 def count_table(session: PsqlSession, entry: Entry, header: bytes) -> TableCount:
     """Read one restored table again."""
     statement = header[: -len(_FROM)].decode() + " TO STDOUT"
-    session.label = f"count {shown(entry.path)}"
+    session.label = f"count {one_line(entry.path)}"
     counter = RowCounter(header)
     hasher = blake3()
     for block in counter.stream(session.copy_out(statement)):
         hasher.update(block)
-    name = shown(entry.path).removeprefix("tables/").removesuffix(".copy")
+    name = one_line(entry.path).removeprefix("tables/").removesuffix(".copy")
     return TableCount(name, entry.path, counter.rows, hasher.digest(), entry.rows, entry.digest)
 
 
@@ -207,5 +207,7 @@ def header_of(begin: bytes, entry: Entry) -> bytes:
     prologue, _, rest = begin.partition(b"\n")
     header = rest[: rest.find(b"\n") + 1]
     if prologue + b"\n" != _PROLOGUE or not header.startswith(b"COPY ") or not header.endswith(_FROM):
-        raise RestoreMismatch(f"{shown(entry.path)} does not begin as a table's stream does", where=shown(entry.path))
+        raise RestoreMismatch(
+            f"{one_line(entry.path)} does not begin as a table's stream does", where=one_line(entry.path)
+        )
     return header
