@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,8 @@ from msgspec.structs import replace
 
 from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey
 from drbackup.model.point import SourceFacts
+from drbackup.system.ticking import ticking
+from drbackup.system.token_bucket import TokenBucket
 from drbackup.vault.keys import DRILL, Keyring, SealKey
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.write.writer import PointWriter, Written
@@ -39,7 +40,6 @@ from drbackup.wire.messages import (
 from drbackup.wire.specs import NO_SOURCE, Limits, Plausibility
 from drbackup_agent.session.download import WireFetch
 from drbackup_agent.session.link import Link
-from drbackup_agent.session.throttle import TokenBucket
 from drbackup_agent.session.upload import WireDestination
 from drbackup_agent.sources.base import RestoreRequest, Source, SourceContext, Substance, Watch
 from drbackup_agent.sources.kinds import open_source, read_spec
@@ -239,19 +239,6 @@ def _sending(writer: PointWriter, expected: int) -> Progress:
     return Progress("sending", writer.done_bytes, expected, writer.entries, writer.stored_bytes)
 
 
-@contextmanager
-def _progress(link: Link, news: Callable[[], Progress]) -> Iterator[None]:
+def _progress(link: Link, news: Callable[[], Progress]) -> AbstractContextManager[None]:
     """Tell the controller how far we are while the block runs."""
-    over = threading.Event()
-
-    def tell() -> None:
-        while not over.wait(_TICK_SECONDS) and not link.cancelled.is_set():
-            link.tell(news())
-
-    teller = threading.Thread(target=tell, name="progress", daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        over.set()
-        teller.join()
+    return ticking(_TICK_SECONDS, lambda: link.tell(news()), link.cancelled)

@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,7 @@ import msgspec
 
 from drbackup import __version__
 from drbackup.errors import AgentDied, DrbackupError, Interrupted
+from drbackup.system.ticking import ticking
 from drbackup.vault.keys import Keyring
 from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, Progress, RestoreResult
@@ -86,23 +87,10 @@ class _Drill:
         self._doing = "sandbox"
         self._done = 0
 
-    @contextmanager
-    def ticking(self) -> Iterator[None]:
+    def ticking(self) -> AbstractContextManager[None]:
         """Tell the controller every few seconds that we are at work. Building an index or counting a large table moves
         no bytes for longer than a session may stall; the tools themselves are bounded by ``limits.stall_seconds``."""
-        over = threading.Event()
-
-        def tell() -> None:
-            while not over.wait(_TICK_SECONDS) and not self._link.cancelled.is_set():
-                self._tell()
-
-        ticker = threading.Thread(target=tell, name="ticker", daemon=True)
-        ticker.start()
-        try:
-            yield
-        finally:
-            over.set()
-            ticker.join()
+        return ticking(_TICK_SECONDS, self._tell, self._link.cancelled)
 
     def _tell(self) -> None:
         """Progress: what we are at, bytes fetched for it, and (as entries) the seconds worked so far."""

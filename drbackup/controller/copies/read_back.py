@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from typing import Self
 
@@ -26,6 +25,7 @@ from drbackup.errors import (
 from drbackup.model.inventory import StoreEntry
 from drbackup.stores.base import Store
 from drbackup.system.ahead import ahead
+from drbackup.system.token_bucket import TokenBucket
 from drbackup.vault.description import read_vault
 from drbackup.vault.layout import PREFIX, VAULT_NAME
 from drbackup.vault.record import Record, list_records, read_record
@@ -46,11 +46,9 @@ class RateLimit:
     """
 
     def __init__(self, rate: int = 0, stop: threading.Event | None = None) -> None:
-        self._rate = rate
+        self._bucket = TokenBucket(rate, burst_seconds=0)
         self._stop = stop
         self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._free_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -63,16 +61,13 @@ class RateLimit:
         while True:
             if self._over.is_set() or (self._stop is not None and self._stop.is_set()):
                 raise Interrupted("reading back was stopped")
-            left = self._free_at - time.monotonic()
-            if not self._rate or left <= 0:
+            if (left := self._bucket.owed()) <= 0:
                 return
             self._over.wait(min(left, _LOOK_SECONDS))
 
     def spent(self, size: int) -> None:
         """So many bytes were read."""
-        if self._rate:
-            with self._lock:
-                self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
+        self._bucket.spend(size)
 
 
 class ReadResult(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A token bucket on the monotonic clock: how many bytes a second may leave this host."""
+"""A token bucket on the monotonic clock: how many bytes a second may pass."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ class TokenBucket:
         self._clock = clock
         self._wait = wait
         self._at = clock()
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
 
     def take(self, size: int) -> None:
         """Return when ``size`` bytes may pass."""
-        if not self.rate or size <= 0:
-            return
-        with self._lock:
-            now = self._clock()
-            self._level = min(self._burst, self._level + (now - self._at) * self.rate)
-            self._at = now
-            self._level -= size
-            pause = -self._level / self.rate
-        if pause > 0:
+        if size > 0 and (pause := self.spend(size)) > 0:
             self._wait(pause)
+
+    def spend(self, size: int) -> float:
+        """Let ``size`` bytes pass now; the seconds until they are paid for, 0 when they are."""
+        if not self.rate:
+            return 0.0
+        with self._mutex:
+            now = self._clock()
+            self._level = min(self._burst, self._level + (now - self._at) * self.rate) - size
+            self._at = now
+            return max(-self._level / self.rate, 0.0)
+
+    def owed(self) -> float:
+        """The seconds until all that passed is paid for."""
+        return self.spend(0)

@@ -1,0 +1,28 @@
+"""News told again and again by a thread of its own, while the work goes on in the caller's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def ticking(seconds: float, tell: Callable[[], None], cancelled: threading.Event) -> Iterator[None]:
+    """While the block runs, ``tell`` is called every so many seconds, never after its end.
+
+    It ends early when ``cancelled`` is set. An error of ``tell`` ends it in its own thread: the work meets what broke.
+    """
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(seconds) and not cancelled.is_set():
+            tell()
+
+    ticker = threading.Thread(target=tick, name="ticker", daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()
