@@ -11,10 +11,10 @@ from drbackup.errors import PolicyError
 from drbackup.fleet import local
 from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import Channel
+from drbackup.fleet.installer import AGENT_FILE
 from drbackup.fleet.session import Timeouts
 from drbackup.model.inventory import AgentEntry, Inventory
 
-AGENT_FILE = "drbackup-agent"
 _MAX_JUMPS = 4
 
 

@@ -15,11 +15,10 @@ from datetime import datetime, timedelta, tzinfo
 import msgspec
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.drills import NEGATIVE_DRILL, Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
-from drbackup.reports.overview import NEGATIVE
 
 
 class Month(msgspec.Struct, frozen=True):
@@ -129,7 +128,7 @@ def _first(catalog: Catalog, system: str) -> dict[str, datetime]:
 
 def _counts(drill: Drill) -> bool:
     """Only an ended drill of the copy itself: a negative one proves the prover."""
-    return drill.ended_at is not None and drill.kind != NEGATIVE
+    return drill.ended_at is not None and drill.kind != NEGATIVE_DRILL
 
 
 def month_of(policy: Policy, history: History, month: Month) -> SystemMonth:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from drbackup.controller.catalog import Catalog
-from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.drills import NEGATIVE_DRILL, Drill
 from drbackup.controller.catalog.runs import ACTIVE, FINAL, Run, RunKind, RunState
 from drbackup.controller.collect.renew_locks import last_renewal
 from drbackup.controller.home.installation import Installation
@@ -36,8 +36,6 @@ from drbackup.model.objectives import DrillStanding, PromiseJudgement, PromiseSt
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.model.scrub import Wounded
-
-NEGATIVE = "negative-drill"  # the kind of drill that must find damage we did
 
 Place = tuple[str, str]  # system, source
 
@@ -132,7 +130,7 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
             lacking[place] = {store: count for store, count in counts.items() if count}
         ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
         # a negative drill proves the prover, not the copy
-        if (drill := next((drill for drill in ended if drill.kind != NEGATIVE), None)) is not None:
+        if (drill := next((drill for drill in ended if drill.kind != NEGATIVE_DRILL), None)) is not None:
             drills[policy.system] = drill
     ended_scrubs = {store: catalog.runs.last(RunKind.SCRUB, source=store, states=FINAL) for store in used}
     scrubs = {store: run for store, run in ended_scrubs.items() if run is not None}

@@ -11,7 +11,7 @@ from typing import Any
 
 from drbackup.reports.policy_schema import MODELS, Which, schema
 
-PAGE = "docs/policy-reference.md"
+REFERENCE_PAGE = "docs/policy-reference.md"
 
 _TITLES: dict[Which, str] = {"policy": "A policy: `<system>.yaml`", "inventory": "The inventory: `inventory.yaml`"}
 

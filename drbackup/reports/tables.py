@@ -13,13 +13,12 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.drills import NEGATIVE_DRILL, Drill
 from drbackup.model.point import Point
 from drbackup.reports import plurals
 from drbackup.reports.figures import age, iso, local, size, span
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable, widest
-from drbackup.reports.overview import NEGATIVE
 from drbackup.reports.status import RUNG_STYLES, rung_word
 from drbackup.system.console import one_line
 from drbackup.system.instants import from_ns
@@ -309,7 +308,7 @@ def _drills(drills: Iterable[Drill], view: View, *, wide: bool) -> Table:
         table = plain_table(_("Verdict"), _("System"), _("Age"), *figures)
     for drill in drills:
         verdict = Text(verdict_word(drill.verdict), style=VERDICT_STYLES.get(drill.verdict, "cyan"))
-        if drill.kind == NEGATIVE:
+        if drill.kind == NEGATIVE_DRILL:
             verdict.append(" (-)", style="dim")
         measured = (_seconds(drill.rto_seconds), _seconds(drill.rpo_seconds), drill.host)
         gone = age(drill.started_at, view.now)
@@ -326,7 +325,7 @@ def drill_facts(drill: Drill, view: View) -> list[tuple[str, str]]:
     return [
         (_("Drill"), drill.id),
         (_("System"), drill.system),
-        (_("Kind"), _("negative drill: it must find a flipped byte") if drill.kind == NEGATIVE else _("drill")),
+        (_("Kind"), _("negative drill: it must find a flipped byte") if drill.kind == NEGATIVE_DRILL else _("drill")),
         (_("Verdict"), verdict_word(drill.verdict)),
         (_("Started"), f"{local(drill.started_at, view.zone)}, {age(drill.started_at, view.now)}"),
         ("RTO", _seconds(drill.rto_seconds)),

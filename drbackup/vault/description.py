@@ -13,7 +13,7 @@ from drbackup.vault.suite import FORMAT, SUITE
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
 
-MAGIC = b"DRBKVLT1"
+VAULT_MAGIC = b"DRBKVLT1"
 
 
 class VaultDescription(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ def create_vault(store: Store, description: VaultDescription, signer: SigningKey
 
 def encode_vault(description: VaultDescription, signer: SigningKey) -> bytes:
     """The ``vault`` object's bytes: the same for the same description and key, so every store has the same."""
-    return sign_object(MAGIC, msgspec.msgpack.encode(description), signer)
+    return sign_object(VAULT_MAGIC, msgspec.msgpack.encode(description), signer)
 
 
 def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
@@ -46,7 +46,7 @@ def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
         data = store.get(VAULT_NAME)
     except ObjectMissing as missing:
         raise VaultMissing(f"there is no vault in store {store.name}", where=VAULT_NAME) from missing
-    body = open_signed(MAGIC, data, evidence_key, VAULT_NAME)
+    body = open_signed(VAULT_MAGIC, data, evidence_key, VAULT_NAME)
     try:
         description = msgspec.msgpack.decode(body, type=VaultDescription)
     except UNREADABLE as bad:
@@ -54,5 +54,5 @@ def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
     if description.format != FORMAT or description.suite != SUITE:
         raise FormatUnsupported(f"vault format {description.format}, suite {description.suite}")
     if not evidence_key:
-        open_signed(MAGIC, data, description.evidence_key, VAULT_NAME)
+        open_signed(VAULT_MAGIC, data, description.evidence_key, VAULT_NAME)
     return description

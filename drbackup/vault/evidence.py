@@ -27,7 +27,7 @@ from drbackup.vault.layout import PREFIX, digest_in_name, evidence_name
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
 
-MAGIC = b"DRBKEVD1"
+EVIDENCE_MAGIC = b"DRBKEVD1"
 EVIDENCE_PREFIX = PREFIX + "e/"
 _CONTEXT = b"drbackup/1/evidence"
 
@@ -82,7 +82,7 @@ def make_evidence(
         statement=hashlib.sha256(statement).digest(),
         sealed=seal_envelope(readers, statement, _CONTEXT),
     )
-    data = sign_object(MAGIC, msgspec.msgpack.encode(head), signer)
+    data = sign_object(EVIDENCE_MAGIC, msgspec.msgpack.encode(head), signer)
     return evidence_name(when, hashlib.sha256(data).hexdigest()), data
 
 
@@ -94,7 +94,7 @@ def read_head(data: bytes, public: bytes, name: str) -> Head:
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
         raise ObjectCorrupt(f"{name}: the bytes do not match the hash in the name", where=name)
-    body = open_signed(MAGIC, data, public, name)
+    body = open_signed(EVIDENCE_MAGIC, data, public, name)
     try:
         return msgspec.msgpack.decode(body, type=Head)
     except UNREADABLE as bad:

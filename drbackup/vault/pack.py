@@ -30,7 +30,7 @@ from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import PLACES, Digest, Place
 from drbackup.wire.specs import DomainKeys
 
-MAGIC = b"DRBKPAC1"
+PACK_MAGIC = b"DRBKPAC1"
 PACK_SIZE = 34 << 20  # a pack is closed once it has this many bytes: fewer requests against memory for three of them
 PACK_CHUNKS = 1 << 16  # or this many chunks: very small ones would make a table that fits into no frame
 BUFFER_SIZE = PACK_SIZE + MAX_CHUNK + (8 << 20)  # room for one chunk too many and the table; only used pages cost
@@ -124,7 +124,7 @@ class PackBuilder:
         self._bound = f"drbackup/1/{key.kind}/{key.domain}/".encode() + salt
         self.buffer = memoryview(bytearray(BUFFER_SIZE)) if buffer is None else buffer
         self._used = _HEADER_LENGTH.size + len(header)
-        self.buffer[: self._used] = _HEADER_LENGTH.pack(MAGIC, len(header)) + header
+        self.buffer[: self._used] = _HEADER_LENGTH.pack(PACK_MAGIC, len(header)) + header
         self.offsets: list[int] = []
 
     @property
@@ -241,8 +241,8 @@ def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
     if len(head) < _HEADER_LENGTH.size:
         raise ObjectCorrupt(f"{what}: {len(head)} bytes are too few for a pack", where=what)
     magic, length = _HEADER_LENGTH.unpack_from(head)
-    if magic != MAGIC:
-        raise ObjectCorrupt(f"{what}: starts with {magic!r} instead of {MAGIC!r}", where=what)
+    if magic != PACK_MAGIC:
+        raise ObjectCorrupt(f"{what}: starts with {magic!r} instead of {PACK_MAGIC!r}", where=what)
     end = _HEADER_LENGTH.size + length
     if end > min(len(head), HEADER_LIMIT):
         raise ObjectCorrupt(f"{what}: a header of {length} bytes", where=what)

@@ -22,7 +22,7 @@ from drbackup.vault.layout import digest_in_name, record_name, record_prefix
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import Recipient
 
-MAGIC = b"DRBKREC1"
+RECORD_MAGIC = b"DRBKREC1"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def make_record(commit: Commit, recipients: tuple[Recipient, ...]) -> Record:
 
 def encode_record(record: Record, signer: SigningKey) -> tuple[str, str, bytes]:
     """(id, object name, bytes). The same bytes can be put into every copy."""
-    data = sign_object(MAGIC, msgspec.msgpack.encode(record), signer)
+    data = sign_object(RECORD_MAGIC, msgspec.msgpack.encode(record), signer)
     identity = hashlib.sha256(data).hexdigest()
     return identity, record_name(record.system, from_ns(record.committed_ns), identity), data
 
@@ -104,7 +104,7 @@ def decode_record(data: bytes, name: str, evidence_key: bytes) -> Record:
     """Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, naming the object."""
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
         raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
-    body = open_signed(MAGIC, data, evidence_key, name)
+    body = open_signed(RECORD_MAGIC, data, evidence_key, name)
     try:
         return msgspec.msgpack.decode(body, type=Record)
     except UNREADABLE as bad:

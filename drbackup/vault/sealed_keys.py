@@ -26,7 +26,7 @@ from drbackup.vault.layout import SEALED_KEYS_PREFIX, digest_in_name, sealed_key
 from drbackup.vault.suite import KEY_SIZE
 from drbackup.wire.decode_errors import UNREADABLE
 
-MAGIC = b"DRBKKEY1"
+KEYS_MAGIC = b"DRBKKEY1"
 
 
 class InstallationKeys(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def make_sealed_keys(keys: InstallationKeys, description: VaultDescription, now:
     custodians = tuple(each for each in description.recipients if each.role == RECOVERY)
     sealed = seal_envelope(custodians, msgspec.msgpack.encode(keys), _context(description.vault_id))
     body = msgspec.msgpack.encode(_Body(description.vault_id, to_ns(now), sealed))
-    data = sign_object(MAGIC, body, SigningKey.from_seed(keys.evidence))
+    data = sign_object(KEYS_MAGIC, body, SigningKey.from_seed(keys.evidence))
     return sealed_keys_name(now.astimezone(UTC), hashlib.sha256(data).hexdigest()), data
 
 
@@ -71,7 +71,7 @@ def open_sealed_keys(data: bytes, name: str, description: VaultDescription, keyr
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
         raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
-    signed = open_signed(MAGIC, data, description.evidence_key, name)
+    signed = open_signed(KEYS_MAGIC, data, description.evidence_key, name)
     try:
         body = msgspec.msgpack.decode(signed, type=_Body)
         if body.vault_id != description.vault_id:

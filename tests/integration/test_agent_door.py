@@ -13,7 +13,7 @@ from drbackup import __version__
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.restore.recovery_plan import plan_recovery, preflight
 from drbackup.controller.restore.restore import choose_point
-from drbackup.controller.runs.agent import TEMPORARY, agent_access
+from drbackup.controller.runs.agent import TEMPORARY_AGENT, agent_access
 from drbackup.errors import AgentVersionMismatch, Interrupted, UsageError
 from drbackup.fleet import session
 from drbackup.fleet.channel import Channel
@@ -106,7 +106,9 @@ def test_a_preflight_refuses_a_foreign_agent_file(installation: Installation) ->
 def test_a_temporary_agent_has_our_own_code_whatever_was_deployed_under_its_name(
     installation: Installation, sessions: list[tuple[Timeouts, Expected]], tmp_path: Path
 ) -> None:
-    remember(installation.home, TEMPORARY, Deployed(__version__, "cd" * 32, "/opt/drbackup-agent/current", "", ""))
+    remember(
+        installation.home, TEMPORARY_AGENT, Deployed(__version__, "cd" * 32, "/opt/drbackup-agent/current", "", "")
+    )
     point = choose_point(installation.catalog, SYSTEM, SOURCE)
     assert restore_point(installation, point, target=FolderTarget(str(tmp_path / "out"))).files == 2
     assert [expected for _, expected in sessions] == [Expected(__version__)]

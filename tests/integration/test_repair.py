@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from drbackup.controller.catalog.scrub import Scrubs
-from drbackup.controller.copies.diagnose import HOME, Diagnosis, Kind, diagnose
+from drbackup.controller.copies.diagnose import HOME, DefectKind, Diagnosis, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
 from drbackup.controller.copies.scrub import scrub
 from drbackup.controller.evidence import verify_stores, write_evidence
@@ -87,12 +87,12 @@ def twins(city: SmallCity, clock: Clock) -> bool:
 
 
 PARTS = {
-    "/p/": Kind.PACK,
-    "/t/": Kind.PACK,
-    "v1/r/": Kind.RECORD,
-    "v1/c/": Kind.KEYS,
-    "v1/e/": Kind.EVIDENCE,
-    VAULT_NAME: Kind.VAULT,
+    "/p/": DefectKind.PACK,
+    "/t/": DefectKind.PACK,
+    "v1/r/": DefectKind.RECORD,
+    "v1/c/": DefectKind.KEYS,
+    "v1/e/": DefectKind.EVIDENCE,
+    VAULT_NAME: DefectKind.VAULT,
 }
 
 

@@ -24,19 +24,15 @@ from drbackup.controller.drills import statement as drills
 from drbackup.errors import DrbackupError
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.vault.custody import join_shares, split_seed
-from drbackup.vault.description import MAGIC as VAULT_MAGIC
-from drbackup.vault.description import VaultDescription, read_vault
+from drbackup.vault.description import VAULT_MAGIC, VaultDescription, read_vault
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
-from drbackup.vault.evidence import MAGIC as EVIDENCE_MAGIC
-from drbackup.vault.evidence import Head, open_statement, read_head
+from drbackup.vault.evidence import EVIDENCE_MAGIC, Head, open_statement, read_head
 from drbackup.vault.index import own_table, read_index
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import VAULT_NAME, evidence_name, record_name, sealed_keys_name
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, PackOpener, SessionKey, read_header
-from drbackup.vault.record import MAGIC as RECORD_MAGIC
-from drbackup.vault.record import Commit, Sealed, decode_record, make_record, unseal
-from drbackup.vault.sealed_keys import MAGIC as KEYS_MAGIC
-from drbackup.vault.sealed_keys import InstallationKeys, make_sealed_keys, open_sealed_keys
+from drbackup.vault.record import RECORD_MAGIC, Commit, Sealed, decode_record, make_record, unseal
+from drbackup.vault.sealed_keys import KEYS_MAGIC, InstallationKeys, make_sealed_keys, open_sealed_keys
 from drbackup.vault.tree import Entry, EntryKind, Extent, PageRef, Root, decode_page, decode_root, decode_top
 from drbackup.wire.framing import FrameStream
 from drbackup.wire.messages import BackupResult, DrillResult, Finished, Hello, Measured, PhaseTime, Place, Uploaded

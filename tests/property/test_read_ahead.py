@@ -115,7 +115,7 @@ def small_bounds(enough: int, kept: int, gaps: int, spare: int = 0) -> Iterator[
         patch.setattr(batches, "MOST_GIVEN", 8 * enough)
         patch.setattr(batches, "MOST_PARTS", 3)
         patch.setattr(read_ahead, "FETCHED", kept)
-        patch.setattr(read_ahead, "AHEAD", 4)
+        patch.setattr(read_ahead, "PORTIONS_AHEAD", 4)
         patch.setattr(read_ahead, "PLANNED", 6)
         patch.setattr(ranges, "GAPS", gaps)
         patch.setattr(ranges, "SPARE", spare)

@@ -24,7 +24,7 @@ def commands() -> dict[str, bytes]:
 def policies() -> dict[str, bytes]:
     """The reference of policies and inventory, and the schemas for editors."""
     schemas = {policy_schema.path(which): policy_schema.schema_text(which).encode() for which in policy_schema.MODELS}
-    return {policy_reference.PAGE: policy_reference.page().encode(), **schemas}
+    return {policy_reference.REFERENCE_PAGE: policy_reference.page().encode(), **schemas}
 
 
 GENERATORS: tuple[Callable[[], dict[str, bytes]], ...] = (commands, policies, translations.current)

@@ -21,8 +21,8 @@ from typing import Self
 from drbackup.errors import ToolFailed, ToolMissing
 from drbackup.system.masking import masked
 
-BLOCK = 1 << 20
-TAIL = 8 << 10
+_BLOCK = 1 << 20
+_TAIL = 8 << 10
 _KILL_AFTER = 3.0
 _PIPE_SIZE = 1 << 20
 
@@ -73,7 +73,7 @@ class Child:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.kill()
 
-    def read(self, size: int = BLOCK) -> bytes:
+    def read(self, size: int = _BLOCK) -> bytes:
         """Up to ``size`` bytes of stdout, empty at its end. Raises :class:`ToolFailed` on a stall."""
         assert self.process.stdout is not None
         handle = self.process.stdout.fileno()
@@ -146,7 +146,7 @@ class Child:
         assert self.process.stderr is not None
         with self.process.stderr as pipe:
             while block := pipe.read(4096):
-                self._tail = (self._tail + block)[-TAIL:]
+                self._tail = (self._tail + block)[-_TAIL:]
 
 
 def stream(

@@ -15,6 +15,8 @@ from drbackup.controller.catalog.tables import drills
 from drbackup.errors import UsageError
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
+# What a drill is: one that restores and judges, or one that must find a byte which we flipped.
+PLAIN_DRILL, NEGATIVE_DRILL = "drill", "negative-drill"
 _SECOND_NS = 1_000_000_000
 
 

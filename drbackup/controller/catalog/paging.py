@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, or_
 
 from drbackup.controller.catalog.connection import Database
 
-PAGE = 500  # rows read at a time
+PAGE_ROWS = 500  # rows read at a time
 
 Order = Sequence[tuple[Any, bool]]  # columns and whether each falls; together they name a row, and none ever changes
 
@@ -31,14 +31,14 @@ def paged(
 
     Raises :class:`~drbackup.errors.CatalogUnusable` when a page can't be read.
     """
-    query = query.order_by(*(column.desc() if falls else column for column, falls in order)).limit(PAGE)
+    query = query.order_by(*(column.desc() if falls else column for column, falls in order)).limit(PAGE_ROWS)
     here = query
     while True:
         with database.read() as connection:
             rows = connection.execute(here).mappings().all()
             found = list(read(connection, rows))
         yield from found
-        if len(rows) < PAGE:
+        if len(rows) < PAGE_ROWS:
             return
         here = query.where(_behind(order, [rows[-1][column.name] for column, _falls in order]))
 

@@ -47,7 +47,7 @@ HOME = "home"  # a donor of what the installation itself keeps
 _HIDDEN = "is there, but something laid over it or a delete marker hides it from listings"
 
 
-class Kind(enum.IntEnum):
+class DefectKind(enum.IntEnum):
     """What an object is, in the order of mending: a record never before its packs, and everything after the vault."""
 
     VAULT = 0
@@ -63,7 +63,7 @@ class Defect(msgspec.Struct, frozen=True):
 
     store: str
     name: str
-    kind: Kind
+    kind: DefectKind
     why: str
     points: tuple[str, ...] = ()
     sound_stores: tuple[str, ...] = ()
@@ -150,7 +150,9 @@ class _Diagnoser:
             read_vault(store, self._key)
         except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
             sound_stores = (*(each for each in self.stores if each != name and self._has_vault(each)), HOME)
-            self._found.defects.append(Defect(name, VAULT_NAME, Kind.VAULT, bad.message, sound_stores=sound_stores))
+            self._found.defects.append(
+                Defect(name, VAULT_NAME, DefectKind.VAULT, bad.message, sound_stores=sound_stores)
+            )
 
     def _has_vault(self, name: str) -> bool:
         try:
@@ -165,7 +167,7 @@ class _Diagnoser:
         for seen in read_back(store, wanted, RateLimit(), self._readers(name)):
             why = seen.why or ("" if seen.name in self._small[name] else f"{seen.name} {_HIDDEN}")
             if why:
-                kind = Kind.EVIDENCE if seen.name.startswith(EVIDENCE_PREFIX) else Kind.KEYS
+                kind = DefectKind.EVIDENCE if seen.name.startswith(EVIDENCE_PREFIX) else DefectKind.KEYS
                 sound_stores = [each for each, names in self._small.items() if seen.name in names and each != name]
                 sound_stores += [] if seen.why else [name]
                 self._found.defects.append(
@@ -185,11 +187,11 @@ class _Diagnoser:
                 sound.append(record_name)
                 if record_name not in listed:
                     why = f"{record_name} {_HIDDEN}"
-                    self._found.defects.append(Defect(name, record_name, Kind.RECORD, why, point, (name,)))
+                    self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, why, point, (name,)))
                 continue
             # One that nobody expects may be being collected, or a forgery: it is named, and left as it is.
             sound_stores = self._record_donors(name, record_name) if record_name in expected else ()
-            self._found.defects.append(Defect(name, record_name, Kind.RECORD, record, point, sound_stores))
+            self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, record, point, sound_stores))
             if sound_stores:
                 sound.append(record_name)
         return sound
@@ -225,7 +227,7 @@ class _Diagnoser:
                 sound_stores = (*self._sound_stores_of(name, seen.name), *(() if seen.why else (name,)))
                 why = seen.why or f"{seen.name} {_HIDDEN}"
                 self._found.defects.append(
-                    Defect(name, seen.name, Kind.PACK, why, points, sound_stores, self._size(seen.name))
+                    Defect(name, seen.name, DefectKind.PACK, why, points, sound_stores, self._size(seen.name))
                 )
             else:
                 self._found.recovered.append((name, seen.name))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from drbackup.controller.copies.diagnose import HOME, STORE_IS_ILL, Defect, Diagnosis, Kind
+from drbackup.controller.copies.diagnose import HOME, STORE_IS_ILL, Defect, DefectKind, Diagnosis
 from drbackup.controller.copies.fetch_any import ObjectSources
 from drbackup.controller.copies.health import RecordCache, judge_copies
 from drbackup.controller.copies.read_back import require_there
@@ -70,7 +70,7 @@ def repair(
         regain(installation, store, [name], now=now())
     for store in diagnosis.stores:
         of_store = [defect for defect in diagnosis.defects if defect.store == store]
-        for kind in Kind:
+        for kind in DefectKind:
             work.mend_all([defect for defect in of_store if defect.kind == kind])
     for store in diagnosis.stores:
         work.judge(store)
@@ -122,7 +122,7 @@ class _Repair:
             raise self._ill[defect.store]
         store, begun = self._installation.store(defect.store), to_ns(self._now())
         data, donor = self._fetch(defect)
-        if defect.kind is Kind.RECORD:
+        if defect.kind is DefectKind.RECORD:
             self._require_wanted(defect)
         try:
             # An unmounted disk leaves an empty folder: what is added there is lost, and fills another disk.
@@ -133,7 +133,7 @@ class _Repair:
             self._ill[defect.store] = ill
             raise
         locked = lock_end_ns(begun, self._installation.inventory.stores[defect.store].lock_days)
-        if defect.kind is Kind.RECORD:
+        if defect.kind is DefectKind.RECORD:
             self._installation.catalog.lifecycle.lock_record(defect.points[0], defect.store, locked)
         if (parts := split_pack_name(defect.name)) is not None:
             pack = parts[1].encode() + parts[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.drills import PLAIN_DRILL, Drill
 from drbackup.controller.drills.statement import DrillStatement, PointUsed
 from drbackup.model.point import Rung
 from drbackup.model.verdict import Rule, Verdict
@@ -41,7 +41,7 @@ def finding_line(rule: str, subject: str, seen: str, promised: str) -> str:
 
 def rungs(statement: DrillStatement) -> Iterator[tuple[str, Rung]]:
     """(point id, how far this drill proved it)."""
-    if statement.kind != "drill" or statement.verdict == Verdict.NOT_RUN:
+    if statement.kind != PLAIN_DRILL or statement.verdict == Verdict.NOT_RUN:
         return
     lost = {each.subject for each in statement.findings if each.rule == Rule.NOT_RESTORED}
     good = {end for check in statement.checks if check.passed for end in (check.source, check.other)}

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from drbackup.controller.catalog.drills import Drill
+from drbackup.controller.catalog.drills import NEGATIVE_DRILL, PLAIN_DRILL, Drill
 from drbackup.controller.drills.negative import damaged
 from drbackup.controller.drills.record import DrillProgress, describe, measurements
 from drbackup.controller.drills.replay import finding_line
@@ -44,7 +44,6 @@ from drbackup.wire.messages import DrillJob, DrillResult, Note, Progress
 from drbackup.wire.specs import CheckSpec
 
 Clock = Callable[[], datetime]
-DRILL, NEGATIVE = "drill", "negative-drill"
 
 
 class DrillOptions(msgspec.Struct, frozen=True):
@@ -151,7 +150,7 @@ class _DrillRun:
         self._begun = time.monotonic()
         self._so_far = DrillProgress(
             id=row.id if row else f"{timestamp(declared)}-{policy.system}-{secrets.token_hex(4)}",
-            kind=NEGATIVE if options.negative else DRILL,
+            kind=NEGATIVE_DRILL if options.negative else PLAIN_DRILL,
             policy=policy,
             planned_at=options.due or declared,
             declared_at=declared,
@@ -174,7 +173,7 @@ class _DrillRun:
         except BaseException as crash:
             self.close(not_run(f"broken off: {type(crash).__name__}"))
             raise
-        if course.kind == NEGATIVE:
+        if course.kind == NEGATIVE_DRILL:
             judgement = judge_negative(judgement)
         else:
             self._climb(judgement)
@@ -209,14 +208,14 @@ class _DrillRun:
         if not selection.newest:
             return not_run("; ".join(selection.missing.values()))
         found = self._locate(selection.newest)
-        if course.kind == NEGATIVE and found:
+        if course.kind == NEGATIVE_DRILL and found:
             found, course.damage = damaged(
                 found, self._installation.keyring, self._seed or self._policy.system.encode()
             )
         course.note_phase("", "locate", 0.0, self._elapsed())
         if found:
             self._take(self._session(found, wire_checks(policy)), self._elapsed())
-        if selection.older is not None and course.kind == DRILL:
+        if selection.older is not None and course.kind == PLAIN_DRILL:
             self._restore_older(selection.older)
         objectives = policy.objectives
         return judge(measurements(course), rpo=objectives.rpo, rto=objectives.rto)

@@ -19,6 +19,7 @@ import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.damage import is_damaged
+from drbackup.controller.catalog.drills import NEGATIVE_DRILL, PLAIN_DRILL
 from drbackup.controller.collect.statement import SUBJECT, collected_ids
 from drbackup.controller.drills.replay import drill_row, rungs
 from drbackup.controller.drills.statement import DrillStatement, decode
@@ -36,7 +37,7 @@ from drbackup.vault.layout import digest_in_name, timestamp
 
 REBUILDING_FILE = CATALOG_FILE + ".rebuilding"
 _BESIDE = ("-wal", "-shm")  # SQLite's own files; one that is left holds what the catalog itself lacks
-_DRILLS = ("drill", "negative-drill")
+_DRILLS = (PLAIN_DRILL, NEGATIVE_DRILL)
 
 
 class RebuildReport(msgspec.Struct, frozen=True):

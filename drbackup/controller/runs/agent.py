@@ -40,7 +40,7 @@ from drbackup.wire.messages import (
 
 Connector = Callable[[str, AgentEntry, Inventory], Channel]
 _LOOK_SECONDS = 0.25  # how often a stop is looked for while connecting
-TEMPORARY = "local"  # what a child process without an inventory entry is called
+TEMPORARY_AGENT = "local"  # what a child process without an inventory entry is called
 
 
 class Centre(Protocol):
@@ -59,7 +59,7 @@ class Centre(Protocol):
 class AgentAccess(msgspec.Struct, frozen=True):
     """One agent as every session of the controller meets it. Safe to use from several threads."""
 
-    name: str  # the inventory's, or TEMPORARY
+    name: str  # the inventory's, or TEMPORARY_AGENT
     entry: AgentEntry
     inventory: Inventory
     home: Path  # where it is noted which agent file was deployed
@@ -152,4 +152,4 @@ def agent_access(centre: Centre, name: str, connect: Connector | None = None) ->
     if name:
         return AgentAccess(name, centre.agent(name), centre.inventory, centre.home, False, connect)
     entry = AgentEntry(transport="local", state_folder=str(centre.home / "agent"))
-    return AgentAccess(TEMPORARY, entry, centre.inventory, centre.home, True, connect)
+    return AgentAccess(TEMPORARY_AGENT, entry, centre.inventory, centre.home, True, connect)

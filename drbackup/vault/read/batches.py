@@ -22,17 +22,17 @@ ENOUGH = 4 << 20  # bytes of opened chunks after which a portion ends where it c
 ROOM = ENOUGH + MAX_CHUNK + PAGE  # bytes of opened chunks that a portion never exceeds
 MOST_GIVEN = 64 << 20  # bytes of contents: one chunk may be a content a thousand times over
 MOST_PARTS = 512
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class Part(Generic[T]):
+class Part(Generic[_T]):
     """What one portion holds of one content. ``spans``: (start, end) in the portion's memory, in order.
 
     ``number`` counts a content's parts from 0, ``offset`` is where this one begins in the content, in bytes.
     """
 
-    owner: T
+    owner: _T
     number: int
     offset: int
     spans: list[tuple[int, int]] = field(default_factory=list)
@@ -40,26 +40,26 @@ class Part(Generic[T]):
 
 
 @dataclass(slots=True)
-class Portion(Generic[T]):
+class Portion(Generic[_T]):
     """Chunks to open into one block of ``size`` bytes, each at its start, and the parts of contents they make."""
 
     places: list[Place] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     uses: list[int] = field(default_factory=list)  # extents that want each chunk
-    parts: list[Part[T]] = field(default_factory=list)
+    parts: list[Part[_T]] = field(default_factory=list)
     size: int = 0
     stored: int = 0  # sealed bytes of its chunks
     given: int = 0  # bytes of contents
 
 
-class Layout(Generic[T]):
+class Layout(Generic[_T]):
     """Takes contents one by one and gives portions. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._portion: Portion[T] = Portion()
+        self._portion: Portion[_T] = Portion()
         self._known: dict[bytes, tuple[int, int, int]] = {}  # chunk id → number, start, raw size in the open portion
 
-    def add(self, owner: T, extents: Sequence[Extent]) -> Iterator[Portion[T]]:
+    def add(self, owner: _T, extents: Sequence[Extent]) -> Iterator[Portion[_T]]:
         """The portions that are complete by now. Raises :class:`ObjectCorrupt` for an impossible extent."""
         if self._ripe(extents):
             yield self.take()
@@ -88,7 +88,7 @@ class Layout(Generic[T]):
         part.last = True
         self._portion.parts.append(part)
 
-    def take(self) -> Portion[T]:
+    def take(self) -> Portion[_T]:
         """What was gathered, complete or not; the next content begins a new portion."""
         taken, self._portion = self._portion, Portion()
         self._known = {}

@@ -33,10 +33,10 @@ from drbackup.vault.tree import Extent
 
 FETCHED = 96 << 20  # bytes fetched and not yet used up
 FETCHERS = 4
-AHEAD = 48  # portions in the works: bounds what is remembered of their contents
+PORTIONS_AHEAD = 48  # portions in the works: bounds what is remembered of their contents
 PLANNED = 96  # portions laid out and not begun
 _OPENERS = 256
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class PackFetch(Protocol):
@@ -94,7 +94,7 @@ class DataPacks:
         return memoryview(data)
 
 
-class ReadAhead(Generic[T]):
+class ReadAhead(Generic[_T]):
     """See the module. ``take`` is called from the opening threads with a part and its portion's memory, which is used
     again as soon as it returns. ``spent`` is told the seconds that opening and taking took, of each portion.
     ``foresight``: what will be added, as far as it is known; filled, if at all, before anything is added."""
@@ -102,7 +102,7 @@ class ReadAhead(Generic[T]):
     def __init__(
         self,
         packs: DataPacks,
-        take: Callable[[Part[T], memoryview], None],
+        take: Callable[[Part[_T], memoryview], None],
         *,
         threads: int = 2,
         spent: Callable[[float, float], None] | None = None,
@@ -111,8 +111,8 @@ class ReadAhead(Generic[T]):
         self._packs = packs
         self._take = take
         self._spent = spent
-        self._layout: Layout[T] = Layout()
-        self._ahead: deque[Portion[T]] = deque()  # announced, not begun
+        self._layout: Layout[_T] = Layout()
+        self._ahead: deque[Portion[_T]] = deque()  # announced, not begun
         self._ahead_bytes = 0
         self._openers = ThreadPoolExecutor(threads, thread_name_prefix="open")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
@@ -145,7 +145,7 @@ class ReadAhead(Generic[T]):
         """Whoever waits for another part inside ``take`` must look at this now and then."""
         return self._error is not None
 
-    def add(self, owner: T, extents: Sequence[Extent]) -> None:
+    def add(self, owner: _T, extents: Sequence[Extent]) -> None:
         """Read a content soon. May wait for room. Raises what went wrong anywhere."""
         for portion in self._layout.add(owner, extents):
             self._announce(portion)
@@ -171,7 +171,7 @@ class ReadAhead(Generic[T]):
 
     # --- the owner's thread ---------------------------------------------------------------------------------------
 
-    def _announce(self, portion: Portion[T]) -> None:
+    def _announce(self, portion: Portion[_T]) -> None:
         """Begin the portions that are so far in front of this one that their stretches are known to be whole: two
         stretches far, because chunks sealed by several threads don't lie quite in the order of the contents."""
         with self._moved:
@@ -184,9 +184,9 @@ class ReadAhead(Generic[T]):
             self._ahead_bytes -= first.stored
             self._begin(first)
 
-    def _begin(self, portion: Portion[T]) -> None:
+    def _begin(self, portion: Portion[_T]) -> None:
         with self._moved:
-            self._moved.wait_for(lambda: self._begun < AHEAD or self._error is not None)
+            self._moved.wait_for(lambda: self._begun < PORTIONS_AHEAD or self._error is not None)
             stretches = [self._fetched(self._stretches.claim(place, self._packs.stretch)) for place in portion.places]
             self._raise_error()
             self._begun += 1
@@ -210,7 +210,7 @@ class ReadAhead(Generic[T]):
 
     # --- opening threads ------------------------------------------------------------------------------------------
 
-    def _work(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
+    def _work(self, portion: Portion[_T], stretches: Sequence[Stretch]) -> None:
         error: BaseException | None = None
         try:
             if self._error is None:
@@ -225,7 +225,7 @@ class ReadAhead(Generic[T]):
                 if (over := self._stretches.release(place, uses)) is not None:
                     self._kept -= over.size
 
-    def _open_and_take(self, portion: Portion[T], stretches: Sequence[Stretch]) -> None:
+    def _open_and_take(self, portion: Portion[_T], stretches: Sequence[Stretch]) -> None:
         if not hasattr(self._buffers, "buffer"):
             self._buffers.buffer = OpenBuffer()
         buffer: OpenBuffer = self._buffers.buffer

@@ -35,7 +35,7 @@ _FORESEEN = 512  # pages of a tree; fewer than the windows hold, so that none is
 _WINDOWS, _CHUNKS, _OPENERS = 6, 8, 256
 K = TypeVar("K")
 V = TypeVar("V")
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class PointReader:
@@ -110,7 +110,7 @@ class PointReader:
         if entry.digest and hasher.digest() != entry.digest:
             raise RestoreMismatch(f"{entry.path!r}: the restored content has another digest than the copied one")
 
-    def read_ahead(self, take: Callable[[Part[T], memoryview], None]) -> ReadAhead[T]:
+    def read_ahead(self, take: Callable[[Part[_T], memoryview], None]) -> ReadAhead[_T]:
         """For reading many contents: each is added, and ``take`` gets its authenticated parts on other threads. The
         digest of the whole is for ``take`` to check. Asked for before :meth:`entries`, it knows of all of them at once.
         """

@@ -9,7 +9,7 @@ import pytest
 from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, WrongKey
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE
-from drbackup.vault.pack import HEADER_LIMIT, MAGIC, PackBuilder, PackOpener, SessionKey, read_header
+from drbackup.vault.pack import HEADER_LIMIT, PACK_MAGIC, PackBuilder, PackOpener, SessionKey, read_header
 from tests.support.cities.small_vault import SmallVault
 
 CHUNKS = [(bytes([number]) * 32, b"content %d " % number * (number + 1)) for number in range(5)]
@@ -129,7 +129,7 @@ def test_a_newer_format_is_told_apart_from_damage() -> None:
     vault = SmallVault()
     _, data = build(vault)
     header, _ = read_header(data[:HEADER_LIMIT], "the pack")
-    assert data.startswith(MAGIC)
+    assert data.startswith(PACK_MAGIC)
     newer = data[:12] + data[12:14].replace(b"\x01", b"\x09", 1) + data[14:]
     assert header.format == 1
     with pytest.raises(FormatUnsupported):

@@ -5,7 +5,7 @@ and nothing else: lost, damaged or of another vault, it costs one full read. A r
 ctime and inode are the same and both times were well in the past when the run began (:data:`RACY_NS`): a file written
 in the same clock tick as its reading can't be told from an unchanged one.
 
-Layout: MAGIC, then batches (u32 length, msgpack rows) in tree order, then the BLAKE3 of everything before. The first
+Layout: _MAGIC, then batches (u32 length, msgpack rows) in tree order, then the BLAKE3 of everything before. The first
 batch is the header.
 """
 
@@ -28,7 +28,7 @@ from drbackup.vault.tree import Extent, path_key
 from drbackup.vault.write.writer import Content
 from drbackup.wire.decode_errors import UNREADABLE
 
-MAGIC = b"drbackup-cache-2\n"
+_MAGIC = b"drbackup-cache-2\n"
 RACY_NS = 2_000_000_000
 BATCH = 1024
 _LENGTH = struct.Struct(">I")
@@ -93,10 +93,14 @@ class FileCache:
         except (OSError, ValueError):
             return
         body = len(data) - 32
-        if body < len(MAGIC) or data[: len(MAGIC)] != MAGIC or blake3(memoryview(data)[:body]).digest() != data[body:]:
+        if (
+            body < len(_MAGIC)
+            or data[: len(_MAGIC)] != _MAGIC
+            or blake3(memoryview(data)[:body]).digest() != data[body:]
+        ):
             return
         try:
-            header, at = _batch(data, len(MAGIC), _Header)
+            header, at = _batch(data, len(_MAGIC), _Header)
         except UNREADABLE:
             return
         if header.mark != self._mark or header.begun_ns > self._begun_ns:
@@ -190,7 +194,7 @@ class FileCache:
             handle = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             self._out = os.fdopen(handle, "wb", buffering=1 << 20)
             self._hash = blake3()
-            self._put(self._out, MAGIC)
+            self._put(self._out, _MAGIC)
             self._put_batch(self._out, _Header(self._mark, self._begun_ns))
         return self._out
 

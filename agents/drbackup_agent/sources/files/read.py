@@ -23,8 +23,8 @@ from drbackup_agent.sources.files.entries import Xattrs, read_xattrs
 from drbackup_agent.sources.files.walk import WalkedPath, open_quietly, unreadable
 
 SMALL = 256 << 10  # below this, files are joined into segments
-BLOCK = 2 << 20
-AHEAD = 4 << 20  # of a file that is opened ahead; what lies behind, the kernel reads ahead of its reader
+_BLOCK = 2 << 20
+_AHEAD = 4 << 20  # of a file that is opened ahead; what lies behind, the kernel reads ahead of its reader
 _TICK_NS = 20_000_000  # the kernel stamps files with a coarse clock: 1 to 10 ms
 _PAUSE = 0.05  # seconds before the second try; doubles
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -46,7 +46,7 @@ def open_ahead(found: WalkedPath) -> None:
     after another. One that can't be opened is left to :func:`read_file`, which says why."""
     with contextlib.suppress(OSError):
         found.opened = open_quietly(found.name, _FILE, found.parent)
-        os.posix_fadvise(found.opened, 0, min(found.stat.st_size, AHEAD), os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(found.opened, 0, min(found.stat.st_size, _AHEAD), os.POSIX_FADV_WILLNEED)
 
 
 def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int) -> Reading | None:
@@ -148,7 +148,7 @@ def _blocks(handle: int, size: int, holes: Holes, watch: Watch) -> Iterator[byte
     for offset, length in (*holes, (size, 0)):
         while at < offset:
             watch.check()
-            block = os.pread(handle, min(BLOCK, offset - at), at)
+            block = os.pread(handle, min(_BLOCK, offset - at), at)
             if not block:
                 return
             at += len(block)

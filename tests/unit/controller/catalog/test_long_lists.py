@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event, insert
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
-from drbackup.controller.catalog.paging import PAGE
+from drbackup.controller.catalog.paging import PAGE_ROWS
 from drbackup.controller.catalog.runs import ACTIVE, FINAL, RunKind, RunState
 from drbackup.controller.catalog.tables import domains, pack_copies, packs, recoveries, recovery_steps
 from drbackup.controller.restore.restore import choose_point
@@ -55,7 +55,7 @@ def test_of_several_points_the_one_with_the_youngest_data_not_after_the_instant_
 
 
 def test_every_point_is_listed_once_newest_first_also_where_many_share_an_instant(catalog: Catalog) -> None:
-    dues = sorted((NOW - MINUTE * (number // 700) for number in range(3 * PAGE + 1)), reverse=True)
+    dues = sorted((NOW - MINUTE * (number // 700) for number in range(3 * PAGE_ROWS + 1)), reverse=True)
     ids = add_points(catalog, "s", "a", dues)
     listed = list(catalog.points.list())
     assert [point.id for point in listed] == ids
@@ -68,32 +68,32 @@ def test_every_point_is_listed_once_newest_first_also_where_many_share_an_instan
 
 def test_a_list_stays_whole_while_its_reader_changes_what_it_lists(catalog: Catalog) -> None:
     """Copies are made while the list of what lacks one is read, on both sides of a page's end: none is passed over."""
-    ids = add_points(catalog, "s", "a", every(MINUTE, PAGE + 10))
+    ids = add_points(catalog, "s", "a", every(MINUTE, PAGE_ROWS + 10))
     seen = []
     for point in catalog.points.lacking("s", "a", "other"):
         seen.append(point.id)
-        if len(seen) > PAGE - 10:
+        if len(seen) > PAGE_ROWS - 10:
             catalog.points.add_copy(point.id, "other", now=NOW)
     assert seen == ids[::-1]
-    assert [point.id for point in catalog.points.lacking("s", "a", "other")] == seen[: PAGE - 10]
+    assert [point.id for point in catalog.points.lacking("s", "a", "other")] == seen[: PAGE_ROWS - 10]
 
 
 def test_nothing_of_the_database_is_held_between_two_rows(catalog: Catalog, tmp_path: Path) -> None:
-    add_points(catalog, "s", "a", every(MINUTE, 2 * PAGE))
+    add_points(catalog, "s", "a", every(MINUTE, 2 * PAGE_ROWS))
     reading = catalog.points.list()
     next(reading)
     add_points(catalog, "s", "b", every(MINUTE, 10), prefix="b")
     with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as other:
         # Truncating needs every reader gone: an open view would hold the log.
         assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
-    assert len(list(reading)) >= 2 * PAGE - 1
+    assert len(list(reading)) >= 2 * PAGE_ROWS - 1
 
 
 def test_every_run_is_listed_and_the_last_is_found(catalog: Catalog) -> None:
-    ids = add_runs(catalog, "s", "a", every(MINUTE, 2 * PAGE + 1))
+    ids = add_runs(catalog, "s", "a", every(MINUTE, 2 * PAGE_ROWS + 1))
     add_runs(catalog, "s", "b", every(MINUTE, 3, until=NOW + timedelta(days=1)))
     assert [run.id for run in catalog.runs.list(system="s", source="a")] == ids
-    assert len(list(catalog.runs.list(kind=RunKind.BACKUP, states=[RunState.COMMITTED]))) == 2 * PAGE + 4
+    assert len(list(catalog.runs.list(kind=RunKind.BACKUP, states=[RunState.COMMITTED]))) == 2 * PAGE_ROWS + 4
     last = catalog.runs.last(RunKind.BACKUP, "s", "a", states=FINAL)
     assert last is not None
     assert last.id == ids[0]
@@ -127,7 +127,7 @@ def test_a_drill_under_way_is_found_behind_thousands_that_ended(catalog: Catalog
 
 def test_every_recovery_is_listed_with_its_own_steps(catalog: Catalog) -> None:
     with catalog.database.write() as connection:
-        for number in range(PAGE + 1):
+        for number in range(PAGE_ROWS + 1):
             started = to_ns(NOW - MINUTE * number)
             row = insert(recoveries).values(id=f"r{number:04}", plan="{}", state="running", started_ns=started)
             connection.execute(row)
@@ -135,7 +135,7 @@ def test_every_recovery_is_listed_with_its_own_steps(catalog: Catalog) -> None:
                 row = insert(recovery_steps).values(recovery=f"r{number:04}", step=step, ordinal=ordinal, state="done")
                 connection.execute(row)
     listed = list(catalog.recoveries.list())
-    assert [recovery.id for recovery in listed] == [f"r{number:04}" for number in range(PAGE + 1)]
+    assert [recovery.id for recovery in listed] == [f"r{number:04}" for number in range(PAGE_ROWS + 1)]
     assert all([step.step for step in recovery.steps] == ["s/b", "s/a"] for recovery in listed)
     assert catalog.recoveries.get("r0500") == listed[500]
 
@@ -144,7 +144,7 @@ def test_every_pack_of_a_store_is_told_by_domain_and_name(catalog: Catalog) -> N
     wanted = []
     with catalog.database.write() as connection:
         connection.execute(insert(domains), [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}])
-        packed = itertools.product((2, 1), ("p", "t"), range(PAGE // 2 + 1))
+        packed = itertools.product((2, 1), ("p", "t"), range(PAGE_ROWS // 2 + 1))
         for key, (domain, kind, number) in enumerate(packed, 1):
             name = number.to_bytes(32)
             row = insert(packs).values(id=key, domain=domain, kind=kind, name=name, size=10, session="x")
@@ -172,8 +172,8 @@ def statements() -> Iterator[list[tuple[str, tuple[object, ...]]]]:
 
 
 def test_no_list_reads_or_sorts_a_whole_table_for_a_page(catalog: Catalog) -> None:
-    add_points(catalog, "s", "a", every(MINUTE, 2 * PAGE))
-    add_runs(catalog, "s", "a", every(MINUTE, 2 * PAGE))
+    add_points(catalog, "s", "a", every(MINUTE, 2 * PAGE_ROWS))
+    add_runs(catalog, "s", "a", every(MINUTE, 2 * PAGE_ROWS))
     with statements() as sent:
         list(catalog.points.list())
         list(catalog.points.list(system="s"))
