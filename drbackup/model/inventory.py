@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -16,7 +17,9 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from drbackup.model.policy import known_zone
 from drbackup.model.quantities import Bandwidth, Duration, Whole, YesNo
-from drbackup.model.strict import AbsolutePath, AgentName, Name, NonEmpty, Strict, require_one
+from drbackup.model.stores.base import StorePlace
+from drbackup.model.stores.kinds import STORE_PLACES
+from drbackup.model.strict import AbsolutePath, AgentName, Name, NonEmpty, Strict, one_of, require_one
 
 HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
@@ -93,37 +96,6 @@ class AgentEntry(Strict):
         return self
 
 
-class DirectoryPlace(Strict):
-    """A folder on a disk of the backup centre, with the same create-once rules as a bucket."""
-
-    path: AbsolutePath = Field(description="Absolute path of the folder.")
-
-
-class S3Place(Strict):
-    """A bucket of any S3-speaking store."""
-
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
-        description="The bucket's name."
-    )
-    endpoint: str = Field(default="", description="https://… ; empty: the region's own.")
-    region: str = Field(default="us-east-1", description="Signed into every request.")
-    credentials_file: str = Field(default="", description="An AWS-style credentials file; empty: the environment's.")
-    collect_credentials_file: str = Field(
-        default="", description="Likewise, of another key pair that may delete; empty: this store is not collected."
-    )
-    lock_days: Whole = Field(default=0, ge=0, le=36600, description="Object lock of every object; 0: no lock.")
-    path_style: YesNo = Field(default=True, description="endpoint/bucket instead of bucket.endpoint.")
-    ca_file: str = Field(default="", description="Certificates to trust for the endpoint.")
-
-    @model_validator(mode="after")
-    def _address(self) -> Self:
-        if self.endpoint and not self.endpoint.startswith(("https://", "http://")):
-            raise ValueError(
-                f"endpoint {self.endpoint!r} must begin with https:// (or http:// inside one machine room)"
-            )
-        return self
-
-
 class ScrubEntry(Strict):
     """How a store is read back: every night a share of it, so that no byte is unread for longer than ``within``."""
 
@@ -143,25 +115,32 @@ def _prefix(value: object) -> object:
     return f"{value}/" if isinstance(value, str) and value and not value.endswith("/") else value
 
 
-class StoreEntry(Strict):
+@one_of(STORE_PLACES)
+class _StoreOfAKind(Strict):
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        require_one(self, tuple(kind.kind for kind in STORE_PLACES))
+        return self
+
+    @property
+    def place(self) -> StorePlace:
+        """The kind that was given, with what it says."""
+        given: Iterator[StorePlace | None] = (getattr(self, kind.kind) for kind in STORE_PLACES)
+        return next(place for place in given if place is not None)
+
+
+class StoreEntry(_StoreOfAKind):
     """One place copies go to: exactly one kind, and the prefix of our vault inside it."""
 
-    directory: DirectoryPlace | None = Field(default=None, description="One of the two kinds.")
-    s3: S3Place | None = Field(default=None, description="One of the two kinds.")
     prefix: Annotated[
         str, BeforeValidator(_prefix), StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*$")
     ] = Field(default="", description="Folder inside the store, like city/; empty: the store's root.")
     scrub: ScrubEntry = Field(default=ScrubEntry(), description="How it is read back.")
 
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        require_one(self, ("directory", "s3"))
-        return self
-
     @property
     def lock_days(self) -> int:
         """Days an object stays locked; 0: this store locks nothing."""
-        return self.s3.lock_days if self.s3 else 0
+        return self.place.locked_days
 
 
 class Inventory(Strict):

@@ -65,10 +65,10 @@ def _locks(document: Document, policy: Policy, file: InventoryFile) -> Iterator[
     horizon = policy.keep.horizon
     for number, name in enumerate(policy.copies):
         store = stores.get(name)
-        if store is None or store.s3 is None:
+        if store is None or not store.place.can_lock:
             continue
         lock = timedelta(days=store.lock_days)
-        where = file.document.finding(("stores", name, "s3", "lock_days"), "", at_key=True)
+        where = file.document.finding(("stores", name, store.place.kind, "lock_days"), "", at_key=True)
         place = f"{where.file}:{where.line}"
         if not lock:
             yield document.finding(
@@ -93,7 +93,7 @@ def _leases(file: InventoryFile) -> Iterator[Finding]:
         else:
             effect = "backups send again what is stored, whenever a lock has less than that left"
         yield file.document.finding(
-            ("stores", name, "s3", "lock_days"),
+            ("stores", name, store.place.kind, "lock_days"),
             f"the store '{name}' locks objects for {words(lock)}, but a backup relies only on what stays locked for "
             f"{words(PACK_LEASE)}: {effect}",
             f"set lock_days to {LOCK_LEAST} or more: locks are renewed once a day, when a third is over",

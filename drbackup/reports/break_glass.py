@@ -16,10 +16,8 @@ import jinja2
 import msgspec
 
 from drbackup.controller.home.installation import Installation
-from drbackup.model.inventory import StoreEntry
 from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
-from drbackup.model.words import Words
 from drbackup.reports.bilingual import length
 from drbackup.system.durable import write_file
 
@@ -58,7 +56,7 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
     """One system's sheet. Raises :class:`~drbackup.errors.UsageError` for an unknown system."""
     policy, inventory = installation.policy(system), installation.inventory
     zone = ZoneInfo(inventory.time_zone)
-    stores = [(name, _address(inventory.stores[name])) for name in policy.copies if name in inventory.stores]
+    stores = [(name, inventory.stores[name]) for name in policy.copies if name in inventory.stores]
     return _TEMPLATES.get_template("break_glass.html").render(
         city=inventory.title,
         policy=policy,
@@ -66,8 +64,8 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
         rto=length(policy.objectives.rto.total_seconds()),
         rpo=length(policy.objectives.rpo.total_seconds()),
         step=_step(installation, system),
-        stores=stores,
-        fetches=[_fetching(inventory.stores[name]) for name in policy.copies if name in inventory.stores],
+        stores=[(name, entry.place.address(entry.prefix)) for name, entry in stores],
+        fetches=[entry.place.fetch_line(entry.prefix) for _, entry in stores],
         evidence_key=installation.signer.public.hex(),
         sources=list(_sources(installation, policy, zone)),
     )
@@ -89,20 +87,3 @@ def _sources(installation: Installation, policy: Policy, zone: ZoneInfo) -> Iter
             point=newest.id if newest else "",
             commands=tuple(source.settings.by_hand(source.name)),
         )
-
-
-def _address(entry: StoreEntry) -> Words:
-    if entry.directory is not None:
-        return Words(f"目录 {entry.directory.path}/{entry.prefix}", f"folder {entry.directory.path}/{entry.prefix}")
-    assert entry.s3 is not None
-    at = f"s3://{entry.s3.bucket}/{entry.prefix} @ {entry.s3.endpoint or entry.s3.region}"
-    return Words(f"对象存储 {at}", f"bucket {at}")
-
-
-def _fetching(entry: StoreEntry) -> str:
-    """How the store's vault becomes a folder named ``store``."""
-    if entry.directory is not None:
-        return f"cp -r {entry.directory.path}/{entry.prefix} store"
-    assert entry.s3 is not None
-    endpoint = f" --endpoint-url {entry.s3.endpoint}" if entry.s3.endpoint else f" --region {entry.s3.region}"
-    return f"aws{endpoint} s3 sync s3://{entry.s3.bucket}/{entry.prefix} store"

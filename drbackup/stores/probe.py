@@ -18,6 +18,7 @@ import msgspec
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing
 from drbackup.stores.base import Store
+from drbackup.stores.registry import own_trials
 from drbackup.stores.trial import Kept, Trial, Weight
 
 RACERS = 8
@@ -55,15 +56,7 @@ def needed_kept(lines: tuple[ProbeLine, ...]) -> bool:
 
 def _trials(store: Store, place: str, when: datetime) -> Iterator[Trial]:
     yield from _general(store, place)
-    # Imported here because they bring boto3, which a folder's probe does without.
-    from drbackup.stores.s3.probe import s3_trials
-    from drbackup.stores.s3.store import S3Store
-
-    if isinstance(store, S3Store):
-        yield from s3_trials(store, place, when)
-    else:
-        yield Trial("objects can't be deleted before a date", "lock", lambda: ("no", "a folder has no object lock"))
-        yield Trial("agents upload by a signed URL", "signed", lambda: ("no", "a folder can't sign; bytes go by wire"))
+    yield from own_trials(store, place, when)
 
 
 def _judge(trial: Trial) -> ProbeLine:

@@ -1,91 +1,61 @@
-"""Every kind of store, in one list."""
+"""Every kind of store, in one list, and what is opened by an inventory's entry.
+
+A new kind is its room beside this module, a line in :data:`STORE_KINDS`, and its model for the inventory
+(``docs/stores.md``: to add a kind).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from drbackup.errors import PolicyError, StoreRefused
+from drbackup.errors import PolicyError
 from drbackup.stores.base import Store
-from drbackup.stores.erase import CREDENTIAL_HINT, Eraser
-from drbackup.stores.folder.store import DirectoryStore
+from drbackup.stores.erase import Eraser
+from drbackup.stores.folder.kind import DIRECTORY
+from drbackup.stores.kind import StoreKind
 from drbackup.stores.lock import Locker
+from drbackup.stores.s3.kind import S3
+from drbackup.stores.trial import Trial
 
 if TYPE_CHECKING:
     from drbackup.model.inventory import StoreEntry
-    from drbackup.stores.s3.client import S3Config
+
+STORE_KINDS: list[StoreKind] = [DIRECTORY, S3]
 
 
 def open_store(name: str, entry: StoreEntry) -> Store:
     """The store that an inventory entry describes. Nothing is asked of it yet.
 
-    Raises PolicyError for an entry of no kind, StoreRefused when an S3 credential is missing.
+    Raises PolicyError for an entry of no kind known here, StoreRefused when a credential is missing.
     """
-    if entry.directory is not None:
-        disk = Path(entry.directory.path)
-        return DirectoryStore(name, disk / entry.prefix, within=disk.parent)
-    if entry.s3 is not None:
-        return _s3(name, entry)
-    raise PolicyError(f"store {name} is neither a directory nor s3")
-
-
-def _s3(name: str, entry: StoreEntry) -> Store:
-    # Imported here because boto3 takes 0.3 s, which commands on a directory store should not pay.
-    from drbackup.stores.s3.store import S3Store
-
-    assert entry.s3 is not None
-    return S3Store(name, s3_config(entry, entry.s3.credentials_file))
-
-
-def s3_config(entry: StoreEntry, credentials_file: str) -> S3Config:
-    """Where an S3 entry's bucket is, reached with the credential in that file, or the environment's when empty.
-
-    Raises StoreRefused when it is missing.
-    """
-    from drbackup.stores.s3.client import S3Config, load_credentials
-
-    place = entry.s3
-    assert place is not None
-    return S3Config(
-        bucket=place.bucket,
-        credentials=load_credentials(credentials_file),
-        endpoint=place.endpoint,
-        region=place.region or "us-east-1",
-        prefix=entry.prefix,
-        path_style=place.path_style,
-        ca_file=place.ca_file,
-        lock_days=place.lock_days,
-    )
+    return _kind(name, entry).open(name, entry)
 
 
 def open_eraser(name: str, entry: StoreEntry) -> Eraser:
     """The eraser of the store that an inventory entry describes. Nothing is asked of it yet.
 
-    Raises StoreRefused when an S3 store has no credential for collecting, PolicyError for an entry of no kind.
+    Raises StoreRefused when a store has no credential for collecting, PolicyError for an entry of no kind known here.
     """
-    if entry.directory is not None:
-        from drbackup.stores.folder.erase import DirectoryEraser
-
-        disk = Path(entry.directory.path)
-        return DirectoryEraser(name, disk / entry.prefix, within=disk.parent)
-    if entry.s3 is not None:
-        if not entry.s3.collect_credentials_file:
-            raise StoreRefused(
-                f"store {name} has no credential for collecting, and the one that writes must not be able to delete",
-                where=name,
-                hint=CREDENTIAL_HINT,
-                safe="nothing was removed",
-            )
-        from drbackup.stores.s3.erase import S3Eraser
-
-        return S3Eraser(name, s3_config(entry, entry.s3.collect_credentials_file))
-    raise PolicyError(f"store {name} is neither a directory nor s3")
+    return _kind(name, entry).open_eraser(name, entry)
 
 
 def open_locker(name: str, entry: StoreEntry) -> Locker | None:
     """The locker of a store that an inventory entry describes; None for a store that locks nothing."""
-    if entry.s3 is None or not entry.lock_days:
-        return None
-    from drbackup.stores.s3.lock import S3Locker
+    return _kind(name, entry).open_locker(name, entry)
 
-    return S3Locker(name, s3_config(entry, entry.s3.credentials_file))
+
+def own_trials(store: Store, place: str, when: datetime) -> Iterator[Trial]:
+    """The trials that only a store of its kind can be put to; none for a store that only wraps another."""
+    named = getattr(store, "kind", "")
+    for kind in STORE_KINDS:
+        if kind.name == named:
+            yield from kind.trials(store, place, when)
+
+
+def _kind(name: str, entry: StoreEntry) -> StoreKind:
+    for kind in STORE_KINDS:
+        if kind.name == entry.place.kind:
+            return kind
+    raise PolicyError(f"store {name} is of kind {entry.place.kind}, which nothing here can open")

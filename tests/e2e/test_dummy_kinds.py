@@ -38,6 +38,9 @@ class DummySite(Site):
     def agents(self) -> dict[str, Any]:
         return {name: {**agent, "command": program("agent", "serve")} for name, agent in super().agents().items()}
 
+    def stores(self) -> dict[str, Any]:
+        return {"offsite": {"shelf": {"board": str(self.folder / "shelf")}, "prefix": "city/"}}
+
     def describe(self, checks: list[dict[str, Any]], **changes: Any) -> None:
         """The policy of one notebook, drilled by these checks."""
         sources = [{"name": "notes", "agent": "db1", "notebook": {"page": str(self.page)}}]
@@ -95,7 +98,23 @@ def test_an_agent_that_lacks_a_kind_says_so(site: DummySite) -> None:
     inventory = yaml.safe_load((site.policies / "inventory.yaml").read_text(encoding="utf-8"))
     del inventory["agents"]["db1"]["command"]
     (site.policies / "inventory.yaml").write_text(yaml.safe_dump(inventory, allow_unicode=True), encoding="utf-8")
-    refused = site.run("backup", "--all")
+    refused = site.run("backup", "--all", "--json")
     assert refused.code == 1
     assert "no source of kind notebook" in refused.out
-    assert "deploy the controller's agent" in refused.out
+    assert "deploy the controller" in refused.out
+
+
+def test_a_new_kind_of_store_is_probed_backed_up_into_and_read_back(site: DummySite) -> None:
+    (probed,) = site.good("store", "probe", "--json").document["stores"]
+    assert probed["ok"]
+    assert [line["detail"] for line in probed["promises"] if line["promise"] == "boxes stand straight"] == [
+        f"on {site.folder / 'shelf'}"
+    ]
+    site.good("backup", "--all")
+    assert any("%2Fr%2Fregistry%2F" in path.name for path in (site.folder / "shelf").iterdir())
+    site.good("vault", "scrub")
+    site.good("vault", "collect", "--apply")
+    site.good("report", "sheets", "--to", str(site.folder / "sheets"))
+    (sheet,) = (site.folder / "sheets").glob("*.html")
+    assert f"carry {site.folder / 'shelf'} city/ store" in sheet.read_text(encoding="utf-8")
+    assert "书架" in sheet.read_text(encoding="utf-8")

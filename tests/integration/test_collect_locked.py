@@ -21,8 +21,9 @@ from drbackup.model.collect import COLLECT_GRACE, lease_ns
 from drbackup.model.inventory import StoreEntry
 from drbackup.model.point import Point
 from drbackup.stores.base import Store
-from drbackup.stores.registry import open_store, s3_config
+from drbackup.stores.registry import open_store
 from drbackup.stores.s3.erase import S3Eraser
+from drbackup.stores.s3.kind import s3_config
 from drbackup.stores.s3.store import S3Store
 from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import VAULT_NAME

@@ -101,7 +101,7 @@ class Committer(msgspec.Struct, frozen=True):
         from drbackup.stores.s3.signed import put_signed  # with its HTTP library, which a folder's runs need not load
 
         entry = self.installation.inventory.stores[store_name]
-        put_signed(signed.url, signed.headers, data, ca_file=entry.s3.ca_file if entry.s3 else "")
+        put_signed(signed.url, signed.headers, data, ca_file=entry.place.trusted_ca)
 
     def shortfall(self, point: Point) -> DoneInPart | None:
         """What to raise when a copy is lacking."""

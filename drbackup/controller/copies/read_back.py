@@ -30,13 +30,12 @@ from drbackup.vault.description import read_vault
 from drbackup.vault.layout import PREFIX, VAULT_NAME
 from drbackup.vault.record import Record, list_records, read_record
 
-_DISK, _BUCKET = 3, 8  # large reads that a disk, or a way to a bucket, serves well at the same time
 _LOOK_SECONDS = 0.5
 
 
 def readers_for(entry: StoreEntry) -> int:
     """How many large reads a store is given at once. Memory: each holds one small piece, not the object."""
-    return _BUCKET if entry.s3 is not None else _DISK
+    return entry.place.readers
 
 
 class RateLimit:

@@ -21,7 +21,6 @@ from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
 from drbackup.model.policy import Policy
 from drbackup.stores.base import Store
-from drbackup.stores.folder.store import DirectoryStore
 from drbackup.stores.registry import open_store
 from drbackup.vault.description import VaultDescription, read_vault
 from drbackup.vault.keys import CATALOG, DRILL, Keyring, SealKey, SigningKey, domain_keys
@@ -145,12 +144,12 @@ class Installation:
     def vault(self, name: str) -> VaultDescription:
         """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`.
 
-        A folder is looked at each time: one whose disk was unmounted is empty, and nothing may be written into that.
+        A disk is looked at each time: when it was unmounted, its folder is empty, and nothing may be written into that.
         """
         store = self.store(name)
         with self._lock:
             known = self._vaults.get(name)
-        if known is None or (isinstance(store, DirectoryStore) and store.stat(VAULT_NAME) is None):
+        if known is None or (self.inventory.stores[name].place.may_be_unmounted and store.stat(VAULT_NAME) is None):
             known = read_vault(store, self.signer.public)
             if known.evidence_key != self.signer.public:
                 raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUnavailable
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
@@ -41,6 +42,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class DirectoryStore:
     """A store below ``path``. The folder itself is made by the first :meth:`put`, but only below ``within`` (its parent
     unless given): where that is not there, a disk is not mounted, and everything raises StoreUnavailable."""
+
+    kind: ClassVar[str] = "directory"
 
     def __init__(self, name: str, path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> None:
         self.name = name

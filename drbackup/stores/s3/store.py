@@ -16,7 +16,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing, StoreRefused, say
 from drbackup.stores.base import (
@@ -42,6 +42,8 @@ _PAGES_AHEAD = 3
 
 class S3Store:
     """A store in one bucket under one prefix. Thread-safe. ``clock`` gives the time that locks are counted from."""
+
+    kind: ClassVar[str] = "s3"
 
     def __init__(self, name: str, config: S3Config, clock: Callable[[], datetime] | None = None) -> None:
         self.name = name
