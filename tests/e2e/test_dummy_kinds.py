@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.site import Site
+from tests.support.cities.site import Site
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = "".join(f"第{number}行\n" for number in range(40))
