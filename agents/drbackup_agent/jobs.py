@@ -134,7 +134,7 @@ def _backup_result(written: Written, facts: SourceFacts, watch: Watch) -> Backup
         content_bytes=written.content_bytes,
         new_bytes=written.new_bytes,
         stored_bytes=written.stored_bytes,
-        retried=tuple(watch.retried),
+        retried=watch.read_again,
     )
 
 

@@ -26,13 +26,15 @@ from drbackup.wire.specs import (
 )
 
 PROTOCOL = 1
-MANY = 1 << 16  # of anything that is listed in words: a taken-over agent must not fill our memory with empty ones
+MOST_LISTED = (
+    1 << 16
+)  # of anything that is listed in words: a taken-over agent must not fill our memory with empty ones
 PLACES = 1 << 17  # of one pack; a writer closes a pack long before
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 PackId = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]  # kind letter p, t or i, then the SHA-256
-Lines = Annotated[tuple[str, ...], msgspec.Meta(max_length=MANY)]
-Facts = Annotated[dict[str, str], msgspec.Meta(max_length=MANY)]
+Lines = Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_LISTED)]
+Facts = Annotated[dict[str, str], msgspec.Meta(max_length=MOST_LISTED)]
 
 
 # --- session ------------------------------------------------------------------------------------------------------
@@ -309,10 +311,12 @@ class PhaseTime(msgspec.Struct, frozen=True):
 class DrillResult(msgspec.Struct, frozen=True, tag="drill-result"):
     """The agent's measurements; the verdict is the controller's."""
 
-    measured: Annotated[tuple[Measured, ...], msgspec.Meta(max_length=MANY)]
-    phases: Annotated[tuple[PhaseTime, ...], msgspec.Meta(max_length=MANY)]
-    canaries: Annotated[dict[str, int], msgspec.Meta(max_length=MANY)]  # source → UTC ns found in the restored copy
-    restored: Annotated[dict[str, RestoreResult], msgspec.Meta(max_length=MANY)]
+    measured: Annotated[tuple[Measured, ...], msgspec.Meta(max_length=MOST_LISTED)]
+    phases: Annotated[tuple[PhaseTime, ...], msgspec.Meta(max_length=MOST_LISTED)]
+    canaries: Annotated[
+        dict[str, int], msgspec.Meta(max_length=MOST_LISTED)
+    ]  # source → UTC ns found in the restored copy
+    restored: Annotated[dict[str, RestoreResult], msgspec.Meta(max_length=MOST_LISTED)]
     failures: Facts  # source → why its restore failed
     wiped: bool
     wipe_proof: str

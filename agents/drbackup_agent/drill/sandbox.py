@@ -34,6 +34,7 @@ _PREFIX = "drill-"
 _LOCK = ".lock"
 _PLACES = ".places"
 _END_SECONDS = 15.0
+_TROUBLES = 3  # named in one line
 _DEAD = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}  # they hold no file and no memory any more
 
 
@@ -192,7 +193,8 @@ def _wipe(mark: str, places: list[Path]) -> Wipe:
         _remove(place, troubles)
     left = [str(place) for place in places if os.path.lexists(place)]
     if alive or left:
-        why = "; ".join([*(f"{path} is still there" for path in left), *troubles[:3]])
+        more = [f"and {len(troubles) - _TROUBLES} more"] if len(troubles) > _TROUBLES else []
+        why = "; ".join([*(f"{path} is still there" for path in left), *troubles[:_TROUBLES], *more])
         return Wipe(False, f"{alive} process(es) left; {why}")
     return Wipe(True, f"{len(places)} folder(s) with {files} file(s), {size} bytes removed; no process left")
 

@@ -66,6 +66,7 @@ class Watch:
     retried: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _more: int = 0
+    _more_retried: int = 0
 
     def check(self) -> None:
         """Raises :class:`Interrupted` when the run was cancelled. Called between blocks and between paths."""
@@ -83,6 +84,14 @@ class Watch:
         """Remember that ``what`` had to be read again."""
         if len(self.retried) < MAX_NOTES:
             self.retried.append(what)
+        else:
+            self._more_retried += 1
+
+    @property
+    def read_again(self) -> tuple[str, ...]:
+        """What had to be read again, as a result tells it."""
+        more = (f"and {self._more_retried} more",) if self._more_retried else ()
+        return (*self.retried, *more)
 
     @property
     def notes(self) -> tuple[str, ...]:

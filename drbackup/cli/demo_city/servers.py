@@ -21,6 +21,7 @@ from drbackup.cli.demo_city.registers import RegisterTable
 from drbackup.errors import ToolFailed
 
 _SECONDS = 60
+_WORDS_SAID = 4  # of a command, to say which one it was
 
 
 class Server(Protocol):
@@ -192,7 +193,7 @@ def run_unprivileged(command: Sequence[str], *, feed: str = "") -> str:
     )
     if done.returncode:
         said = (done.stderr or b"").decode(errors="replace").strip()
-        raise ToolFailed(f"{command[0]} ended with {done.returncode}: {said}", where=" ".join(command[:4]))
+        raise ToolFailed(f"{command[0]} ended with {done.returncode}: {said}", where=" ".join(command[:_WORDS_SAID]))
     return (done.stdout or b"").decode()
 
 

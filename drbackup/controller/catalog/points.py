@@ -155,14 +155,6 @@ class Points:
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def session(self, point: str) -> str:
-        """The session that wrote a point. Raises :class:`PointMissing`."""
-        with self._database.read() as connection:
-            found = connection.execute(select(points.c.session).where(points.c.id == point)).scalar_one_or_none()
-        if found is None:
-            raise PointMissing(f"no recovery point {point}")
-        return str(found)
-
     def _one(self, query: Select[Any]) -> Point | None:
         found = self._read(query.limit(1))
         return found[0] if found else None

@@ -24,6 +24,8 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import digest_in_name, pack_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
 
+_PACKS_NAMED = 3  # in one line
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a catalog is rebuilt from. ``evidence_key``: Ed25519 public; ``keyring``: the catalog key at least;
@@ -130,6 +132,7 @@ def whole_copies(
         if not lost:
             whole.append(store)
             continue
-        names = ", ".join(pack_name(*pack) for pack in lost[:3])
+        names = ", ".join(pack_name(*pack) for pack in lost[:_PACKS_NAMED])
+        names += f" and {len(lost) - _PACKS_NAMED} more" if len(lost) > _PACKS_NAMED else ""
         faults.append(Fault(store, found.name, f"point {found.identity[:12]} lacks {len(lost)} packs: {names}"))
     return tuple(whole or found.stores)

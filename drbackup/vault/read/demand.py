@@ -18,7 +18,7 @@ from drbackup.wire.messages import Place
 
 MOST_PACKS = 4096
 MOST_COUNTED = 4 << 20  # chunks' numbers, a byte each
-_MANY = 255  # uses; so many or more are never used up
+_NEVER_USED_UP = 255  # uses; so many or more
 
 
 class _Need:
@@ -28,7 +28,7 @@ class _Need:
     __slots__ = ("end", "first", "left", "size", "uses")
 
     def __init__(self) -> None:
-        self.first, self.end, self.size, self.left = 1 << 62, 0, 0, 0
+        self.first, self.end, self.size, self.left = -1, 0, 0, 0  # -1: nothing was needed yet
         self.uses = bytearray()
 
 
@@ -63,9 +63,9 @@ class Foresight:
             if not need.uses[place.ordinal]:
                 need.size += place.size
                 need.left += place.size
-                need.first = min(need.first, place.offset)
+                need.first = place.offset if need.first < 0 else min(need.first, place.offset)
                 need.end = max(need.end, place.offset + place.size)
-            need.uses[place.ordinal] = min(need.uses[place.ordinal] + 1, _MANY)
+            need.uses[place.ordinal] = min(need.uses[place.ordinal] + 1, _NEVER_USED_UP)
 
     def span(self, pack: bytes) -> tuple[int, int] | None:
         """Where all lies that is needed of a pack, if at least half of the bytes there are."""
@@ -74,7 +74,7 @@ class Foresight:
 
     def used(self, place: Place, times: int) -> None:
         """So many of the uses are over."""
-        if (need := self._of(place)) is not None and 0 < need.uses[place.ordinal] < _MANY:
+        if (need := self._of(place)) is not None and 0 < need.uses[place.ordinal] < _NEVER_USED_UP:
             need.uses[place.ordinal] = max(need.uses[place.ordinal] - times, 0)
             if not need.uses[place.ordinal]:
                 need.left -= place.size

@@ -145,7 +145,10 @@ def test_adding_a_point_again_adds_only_new_copies(catalog: Catalog) -> None:
     catalog.points.add(point(1), session="x")
     catalog.points.add(point(1, copies=("main", "other")), session="y")
     assert catalog.points.get(point(1).id).copies == ("main", "other")
-    assert catalog.points.session(point(1).id) == "x"
+    written = catalog.points.of_session("x", "s", "a")
+    assert written is not None
+    assert written.id == point(1).id
+    assert catalog.points.of_session("y", "s", "a") is None
 
 
 # --- packs ---
