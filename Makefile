@@ -1,25 +1,46 @@
 # Every daily task is one word. `make demo` and `make test` work in a fresh clone.
 
 PYTHON ?= python3
+SHELL  := bash
+.SHELLFLAGS := -o pipefail -c
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUNS   := $(VENV)/.runs
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 # The tests start hundreds of programs: none of them should compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv demo test coverage lint bench docs system-packages clean
+INSTALL := $(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt
+
+.PHONY: venv demo test coverage lint lock bench docs system-packages clean
 
 venv: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+# What drbackup itself needs, and nothing of the tests. A line for each package: a slow network should not look dead.
+$(RUNS): pyproject.toml constraints.txt
+	@echo 'Installing drbackup into $(VENV): a minute or two. Nothing outside this folder changes.'
+	@echo '      a Python environment of its own'
+	@$(PYTHON) -m venv $(VENV)
+	@echo '      fetching what drbackup needs'
+	@$(INSTALL) --editable . 2>&1 | tee $(VENV)/install.log | while read -r first second third rest; do \
+	  case "$$first $$second" in \
+	    Collecting*) count=$$((count + 1)); printf '  %2d  %s\n' $$count "$$second" ;; \
+	    'Installing build') [ "$$third" != dependencies: ] || echo '      the tool that builds drbackup itself' ;; \
+	    'Installing collected') echo "      all fetched; unpacking them" ;; \
+	  esac; \
+	done || { cat $(VENV)/install.log; exit 1; }
+	@touch $@
 
-demo: venv
-	$(BIN)/drbackup demo
+# The tests' tools on top.
+$(STAMP): $(RUNS)
+	@echo "Installing the tests' tools into $(VENV)."
+	@$(INSTALL) --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(RUNS)
+	@$(BIN)/drbackup demo
 
 # Debian packages the tests drive for real; needs root, and does nothing where all are there.
 system-packages:
@@ -43,9 +64,19 @@ coverage: venv system-packages
 bench: venv
 	$(BIN)/python -m tools.bench.run $(BENCH)
 
+# Rewrites the operators' lock file from pyproject.toml and constraints.txt; asks the package index for every file's hash.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	$(VENV)-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+	  --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --constraint constraints.txt --output-file requirements.lock pyproject.toml
+	sed -i '1i # Exactly what drbackup needs to run, and the hash of every file it may come as. Written by "make lock".' requirements.lock
+	rm -rf $(VENV)-lock
+
 # Rewrites every generated page; CI fails if one is stale.
 docs: venv
 	$(BIN)/python -m tools.docs.generate --write
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* dist
+	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* dist
