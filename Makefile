@@ -71,7 +71,8 @@ lock:
 	$(VENV)-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	  --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	  --constraint constraints.txt --output-file requirements.lock pyproject.toml
-	sed -i '1i # Exactly what drbackup needs to run, and the hash of every file it may come as. Written by "make lock".' requirements.lock
+	sed -i -e "s/^# The following packages are considered.*/# pip-compile sets these apart; shiv, which makes the agent's file, requires them./" \
+	  -e '1i # Exactly what drbackup needs to run, and the hash of every file it may come as. Written by "make lock".' requirements.lock
 	rm -rf $(VENV)-lock
 
 # Rewrites every generated page; CI fails if one is stale.

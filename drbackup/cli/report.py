@@ -10,7 +10,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.errors import UsageError
 from drbackup.reports import month_page
-from drbackup.reports.break_glass import write_sheets
+from drbackup.reports.break_glass import READER, write_sheets
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.month import gaps_first, month_at, month_of, recall_month
 from drbackup.reports.overview import overview_of
@@ -62,10 +62,13 @@ def sheets(context: CliContext, folder: Path) -> None:
     """Write a break-glass sheet for each system: how to bring it back by hand when nothing of drbackup is left.
 
     Print them and keep them with the custodians' shares; print anew when a policy or a store changes. They hold
-    addresses and public keys, no secret.
+    addresses and public keys, no secret. The small program they name, which reads a vault without drbackup, is written
+    beside them: keep a copy of it there, too.
     """
     paths = write_sheets(context.whole_installation(), folder, now=context.now())
     words = ngettext("{n} sheet written to {folder}", "{n} sheets written to {folder}", len(paths))
     lines = [Text(words.format(n=len(paths), folder=folder)), *(Text(f"  {path.name}") for path in paths)]
+    lines.append(Text(_("the reader that they name: {path}").format(path=folder / READER)))
     lines.append(Text(_("next: print them and keep them with the custodians' shares")))
-    context.show({"folder": str(folder), "files": [str(path) for path in paths]}, *lines)
+    files = [str(path) for path in paths]
+    context.show({"folder": str(folder), "files": files, "reader": str(folder / READER)}, *lines)

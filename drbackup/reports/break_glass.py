@@ -1,12 +1,14 @@
 """A sheet for the day when nothing of drbackup is left: where a system's copies lie and how to open them by hand.
 
 One page a system, to be printed and kept with the custodians' shares. It needs the bucket, enough shares, and the
-stranger's reader (at most 300 lines, ``drbackup/reader/stranger.py``); no drbackup, no catalog, no backup centre. It
-holds addresses and public keys, no secret.
+stranger's reader (at most 300 lines, ``drbackup/reader/stranger.py``), which is written beside the sheets; no drbackup,
+no catalog, no backup centre. It holds addresses and public keys, no secret.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.resources
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +30,7 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+READER = "stranger.py"  # the name on every sheet
 
 
 class SourceSheet(msgspec.Struct, frozen=True):
@@ -42,8 +45,10 @@ class SourceSheet(msgspec.Struct, frozen=True):
 
 
 def write_sheets(installation: Installation, folder: Path, *, now: datetime) -> list[Path]:
-    """One sheet for every system of the policies, readable by their owner only; the files' paths."""
+    """The paths of the sheets, one for every system of the policies. The reader that they name lies beside them, byte
+    for byte as it was released. All are readable by their owner only."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_file(folder / READER, _reader())
     written = []
     for system in sorted(installation.policies.policies):
         path = folder / f"break-glass-{system}.html"
@@ -67,8 +72,15 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
         stores=[(name, entry.place.address(entry.prefix)) for name, entry in stores],
         fetches=[entry.place.fetch_line(entry.prefix) for _, entry in stores],
         evidence_key=installation.signer.public.hex(),
+        reader=READER,
+        reader_sha256=hashlib.sha256(_reader()).hexdigest(),
         sources=list(_sources(installation, policy, zone)),
     )
+
+
+def _reader() -> bytes:
+    """The reader's source. Read and not imported: it shares no code with us, and we none with it."""
+    return importlib.resources.files("drbackup.reader").joinpath(READER).read_bytes()
 
 
 def _step(installation: Installation, system: str) -> PlanStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from drbackup.reader import stranger
-from drbackup.reports.break_glass import render_sheet, write_sheets
+from drbackup.reports.break_glass import write_sheets
 from tests.integration.test_recovery import fingerprint
 from tests.support.cities.drilled_city import PORTAL, REGISTRY, DrilledCity
 from tests.support.services.postgres import SUPERUSER, PostgresServer
@@ -32,22 +33,21 @@ def city(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[DrilledCit
 
 
 def commands(page: str) -> list[str]:
-    """The lines a person would type: fetching, reading, putting back."""
+    """The lines a person would type: fetching, reading, putting back. Python alone, without what lies around it."""
     blocks = [html.unescape(block) for block in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)]
     lines = [line for block in blocks for line in block.strip().splitlines()]
-    return [line for line in lines if not line.startswith(("pip ", "shamir ", "#"))]
+    typed = [line for line in lines if not line.startswith(("pip ", "shamir ", "#"))]
+    return [line.replace("python ", "python -I ", 1) if line.startswith("python ") else line for line in typed]
 
 
 def test_a_person_with_the_sheet_a_key_and_the_store_brings_the_city_back(city: DrilledCity, tmp_path: Path) -> None:
-    now = datetime.now(UTC)
+    handler = tmp_path / "desk"
     with city.open() as installation:
         city.back_up(installation)
-        pages = [render_sheet(installation, system, now=now) for system in (REGISTRY, PORTAL)]
+        write_sheets(installation, handler, now=datetime.now(UTC))
+    pages = [(handler / f"break-glass-{system}.html").read_text("utf-8") for system in (REGISTRY, PORTAL)]
     before = fingerprint(city)
-    handler = tmp_path / "desk"
-    handler.mkdir()
     shutil.copy(city.root / "home" / "keys" / "drill.key", handler / "recovery.key")
-    shutil.copy(READER, handler / "stranger.py")
     city.burn()
     city.scans.mkdir(parents=True)
     shutil.rmtree(city.root / "home")  # the backup centre burnt, too
@@ -61,6 +61,16 @@ def test_a_person_with_the_sheet_a_key_and_the_store_brings_the_city_back(city: 
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert fingerprint(city) == before
+
+
+def test_the_reader_that_the_sheets_name_lies_beside_them_byte_for_byte(city: DrilledCity, tmp_path: Path) -> None:
+    with city.open() as installation:
+        paths = write_sheets(installation, tmp_path / "sheets", now=datetime.now(UTC))
+    reader = tmp_path / "sheets" / "stranger.py"
+    assert reader.read_bytes() == READER.read_bytes()
+    assert reader.stat().st_mode & 0o777 == 0o600
+    for path in paths:
+        assert hashlib.sha256(reader.read_bytes()).hexdigest() in path.read_text("utf-8")
 
 
 def test_every_system_has_a_sheet_without_a_secret(city: DrilledCity, tmp_path: Path) -> None:
