@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
+from drbackup.model.checks.kinds import CHECK_KINDS
 from drbackup.model.document import Document, Finding, Path, nearest
 from drbackup.model.inventory import Inventory
 from drbackup.model.plan import find_cycles, hard_dependencies
-from drbackup.model.policy import CheckPolicy, Policy
-from drbackup.model.sources.base import SourceSettings
+from drbackup.model.policy import Policy
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
@@ -130,16 +130,18 @@ def _sources(file: PolicyFile) -> Iterator[Finding]:
 
 def _checks(file: PolicyFile) -> Iterator[Finding]:
     sources = {name for _, name in file.names("sources", "name")}
-    for path, name in (*file.names("drill", "checks", "source"), *file.names("drill", "checks", "across")):
+    keys = dict.fromkeys(key for kind in CHECK_KINDS for key in kind.source_keys)
+    for path, name in (each for key in keys for each in file.names("drill", "checks", key)):
         if name not in sources:
             yield file.document.finding(path, f"this policy has no source '{name}'", nearest(name, sources))
 
 
 def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
     for number, check in enumerate(policy.drill.checks if policy.drill else ()):
-        for where, name in _named(check):
+        form = check.form
+        for position, (where, name) in enumerate(form.named):
             source = policy.source(name)
-            misfit = _misfit(check, source.settings, second=where == ("across", 1)) if source else ""
+            misfit = form.misfit(position, source.settings) if source else ""
             if source is not None and misfit:
                 path = ("drill", "checks", number, *where)
                 yield document.finding(path, f"'{name}' is a {source.kind} source: {misfit}")
@@ -154,7 +156,7 @@ def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
             "add a drill: section with at least one check",
             severity="warning",
         )
-    checked = {name for check in (policy.drill.checks if policy.drill else ()) for _, name in _named(check)}
+    checked = {name for check in (policy.drill.checks if policy.drill else ()) for _, name in check.form.named}
     for number, source in enumerate(policy.sources):
         if policy.drill is not None and source.name not in checked:
             yield document.finding(
@@ -165,24 +167,6 @@ def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
             )
         for message, hint in source.settings.doubts(source.name):
             yield document.finding(("sources", number, source.kind), message, hint, severity="warning")
-
-
-def _named(check: CheckPolicy) -> list[tuple[Path, str]]:
-    """The sources a check names, each with its place inside the check."""
-    if check.across is not None:
-        return [(("across", number), name) for number, name in enumerate(check.across)]
-    return [(("source",), check.source or "")]
-
-
-def _misfit(check: CheckPolicy, source: SourceSettings, *, second: bool) -> str:
-    if check.kind == "across" and second:
-        return "" if source.trees() else "the second name of across must be a files source"
-    if check.kind in ("sql", "across"):
-        return "" if source.is_database else "only a database can be asked by sql"
-    if check.kind == "files":
-        fits = not source.is_database  # a command's output is a tree of one file
-        return "" if fits else "files: match compares trees; for a database use counts: match"
-    return "" if source.is_database else "counts: match counts rows; for files use files: match"
 
 
 def _cycles(files: Sequence[PolicyFile]) -> Iterator[Finding]:

@@ -27,11 +27,13 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from drbackup.model.checks.base import CheckForm
+from drbackup.model.checks.kinds import CHECK_KINDS
 from drbackup.model.cron import Cron, parse_cron
 from drbackup.model.quantities import ByteCount, Duration, Whole, YesNo, format_duration, parse_duration
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.sources.kinds import SOURCE_KINDS
-from drbackup.model.strict import AgentName, Name, NonEmpty, Strict, one_of, require_one
+from drbackup.model.strict import AgentName, Name, NonEmpty, Strict, any_of, one_of, require_one
 from drbackup.model.window import Blackouts, DailyWindow, covers_week
 
 
@@ -186,67 +188,31 @@ class KeepPolicy(Strict):
         )
 
 
-Scalar = str | int | float | bool | None
-
-
-class Expect(Strict):
-    """What the first column of the first row must be."""
-
-    equals: Scalar = Field(default=None, description="Exactly this value; stands alone.")
-    min: float | None = Field(default=None, description="At least.")
-    max: float | None = Field(default=None, description="At most.")
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError("an expectation needs one of equals, min, max")
-        if "equals" in self.model_fields_set and len(self.model_fields_set) > 1:
-            raise ValueError("equals stands alone: leave out min and max")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}: nothing can pass")
-        return self
-
-
-CheckKind = Literal["sql", "counts", "files", "across"]
-
-
+@any_of(CHECK_KINDS)
 class CheckPolicy(Strict):
-    """One check on the copy: {source, sql, expect}, {source, counts}, {source, files} or {across, sql, each}."""
-
-    source: Name | None = Field(default=None, description="The source it looks at.")
-    sql: NonEmpty | None = Field(default=None, description="A query on the restored database.")
-    expect: Expect | None = Field(default=None, description="What the query must answer.")
-    counts: Literal["match"] | None = Field(default=None, description="Rows and checksums as at the pinned instant.")
-    files: Literal["match"] | None = Field(default=None, description="Every file as at the pinned instant.")
-    across: tuple[Name, Name] | None = Field(default=None, description="[database source, files source]")
-    each: Literal["exists_in_files"] | None = Field(default=None, description="Each row's path must be restored.")
+    """One check on the copy: {forms}."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         given = {key for key in type(self).model_fields if getattr(self, key) is not None}
-        if given not in _CHECK_FORMS.values():
-            forms = " · ".join("{" + ", ".join(form) + "}" for form in map(sorted, _CHECK_FORMS.values()))
+        if not any(given == set(kind.model_fields) for kind in CHECK_KINDS):
+            forms = " · ".join("{" + ", ".join(sorted(kind.model_fields)) + "}" for kind in CHECK_KINDS)
             raise ValueError(
                 f"a check has exactly one of these sets of keys: {forms}; here: {', '.join(sorted(given))}"
             )
         return self
 
     @property
-    def kind(self) -> CheckKind:
-        """sql: one query's value; counts, files: what was counted at the pinned instant; across: rows to files."""
-        if self.across is not None:
-            return "across"
-        if self.sql is not None:
-            return "sql"
-        return "counts" if self.counts else "files"
+    def form(self) -> CheckForm:
+        """The check as its kind understands it."""
+        given = {key: getattr(self, key) for key in type(self).model_fields if getattr(self, key) is not None}
+        kind = next(kind for kind in CHECK_KINDS if given.keys() == kind.model_fields.keys())
+        return kind.model_construct(**given)
 
-
-_CHECK_FORMS = {
-    "sql": {"source", "sql", "expect"},
-    "counts": {"source", "counts"},
-    "files": {"source", "files"},
-    "across": {"across", "sql", "each"},
-}
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+        return self.form.kind
 
 
 def _drill_every(value: object) -> str | timedelta:

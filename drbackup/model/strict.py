@@ -49,6 +49,25 @@ def one_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]
     return with_kinds
 
 
+def any_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]]:
+    """A decorator that gives a model the keys of all ``kinds``, each of them optional; ``{forms}`` in its docstring
+    becomes the keys of each kind.
+
+    That the keys of exactly one kind are given is the model's to check.
+    """
+
+    def with_keys(model: type[_Model]) -> type[_Model]:
+        fields: dict[str, Any] = {}
+        for key, field in (pair for kind in kinds for pair in kind.model_fields.items()):
+            shape: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            fields.setdefault(key, (shape | None, Field(default=None, description=field.description)))
+        *most, last = ["{" + ", ".join(kind.model_fields) + "}" for kind in kinds]
+        said = (model.__doc__ or "").format(forms=f"{', '.join(most)} or {last}")
+        return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=said, **fields)
+
+    return with_keys
+
+
 def require_one(model: BaseModel, keys: tuple[str, ...]) -> None:
     """Raises ``ValueError`` unless exactly one of ``keys`` has a value."""
     given = [str(key) for key in keys if getattr(model, key) is not None]

@@ -110,7 +110,7 @@ class AskedCheck(msgspec.Struct, frozen=True):
     """One check as asked."""
 
     number: int  # from 0, as in the policy; people are shown one more
-    kind: str  # sql, counts, files, across
+    kind: str  # as a policy names it
     source: str
     expectation: Expectation
     query: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from drbackup.model.checks.kinds import CHECK_KINDS
 from drbackup.model.sources.kinds import SOURCE_KINDS
 from drbackup.model.verdict import Rule, Verdict
 from drbackup.model.words import Words
@@ -51,12 +52,7 @@ PHASES = {
     "wipe": Words("清理", "wipe"),
 }
 
-CHECKS = {
-    "sql": Words("查询", "query"),
-    "counts": Words("行数与摘要", "rows and digests"),
-    "files": Words("文件摘要", "file digests"),
-    "across": Words("跨源引用", "references across sources"),
-}
+CHECKS = {kind.kind: kind.words for kind in CHECK_KINDS}
 
 SUBJECTS = {
     "drill": Words("模拟恢复演练(隔离环境)", "simulation restore, isolated"),

@@ -98,10 +98,10 @@ RestoreTarget = FolderTarget | InPlaceTarget
 
 
 class CheckSpec(msgspec.Struct, frozen=True):
-    """One check of a drill. ``kind``: sql, counts, files, across.
+    """One check of a drill, which the agent measures and the controller judges. ``kind``: as a policy names it.
 
-    sql and across carry ``query``; across names the files ``source`` in ``other`` and its paths in ``below``: relative
-    paths are looked for there. The agent measures, the controller judges.
+    ``query`` is what that kind asks, in its own words. A kind that looks at a second source has it in ``other``, and
+    the paths of that source's trees in ``below``.
     """
 
     number: int

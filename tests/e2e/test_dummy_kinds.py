@@ -118,3 +118,28 @@ def test_a_new_kind_of_store_is_probed_backed_up_into_and_read_back(site: DummyS
     (sheet,) = (site.folder / "sheets").glob("*.html")
     assert f"carry {site.folder / 'shelf'} city/ store" in sheet.read_text(encoding="utf-8")
     assert "书架" in sheet.read_text(encoding="utf-8")
+
+
+def test_a_new_kind_of_check_is_asked_measured_judged_and_stands_in_the_page(site: DummySite) -> None:
+    site.good("backup", "--all")
+    site.describe([{"source": "notes", "pages": 2}])
+    done = site.good("drill", "run", "registry", "--json")
+    assert "conditional" in done.out  # no canary: nothing worse
+    site.describe([{"source": "notes", "pages": 3}])
+    failed = site.run("drill", "run", "registry", "--json")
+    assert failed.code == 21
+    assert "2 is not 3" in failed.out
+    passed, refuted = sorted(path.read_text(encoding="utf-8") for path in site.home.rglob("*.html"))
+    if "= 3" in passed:
+        passed, refuted = refuted, passed
+    assert "页数" in passed
+    assert "= 2" in passed
+    assert "= 3" in refuted
+
+
+def test_a_new_kind_of_check_is_refused_where_it_does_not_fit(site: DummySite) -> None:
+    scans = {"name": "scans", "agent": "db1", "files": {"paths": [str(site.folder)]}}
+    site.write(sources=[scans], drill={"every": "month", "on": "drill1", "checks": [{"source": "scans", "pages": 1}]})
+    refused = site.run("policy", "check")
+    assert refused.code == 2
+    assert "only a notebook has pages" in refused.out + refused.err

@@ -31,7 +31,7 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.read.read_ahead import PackFetch
 from drbackup.wire.messages import DrillJob, DrillResult, Measured, PhaseTime, Progress, RestoreResult
 from drbackup.wire.specs import PointRef
-from drbackup_agent.drill.checks import measure
+from drbackup_agent.drill.checks.kinds import measure
 from drbackup_agent.drill.phase_times import ATTRIBUTION, Meters, TimedFetch, TimedReader
 from drbackup_agent.drill.sandbox import Sandbox, Wipe, open_sandbox
 from drbackup_agent.drill.without_content import without_content

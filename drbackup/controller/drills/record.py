@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from drbackup import __version__
 from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, PhaseSpan, PointUsed, StatedRule
@@ -13,7 +12,7 @@ from drbackup.controller.restore.restore import LocatedPoint
 from drbackup.model import verdict
 from drbackup.model.inventory import Inventory
 from drbackup.model.point import Point
-from drbackup.model.policy import CheckPolicy, Policy
+from drbackup.model.policy import Policy
 from drbackup.model.verdict import DrillJudgement, Expectation, JudgedCheck, MeasuredCheck, Measurements, Restored
 from drbackup.system.instants import from_ns
 from drbackup.wire.messages import DrillResult, Measured, PhaseTime, RestoreResult
@@ -163,36 +162,11 @@ def _restored(course: DrillProgress) -> Iterator[Restored]:
 def _checks(course: DrillProgress) -> Iterator[verdict.AskedCheck]:
     assert course.policy.drill is not None
     for number, check in enumerate(course.policy.drill.checks):
-        source, other = check.across or (check.source or "", "")
-        yield verdict.AskedCheck(number, check.kind, source, expectation(check), check.sql or "", other)
+        form = check.form
+        source, other = (*(name for _, name in form.named), "")[:2]
+        yield verdict.AskedCheck(number, form.kind, source, form.expectation(), form.query, other)
     for label, (asked, _) in course.older.items():
         yield verdict.AskedCheck(asked.number, asked.kind, label, Expectation(match=True))
-
-
-def expectation(check: CheckPolicy) -> Expectation:
-    """What a policy's check line expects, as it is judged and shown."""
-    expect = check.expect
-    if expect is None:
-        return Expectation(match=True)
-    return Expectation(
-        equals=_plain(expect.equals) if "equals" in expect.model_fields_set else None,
-        min=_bound(expect.min),
-        max=_bound(expect.max),
-    )
-
-
-def _bound(value: float | None) -> Decimal | None:
-    """As a person wrote it: 1000, not 1000.0."""
-    if value is None:
-        return None
-    return Decimal(int(value)) if value.is_integer() else Decimal(repr(value))
-
-
-def _plain(value: str | int | float | bool | None) -> str:
-    """A YAML value as a query's result is written."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _seen(measured: Measured) -> MeasuredCheck:

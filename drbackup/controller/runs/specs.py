@@ -70,9 +70,7 @@ def checks(policy: Policy) -> tuple[CheckSpec, ...]:
 
 
 def _check(number: int, check: CheckPolicy, policy: Policy) -> CheckSpec:
-    if check.across is not None:
-        database, files = check.across
-        source = policy.source(files)
-        below = source.settings.trees() if source is not None else ()
-        return CheckSpec(number, "across", database, check.sql or "", files, below)
-    return CheckSpec(number, check.kind, check.source or "", check.sql or "")
+    form = check.form
+    name, other = (*(name for _, name in form.named), "")[:2]
+    source = policy.source(other)
+    return CheckSpec(number, form.kind, name, form.query, other, source.settings.trees() if source is not None else ())

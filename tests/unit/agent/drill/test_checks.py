@@ -17,7 +17,9 @@ from drbackup.errors import Interrupted, ObjectCorrupt, RestoreMismatch, ToolFai
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.wire.messages import Measured
 from drbackup.wire.specs import CheckSpec
-from drbackup_agent.drill.checks import figure, measure, path_digest
+from drbackup_agent.drill.checks.base import path_digest
+from drbackup_agent.drill.checks.kinds import measure
+from drbackup_agent.drill.checks.sql import figure
 from drbackup_agent.drill.without_content import without_content
 from drbackup_agent.sources.files.restored_copy import FilesCopy
 from drbackup_agent.sources.restored import Counted, RestoredCopy
