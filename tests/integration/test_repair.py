@@ -315,7 +315,7 @@ from tests.support.doubles.sudden_death import call_number, die_at
 
 now = lambda: datetime.now(UTC)
 repair._AT_ONCE = 1
-die_at("mend", call_number(2), sys.argv[3])
+die_at("repair", call_number(2), sys.argv[3])
 with Installation.open(Path(sys.argv[1]), Path(sys.argv[2])) as installation:
     repair.repair(installation, diagnose(installation, now=now), now=now)
 """

@@ -12,7 +12,7 @@ Fatal = Callable[[str, str], bool]  # store's name, object's name → is it this
 
 
 def die_at(method: str, fatal: Fatal, moment: str) -> None:
-    """From now on this process kills itself at the ``fatal`` call of a folder store's ``method`` (``put``, ``mend``):
+    """From now on this process kills itself at the ``fatal`` call of a folder store's ``method`` (``put``, ``repair``):
     ``before`` it, or ``after``."""
     real = getattr(DirectoryStore, method)
 
