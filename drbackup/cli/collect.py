@@ -9,13 +9,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
-from drbackup.cli.places import did_you_mean
+from drbackup.cli.places import require_stores
 from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age
 from drbackup.controller.collect.collect import CollectReport
 from drbackup.controller.collect.renew_locks import Renewal, Renewer, lockers_of, note_renewal
 from drbackup.controller.collect.setup import adopt_lost, collecting_alone, collector
-from drbackup.errors import DoneInPart, UsageError
+from drbackup.errors import DoneInPart
 from drbackup.model.collect import COLLECT_GRACE, CollectPlan
 from drbackup.reports import plurals
 from drbackup.reports.collect import going_lines, packs_table, plan_document, points_table
@@ -43,10 +43,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
     stays are renewed, too. Exit code 3 when something could not be judged or is missing.
     """
     installation = context.whole_installation()
-    known = installation.inventory.stores
-    for name in stores:
-        if name not in known:
-            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
+    require_stores(stores, installation.inventory.stores)
     with counting(context, _("collecting")) as watch:
         work = collector(
             installation,

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from drbackup.cli.context import CliContext
+from drbackup.controller.restore.any_copy import from_any_copy
 from drbackup.controller.restore.restore import choose_point, locate
-from drbackup.errors import DrbackupError, UsageError, VaultMissing
+from drbackup.errors import UsageError
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
 from drbackup.vault.read.reader import PointReader
@@ -36,6 +37,14 @@ def split_place(context: CliContext, place: str) -> tuple[str, str]:
             return system, source
         raise UsageError(f"system {system} has no source {source!r}", hint=did_you_mean(source, names))
     return system, source
+
+
+def require_stores(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises :class:`UsageError` for the first name that is no store of the inventory."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -106,11 +115,9 @@ def open_reader(context: CliContext, point: Point) -> PointReader:
     Raises the last store's error when none has, :class:`VaultMissing` when the point lies in no known store.
     """
     installation = context.installation()
-    failure: DrbackupError = VaultMissing(f"point {point.short} lies in no store of the inventory")
-    for name in point.copies:
-        try:
-            found = locate(installation, point, name)
-            return PointReader(StoreFetch(found.store), installation.keyring, point.domain, found.sealed.root)
-        except DrbackupError as problem:
-            failure = problem  # the other copy may do; only when all fail is it said
-    raise failure
+
+    def opened(store: str) -> PointReader:
+        found = locate(installation, point, store)
+        return PointReader(StoreFetch(found.store), installation.keyring, point.domain, found.sealed.root)
+
+    return from_any_copy(point, opened)

@@ -9,13 +9,13 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.next_steps import remaining, untouched
-from drbackup.cli.places import did_you_mean
+from drbackup.cli.places import require_stores
 from drbackup.cli.progress import counting, stopping
 from drbackup.controller.copies.catch_up import CatchUpResult, catch_up
 from drbackup.controller.copies.diagnose import Defect, Diagnosis, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _, ngettext
 from drbackup.reports.plurals import objects
@@ -23,13 +23,6 @@ from drbackup.reports.plurals import points as count_points
 from drbackup.reports.shortened import few, rest
 
 _SHOWN = 20  # objects named on a screen
-
-
-def _known(context: CliContext, stores: tuple[str, ...]) -> None:
-    known = context.installation().policies.inventory.stores
-    for name in stores:
-        if name not in known:
-            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
 
 
 @click.command("repair")
@@ -43,7 +36,7 @@ def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) ->
     set aside, a damaged version stays below the new one. Every mended object is read back. Needs no key. Exit code 1
     when something is whole in no store: it is named, with the points that need it; 3 when only a part could be mended.
     """
-    _known(context, stores)
+    require_stores(stores, context.installation().policies.inventory.stores)
     installation = context.installation()
     with counting(context, _("looking for damage")) as watch:
         diagnosis = diagnose(installation, stores, now=context.now, watch=watch)
@@ -191,7 +184,7 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
     The daemon does it by itself; this is for the hour when nobody wants to wait. Only adds; what is there is not sent
     again. Exit code 3 when a store still lacks something.
     """
-    _known(context, stores)
+    require_stores(stores, context.installation().policies.inventory.stores)
     with counting(context, _("copying points")) as watch, stopping() as stop:
         found = catch_up(context.installation(), now=context.now, stores=stores, stop=stop, watch=watch)
     lines = [_caught_line(result) for result in found]

@@ -9,13 +9,13 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.next_steps import remaining, untouched
-from drbackup.cli.places import did_you_mean
+from drbackup.cli.places import require_stores
 from drbackup.cli.progress import counting
 from drbackup.cli.quantities import read_age, read_rate
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.copies.diagnose import STORE_IS_ILL
 from drbackup.controller.copies.scrub import ScrubReport, ScrubRequest, scrub
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, UsageError, VaultMissing
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, VaultMissing
 from drbackup.reports.figures import age, iso, size, span
 from drbackup.reports.gettext import _
 from drbackup.reports.plurals import objects, packs, points
@@ -50,9 +50,7 @@ def scrub_command(
     """
     installation = context.installation()
     known = installation.policies.inventory.stores
-    for name in stores:
-        if name not in known:
-            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
+    require_stores(stores, known)
     within = None if days is None else timedelta(days=days)
     reports: list[ScrubReport] = []
     away: dict[str, DrbackupError] = {}

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.cli.places import did_you_mean
-from drbackup.errors import DrbackupError, StoreRefused, UsageError
+from drbackup.cli.places import require_stores
+from drbackup.errors import DrbackupError, StoreRefused
 from drbackup.reports.gettext import _
 from drbackup.stores.probe import ProbeLine, needed_kept, probe
 
@@ -29,9 +29,7 @@ def store() -> None:
 def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
     """Try every promise on the named stores, or on all. Writes about 40 MiB a store under v1/probe/, which stays."""
     known = cli.installation().policies.inventory.stores
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(f"no store {unknown[0]!r}", hint=did_you_mean(unknown[0], known))
+    require_stores(names, known)
     documents: list[dict[str, Any]] = []
     tables: list[Table] = []
     broken: list[str] = []

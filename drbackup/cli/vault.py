@@ -10,14 +10,14 @@ from rich.text import Text
 from drbackup.cli.collect import collect_command
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.keys import read_secret
-from drbackup.cli.places import did_you_mean
+from drbackup.cli.places import require_stores
 from drbackup.cli.progress import counting
 from drbackup.cli.repair import catch_up_command, repair_command
 from drbackup.cli.scrub import scrub_command
 from drbackup.controller.home.policies import load_readable
 from drbackup.controller.rebuild.keys import HomeKeys, keys_for_rebuild
 from drbackup.controller.rebuild.rebuild import RebuildReport, has_catalog, look, rebuild
-from drbackup.errors import DoneInPart, SignatureInvalid, UsageError
+from drbackup.errors import DoneInPart, SignatureInvalid
 from drbackup.reports import plurals
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _
@@ -61,9 +61,7 @@ def rebuild_command(
     policies = load_readable(context.policies_folder)
     context.warn_of_broken(policies)
     entries = policies.inventory.stores
-    for name in stores:
-        if name not in entries:
-            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, entries))
+    require_stores(stores, entries)
     opened = {name: open_store(name, entries[name]) for name in stores or entries}
     seed = None if recovery_key is None else read_secret(recovery_key)
     keys = keys_for_rebuild(context.home, opened, seed)

@@ -154,6 +154,7 @@ class PostgresServer:
 
 def postgres_tools() -> Path | None:
     """The folder of the newest installed PostgreSQL server; None when there is none."""
+    # Debian's place and PATH only: the agent's own list is out of reach here, and the demo needs any one server.
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found.sort(key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0)
     if found:

@@ -15,13 +15,13 @@ import msgspec
 
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.policies import PolicySet
-from drbackup.controller.restore.restore import LocatedPoint, choose_point, locate, unsealing_key
+from drbackup.controller.restore.any_copy import from_any_copy
+from drbackup.controller.restore.restore import choose_point, locate, unsealing_key
 from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.specs import source_spec
-from drbackup.errors import DrbackupError, Interrupted, PointMissing, VaultMissing, WrongKey
+from drbackup.errors import DrbackupError, Interrupted, PointMissing, WrongKey
 from drbackup.model.plan import hard_dependencies, recovery_plan
-from drbackup.model.point import Point
 from drbackup.vault.keys import DRILL, Keyring, SealKey
 from drbackup.vault.record import unseal
 from drbackup.wire.messages import PreflightJob
@@ -179,23 +179,13 @@ def preflight(
     return tuple(lines)
 
 
-def any_copy(installation: Installation, point: Point) -> LocatedPoint:
-    """The record from the first store that has a sound one. Raises the last store's error."""
-    failure: DrbackupError = VaultMissing(f"point {point.short} lies in no store of the inventory")
-    for store in point.copies:
-        try:
-            return locate(installation, point, store)
-        except DrbackupError as bad:
-            failure = bad  # said when no other copy does better
-    raise failure
-
-
 def _point_line(installation: Installation, system: str, source: SourceStep, key: bytes | None) -> PreflightLine:
     what = f"{system}/{source.source}"
     if source.missing:
         return PreflightLine(what, False, source.missing)
     try:
-        found = any_copy(installation, installation.catalog.points.get(source.point))
+        point = installation.catalog.points.get(source.point)
+        found = from_any_copy(point, lambda store: locate(installation, point, store))
         seed = unsealing_key(installation, key).value
         if not seed:
             raise WrongKey("no key to open it: join the custodians' shares, or name the drill key")

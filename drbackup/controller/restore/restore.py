@@ -16,6 +16,7 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.runs import RunKind, RunState
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import DRILL_KEY, read_seed
+from drbackup.controller.restore.any_copy import from_any_copy
 from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
@@ -148,19 +149,20 @@ class _PointRestore:
         return Completed(result, detail=self._point.id, content_bytes=result.content_bytes, entries=result.entries)
 
     def _from_any_copy(self, run: LeasedRun) -> RestoreResult:
-        stores = [self._options.store] if self._options.store else list(self._point.copies)
-        failure: DrbackupError = VaultMissing(f"point {self._point.short} lies in no store of the inventory")
-        for store in stores:
-            try:
-                return self._from(store, run)
-            except _OTHER_COPY_MAY_DO as bad:
-                failure = bad  # said when no other copy does better
-                if f"store {store}" not in bad.message:
-                    bad.reword(say("store {store}: {what}", store=store, what=bad.said))
-                note = self._options.on_note
-                if note is not None:
-                    note(Note("warning", f"{bad.code}: {bad.message}"))
-        raise failure
+        def heard(store: str, bad: DrbackupError) -> None:
+            if f"store {store}" not in bad.message:
+                bad.reword(say("store {store}: {what}", store=store, what=bad.said))
+            if self._options.on_note is not None:
+                self._options.on_note(Note("warning", f"{bad.code}: {bad.message}"))
+
+        stores = [self._options.store] if self._options.store else []
+        return from_any_copy(
+            self._point,
+            lambda store: self._from(store, run),
+            stores,
+            another_may_do=_OTHER_COPY_MAY_DO,
+            heard=heard,
+        )
 
     def _from(self, store: str, run: LeasedRun) -> RestoreResult:
         found = locate(self._installation, self._point, store)

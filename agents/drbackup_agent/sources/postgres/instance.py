@@ -20,11 +20,11 @@ import msgspec
 
 from drbackup.errors import ToolFailed, ToolMissing
 from drbackup_agent.sources.base import DrillSandbox
+from drbackup_agent.sources.postgres.tools import TOOL_FOLDERS
 
 SUPERUSER = "drbackup_drill"  # not "postgres": the dump's own roles must find their names free
 ACCOUNTS = ("drbackup-sandbox", "nobody", "postgres")
 START_SECONDS = 60.0
-_BIN_GLOBS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -73,7 +73,7 @@ class PrivatePostgres(msgspec.Struct, frozen=True):
 
 def find_server() -> Path:
     """The folder with ``initdb`` of the newest PostgreSQL here. Raises :class:`ToolMissing`."""
-    found = {path for pattern in _BIN_GLOBS for path in Path("/").glob(pattern) if (path / "initdb").exists()}
+    found = {path for pattern in TOOL_FOLDERS for path in Path("/").glob(pattern) if (path / "initdb").exists()}
     if found:
         return max(found, key=_major)
     if (initdb := shutil.which("initdb")) is not None:

@@ -13,7 +13,7 @@ from drbackup_agent.sources.pipeline import stream
 from drbackup_agent.sources.postgres.canary import canary_ns
 from drbackup_agent.sources.postgres.instance import SUPERUSER, PrivatePostgres, client_environment
 from drbackup_agent.sources.postgres.tables import tables_counted
-from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools
+from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools, unescaped
 from drbackup_agent.sources.restored import QUERY_SECONDS, Counted, Refuted
 
 
@@ -44,7 +44,7 @@ class PostgresCopy:
             for line in _lines(blocks):
                 if b"\t" in line:
                     raise Refuted("the query gives more than one column")
-                yield _unescaped(line)
+                yield unescaped(line) or b""
         except ToolFailed as failed:
             raise Refuted(f"the query failed: {_sqlstate(failed.message)}") from failed
 
@@ -70,16 +70,6 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
-
-
-_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
-
-
-def _unescaped(cell: bytes) -> bytes:
-    """A cell of COPY's text format; empty for NULL."""
-    if cell == b"\\N":
-        return b""
-    return re.sub(rb"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), cell, flags=re.DOTALL)
 
 
 def _sqlstate(message: str) -> str:

@@ -21,7 +21,8 @@ from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld
 from drbackup_agent.sources.pipeline import Child, output
 from drbackup_agent.sources.postgres.spec import PostgresSpec
 
-_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
+# Where the systems that are run here put PostgreSQL, servers and client programs.
+TOOL_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
 _NEEDED = ("psql", "pg_dump", "pg_dumpall")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
 # From these minor releases on, psql knows \restrict (CVE-2025-8714).
@@ -55,7 +56,7 @@ class PostgresTools(msgspec.Struct, frozen=True):
             if found is None:
                 raise ToolMissing(f"{folder} has no {', '.join(_NEEDED)}", where=folder)
         else:
-            places = {place for pattern in _FOLDERS for place in root.glob(pattern)}
+            places = {place for pattern in TOOL_FOLDERS for place in root.glob(pattern)}
             places |= {Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place}
             known = [tools for place in sorted(places) if (tools := cls.look(place)) is not None]
             if not known:
@@ -170,7 +171,8 @@ class PsqlSession:
     def rows(self, query: str) -> list[tuple[str | None, ...]]:
         """A query's rows as text; None is SQL's NULL."""
         text = b"".join(self.copy_out(f"COPY ({query}) TO STDOUT"))
-        return [tuple(_plain(cell) for cell in line.split(b"\t")) for line in text.split(b"\n")[:-1]]
+        cells = (map(unescaped, line.split(b"\t")) for line in text.split(b"\n")[:-1])
+        return [tuple(None if cell is None else cell.decode() for cell in row) for row in cells]
 
     def value(self, query: str) -> str:
         """A query's one value; empty for NULL."""
@@ -207,12 +209,13 @@ class PsqlSession:
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
-def _plain(cell: bytes) -> str | None:
+def unescaped(cell: bytes) -> bytes | None:
+    """A cell of COPY's text format; None for NULL."""
     if cell == b"\\N":
         return None
-    if b"\\" in cell:
-        cell = re.sub(rb"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), cell, flags=re.DOTALL)
-    return cell.decode()
+    if b"\\" not in cell:
+        return cell
+    return re.sub(rb"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), cell, flags=re.DOTALL)
 
 
 def quoted(name: str) -> str:
