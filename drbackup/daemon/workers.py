@@ -46,13 +46,13 @@ class Workers:
         self._now = now
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="run")
         self._tasks: dict[str, _Task] = {}
-        self._lock = threading.RLock()  # guards _tasks: the tick starts, the service's own thread asks and stops
+        self._mutex = threading.RLock()  # guards _tasks: the tick starts, the service's own thread asks and stops
         self._log = structlog.get_logger()
         self.failed = 0  # runs that ended badly since the start
 
     def start_due(self, ready: list[Run]) -> list[str]:
         """Start what there is room for, the longest due first; their ids. What is left stays due in the catalog."""
-        with self._lock:
+        with self._mutex:
             return self._start_due(ready)
 
     def _start_due(self, ready: list[Run]) -> list[str]:
@@ -79,21 +79,21 @@ class Workers:
 
     def wait(self, seconds: float) -> None:
         """Until one run ends, or that long."""
-        with self._lock:
+        with self._mutex:
             futures = [task.future for task in self._tasks.values()]
         wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         self._reap()
 
     def stop(self) -> None:
         """Cancel every run cleanly and wait until each is marked in the catalog."""
-        with self._lock:
+        with self._mutex:
             for task in self._tasks.values():
                 task.stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reap()
 
     def _reap(self) -> None:
-        with self._lock:
+        with self._mutex:
             ended = [task for task in self._tasks.values() if task.future.done()]
             for task in ended:
                 del self._tasks[task.run.id]

@@ -81,7 +81,7 @@ class Answerer:
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._granted: dict[tuple[str, bytes], str] = {}  # (kind, pack) → "http" or "relay"
 
     def answer(self, question: Question, body: Body) -> tuple[Answer, bytes]:
@@ -118,13 +118,13 @@ class Answerer:
         put = self._handler.upload(question.kind, question.pack, question.size)
         if put == "stored":
             return Stored(question.ask)
-        with self._lock:
+        with self._mutex:
             self._granted[question.kind, question.pack] = "relay" if put is None else "http"
         return PutRelay(question.ask) if put is None else PutHttp(question.ask, put.url, dict(put.headers))
 
     def _take(self, question: Uploaded, body: Body) -> Answer:
         _require_pack(question.kind, question.pack)
-        with self._lock:
+        with self._mutex:
             way = self._granted.get((question.kind, question.pack))
         _require(way is not None, "a pack was reported that was never granted")
         _require(bool(body) == (way == "relay"), f"a pack granted by {way} came the other way")
@@ -135,7 +135,7 @@ class Answerer:
         self._handler.uploaded(
             question.kind, question.pack, question.size, question.places, body if way == "relay" else None
         )
-        with self._lock:  # only now: a refused pack may be sent again under the same grant
+        with self._mutex:  # only now: a refused pack may be sent again under the same grant
             self._granted.pop((question.kind, question.pack), None)
         return Stored(question.ask)
 

@@ -20,19 +20,19 @@ class Bodies:
     """One session's blocks: :class:`drbackup.wire.framing.BodyMemory`. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._spare: list[mmap.mmap] = []
 
     def take(self, size: int, /) -> memoryview:
         """``size`` bytes of page-aligned memory with anything in them. Pages never touched cost nothing, whatever a
         header claims."""
-        with self._lock:
+        with self._mutex:
             block = self._spare.pop() if self._spare and size <= BUFFER_SIZE else None
         return memoryview(block or huge_buffer(max(size, BUFFER_SIZE)))[:size]
 
     def give_back(self, body: bytes | memoryview) -> None:
         """A body from :meth:`take` that nobody looks at any more: the next one will be written over it."""
         block = body.obj if isinstance(body, memoryview) else None
-        with self._lock:
+        with self._mutex:
             if isinstance(block, mmap.mmap) and len(block) == BUFFER_SIZE and len(self._spare) < _KEPT:
                 self._spare.append(block)

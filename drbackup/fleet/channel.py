@@ -49,18 +49,18 @@ class StderrTail:
 
     def __init__(self, limit: int = STDERR_TAIL) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._kept = bytearray()
 
     def add(self, data: bytes) -> None:
-        with self._lock:
+        with self._mutex:
             self._kept += data
             if len(self._kept) > self._limit:
                 del self._kept[: len(self._kept) - self._limit]
 
     def text(self) -> str:
         """Decoded and masked; a first line that was cut is left out so that no half of a secret shows."""
-        with self._lock:
+        with self._mutex:
             kept = bytes(self._kept)
         if len(kept) >= self._limit:
             _, _, kept = kept.partition(b"\n")

@@ -38,11 +38,11 @@ class _PipeReader:
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self._shut = threading.Event()
-        self._using = threading.Lock()
+        self._mutex = threading.Lock()
 
     def read(self, size: int, /) -> bytes:
         while True:
-            with self._using:
+            with self._mutex:
                 if self._shut.is_set():
                     return b""
                 if self._poll.poll(_POLL_SECONDS * 1000):
@@ -50,7 +50,7 @@ class _PipeReader:
 
     def shut(self) -> None:
         self._shut.set()
-        with self._using:
+        with self._mutex:
             """Whoever was reading has left."""
 
 
@@ -59,13 +59,13 @@ class _PipeWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._using = threading.Lock()
+        self._mutex = threading.Lock()
         self._open = True
 
     def write(self, data: bytes | memoryview, /) -> int:
         view = memoryview(data)
         done = 0
-        with self._using:
+        with self._mutex:
             while done < len(view):
                 if not self._open:
                     raise BrokenPipeError("the channel is closed")
@@ -82,7 +82,7 @@ class _PipeWriter:
     def shut(self) -> None:
         """Call only when the child is dead: a writer on a full pipe wakes up by nothing else."""
         self.refuse()
-        with self._using:
+        with self._mutex:
             """Whoever was writing has left."""
 
 
@@ -99,7 +99,7 @@ class LocalChannel:
         self._errors = _PipeReader(self._stderr.fileno())
         self._drain = threading.Thread(target=self._keep_stderr, name=f"stderr {host}", daemon=True)
         self._drain.start()
-        self._closing = threading.Lock()
+        self._mutex = threading.Lock()
         self._closed = False
 
     @property
@@ -118,7 +118,7 @@ class LocalChannel:
             return None
 
     def close(self, grace: float = 5.0) -> None:
-        with self._closing:
+        with self._mutex:
             if self._closed:
                 return
             self._closed = True

@@ -20,20 +20,20 @@ class Movement:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._last = clock()
         self._uncounted = 0
         self._busy = 0
 
     def mark(self) -> None:
         """Something moved just now."""
-        with self._lock:
+        with self._mutex:
             self._last = self._clock()
             self._uncounted = 0
 
     def count(self, size: int) -> None:
         """``size`` bytes went over the channel."""
-        with self._lock:
+        with self._mutex:
             self._uncounted += size
             if self._uncounted >= COUNTS_AS_MOVEMENT:
                 self._last = self._clock()
@@ -41,18 +41,18 @@ class Movement:
 
     def __enter__(self) -> Movement:
         """While inside, the controller itself is working (a slow store, a group's barrier): the agent is not blamed."""
-        with self._lock:
+        with self._mutex:
             self._busy += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._mutex:
             self._busy -= 1
             self._last = self._clock()
 
     def still_for(self) -> float:
         """Seconds without movement; 0 while the controller owes the agent an answer."""
-        with self._lock:
+        with self._mutex:
             return 0.0 if self._busy else self._clock() - self._last
 
 

@@ -39,7 +39,7 @@ class SpareAgent:
         """``environment``: as :func:`drbackup.fleet.local.open_channel` takes it; only an agent that needs exactly
         this one may take the spare. Not ``wanted``: none is started."""
         self._environment = dict(environment or {})
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._channel: local.LocalChannel | None = None
         self._leaving: threading.Thread | None = None
         if wanted:
@@ -58,7 +58,7 @@ class SpareAgent:
 
     def _dismiss(self) -> None:
         """End an unused spare, beside whatever else goes on."""
-        with self._lock:
+        with self._mutex:
             unused, self._channel = self._channel, None
             if unused is not None:
                 self._leaving = threading.Thread(target=unused.close, args=(1.0,), name="spare")
@@ -73,7 +73,7 @@ class SpareAgent:
             and connect.agent_command(entry) == local.OWN_AGENT
             and connect.local_environment(entry) == self._environment
         )
-        with self._lock:
+        with self._mutex:
             if fits and self._channel is not None and self._channel.exit_status() is None:
                 taken, self._channel = self._channel, None
                 taken.host = name

@@ -16,16 +16,16 @@ class StoreDestination:
     def __init__(self, store: Store, domain: str) -> None:
         self._store = store
         self._domain = domain
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self.places: dict[bytes, Place] = {}
 
     def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
-        with self._lock:
+        with self._mutex:
             return {each: self.places[each] for each in ids if each in self.places}
 
     def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
         self._store.put(pack_name(self._domain, kind, pack), data)
-        with self._lock:
+        with self._mutex:
             self.places.update((place.id, place) for place in places)
 
 

@@ -53,7 +53,7 @@ class FrameStream:
         self._reader = reader
         self._writer = writer
         self._bodies = bodies
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -64,7 +64,7 @@ class FrameStream:
         if len(header) > MAX_HEADER or len(body) > MAX_BODY:
             raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes is too large to send")
         try:
-            with self._lock:
+            with self._mutex:
                 self._writer.write(_LENGTHS.pack(len(header), len(body)) + header)
                 if len(body):
                     self._writer.write(body)

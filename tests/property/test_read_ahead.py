@@ -83,13 +83,13 @@ class Taker:
     """Puts parts together, whatever order they come in."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self.parts: dict[int, dict[int, tuple[int, bytes]]] = {}
         self.counts: dict[int, int] = {}
 
     def take(self, part: Part[int], memory: memoryview) -> None:
         joined = b"".join(bytes(memory[start:end]) for start, end in part.spans)
-        with self._lock:
+        with self._mutex:
             assert part.number not in self.parts.setdefault(part.owner, {})
             self.parts[part.owner][part.number] = (part.offset, joined)
             if part.last:

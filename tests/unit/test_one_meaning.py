@@ -13,6 +13,10 @@ import drbackup_agent
 STAND_ALONE = {
     "drbackup/reader/stranger.py": "it is read and run without anything of ours, so it says everything again",
 }
+LOCKS_FILES = {
+    "drbackup/system/file_lock.py": "the door",
+    "drbackup/fleet/installer.py": "it runs on a host as text, with nothing of ours",
+}
 TWO_HALVES = {
     "SOURCE_KINDS": "the same kinds, as policies name them and as agents do them; test_kinds holds them equal"
 }
@@ -49,9 +53,23 @@ def test_no_public_constant_name_stands_for_two_constants() -> None:
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
+def test_a_lock_of_threads_is_called_a_mutex_and_files_are_locked_by_one_door() -> None:
+    """A lock alone is a store's promise to keep an object (docs/glossary.md)."""
+    mutexes, others, by_hand = 0, [], []
+    for module, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and ast.unparse(node.value) in {"threading.Lock()", "threading.RLock()"}:
+                mutexes += 1
+                others += [f"{module}: {name}" for name in map(ast.unparse, node.targets) if "mutex" not in name]
+            if isinstance(node, ast.Attribute) and node.attr in {"flock", "lockf"} and module not in LOCKS_FILES:
+                by_hand.append(module)
+    assert mutexes > 10, "they were found at all"
+    assert (others, by_hand) == ([], [])
+
+
 def test_what_is_excepted_is_there() -> None:
     root = Path(str(drbackup.__file__)).parent.parent
-    assert all((root / name).is_file() for name in STAND_ALONE)
+    assert all((root / name).is_file() for name in (*STAND_ALONE, *LOCKS_FILES))
 
 
 def assigned(tree: ast.Module) -> Iterator[str]:

@@ -35,11 +35,11 @@ class Meters:
         self.fetched_bytes = 0
         self._tell = tell
         self._clock = clock
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
 
     def restart(self) -> None:
         """Forget the seconds so far; the bytes stay."""
-        with self._lock:
+        with self._mutex:
             self.fetching = self.opening = self.using = 0.0
 
     def shares(self, wall: float) -> tuple[float, float, float]:
@@ -51,14 +51,14 @@ class Meters:
         return fetch, decrypt, max(wall - fetch - decrypt, 0.0)
 
     def fetched(self, seconds: float, size: int) -> None:
-        with self._lock:
+        with self._mutex:
             self.fetching += seconds
             self.fetched_bytes += size
             done = self.fetched_bytes
         self._tell(done)
 
     def spent(self, opening: float, using: float) -> None:
-        with self._lock:
+        with self._mutex:
             self.opening += opening
             self.using += using
 

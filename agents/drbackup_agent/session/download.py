@@ -28,13 +28,13 @@ class WireFetch:
         self._link = link
         self._limiter = limiter
         self._clock = clock
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._urls: dict[tuple[str, str, bytes], tuple[str, float]] = {}  # pack → (address, usable until)
 
     @property
     def stretch(self) -> int:
         """Through the connection small pieces let both ends work at once; a store wants few requests."""
-        with self._lock:
+        with self._mutex:
             return _STRETCH_BY_URL if self._urls else _STRETCH_BY_LINK
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
@@ -58,18 +58,18 @@ class WireFetch:
         return _get(answer.url, offset, length)
 
     def _known(self, name: tuple[str, str, bytes]) -> str | None:
-        with self._lock:
+        with self._mutex:
             url, until = self._urls.get(name, ("", 0.0))
         return url if url and self._clock() < until else None
 
     def _remember(self, name: tuple[str, str, bytes], answer: GetHttp) -> None:
-        with self._lock:
+        with self._mutex:
             if len(self._urls) >= _KEPT_URLS:
                 self._urls.pop(next(iter(self._urls)))
             self._urls[name] = (answer.url, self._clock() + answer.valid_seconds - _URL_MARGIN_SECONDS)
 
     def _forget(self, name: tuple[str, str, bytes]) -> None:
-        with self._lock:
+        with self._mutex:
             self._urls.pop(name, None)
 
 

@@ -45,7 +45,7 @@ class Link:
     def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
         self._number = 0
         self._ended: DrbackupError | None = None
@@ -61,7 +61,7 @@ class Link:
         when the work was cancelled.
         """
         reply: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
-        with self._lock:
+        with self._mutex:
             if self._ended is not None:
                 raise self._ended
             self._number += 1
@@ -71,7 +71,7 @@ class Link:
             self._stream.send(msgspec.structs.replace(question, ask=number), body)
             answer = reply.get()  # always comes: an answer, or the reason why none will (end)
         finally:
-            with self._lock:
+            with self._mutex:
                 self._waiting.pop(number, None)
         if isinstance(answer, DrbackupError):
             raise answer
@@ -97,7 +97,7 @@ class Link:
     def heartbeat(self) -> None:
         """Repeat the last progress every few seconds until the work stops: keeps firewalls from forgetting us."""
         while not self.cancelled.wait(_HEARTBEAT_SECONDS):
-            with self._lock:
+            with self._mutex:
                 news = self._told
                 due = self._clock() - self._told_at >= _HEARTBEAT_SECONDS
             if news is not None and due:
@@ -117,7 +117,7 @@ class Link:
 
     def end(self, reason: DrbackupError) -> None:
         """No answer will come any more, because of ``reason``; the first reason stays. Not for signal handlers."""
-        with self._lock:
+        with self._mutex:
             if self._ended is None:
                 self._ended = reason
             waiting = list(self._waiting.values())
@@ -131,7 +131,7 @@ class Link:
             case Cancel():
                 self.end(Interrupted(f"cancelled by the controller: {message.reason}"))
             case Located() | PutHttp() | PutRelay() | Stored() | GetHttp() | Fetched() | Proceed() | Refused():
-                with self._lock:
+                with self._mutex:
                     reply = self._waiting.pop(message.ask, None)
                 if reply is None:
                     raise ProtocolViolation(f"an answer to question {message.ask}, which nobody asked")
@@ -141,7 +141,7 @@ class Link:
 
     def _worth_telling(self, news: Progress) -> bool:
         now = self._clock()
-        with self._lock:
+        with self._mutex:
             new_phase = self._told is None or self._told.phase != news.phase
             if not new_phase and now - self._told_at < _TOO_SOON_SECONDS:
                 return False

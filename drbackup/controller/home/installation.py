@@ -47,7 +47,7 @@ class Installation:
         self.policies = policies
         self.catalog = catalog
         self._open_store = stores
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._stores: dict[str, tuple[StoreEntry, Store]] = {}
         self._vaults: dict[str, VaultDescription] = {}
 
@@ -133,7 +133,7 @@ class Installation:
         entry = self.inventory.stores.get(name)
         if entry is None:
             raise UsageError(f"no store {name} in the inventory", hint=nearest(name, self.inventory.stores))
-        with self._lock:
+        with self._mutex:
             held = self._stores.get(name)
             if held is None or held[0] != entry:  # a reload may have moved the store
                 held = (entry, self._open_store(name, entry))
@@ -147,13 +147,13 @@ class Installation:
         A disk is looked at each time: when it was unmounted, its folder is empty, and nothing may be written into that.
         """
         store = self.store(name)
-        with self._lock:
+        with self._mutex:
             known = self._vaults.get(name)
         if known is None or (self.inventory.stores[name].place.may_be_unmounted and store.stat(VAULT_NAME) is None):
             known = read_vault(store, self.signer.public)
             if known.evidence_key != self.signer.public:
                 raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)
-            with self._lock:
+            with self._mutex:
                 self._vaults[name] = known
         return known
 

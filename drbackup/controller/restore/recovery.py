@@ -149,7 +149,7 @@ class _RecoveryRun:
         self._now = now
         self._stop = options.stop or threading.Event()
         self._recoveries = installation.catalog.recoveries
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._state: dict[str, RecoveryStep] = {}
         self._resumed = False
         self._id = ""
@@ -248,7 +248,7 @@ class _RecoveryRun:
     def _note(self, step: SystemStep, source: SourceStep, state: str, detail: str) -> None:
         """Durable, before anybody hears of it."""
         name = _name(step, source)
-        with self._lock:
+        with self._mutex:
             known = self._state[name]
             now = self._now()
             begun = now if state == RUNNING else known.started_at

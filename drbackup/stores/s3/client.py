@@ -26,7 +26,7 @@ from drbackup.stores.s3.status import require_authority
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_making = threading.Lock()
+_mutex = threading.Lock()
 _HINT = "name credentials_file in inventory.yaml, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -107,7 +107,7 @@ def make_client(config: S3Config) -> S3Client:
     )
     require_authority(config.ca_file)
     verify: str | bool = config.ca_file or True
-    with _making:  # making clients is not thread-safe, using them is
+    with _mutex:  # making clients is not thread-safe, using them is
         return _session().client(
             "s3",
             region_name=config.region,

@@ -51,7 +51,7 @@ class S3Store:
         self.client: S3Client = make_client(config)
         self._prefix = f"{config.prefix.strip('/')}/" if config.prefix.strip("/") else ""
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._foreseen: set[str] = set()  # domains whose versions were listed
         self._keeps_none = False  # the server was seen to keep no checksum of what we stored
         self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
@@ -273,7 +273,7 @@ class S3Store:
         if above.count("/") < _DEEP:
             return
         folder = above + "/"
-        with self._lock:
+        with self._mutex:
             if folder in self._foreseen:
                 return
             self._foreseen.add(folder)

@@ -59,7 +59,7 @@ class DataPacks:
         self._fetch = fetch
         self._keyring = keyring
         self._domain = domain
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._openers: OrderedDict[bytes, PackOpener] = OrderedDict()
         self.fetched_bytes = 0
 
@@ -74,14 +74,14 @@ class DataPacks:
     def load(self, pack: bytes, start: int, end: int) -> tuple[memoryview, PackOpener]:
         """Bytes ``[start, end)`` of a pack (fewer when it ends before) and its opener. Raises what is wrong."""
         data = self._get(pack, start, end - start)
-        with self._lock:
+        with self._mutex:
             opener = self._openers.get(pack)
         if opener is None:
             head = data if start == 0 and len(data) >= HEADER_LIMIT else self._get(pack, 0, HEADER_LIMIT)
             opener = PackOpener(bytes(head[:HEADER_LIMIT]), self._domain, self._keyring, self.name(pack))
             if opener.header.kind != DATA:
                 raise ObjectCorrupt(f"{self.name(pack)}: is of kind {opener.header.kind!r}", where=self.name(pack))
-            with self._lock:
+            with self._mutex:
                 self._openers[pack] = opener
                 if len(self._openers) > _OPENERS:
                     self._openers.popitem(last=False)
@@ -89,7 +89,7 @@ class DataPacks:
 
     def _get(self, pack: bytes, offset: int, length: int) -> memoryview:
         data = self._fetch.fetch(DATA, self._domain, pack, offset, length)
-        with self._lock:
+        with self._mutex:
             self.fetched_bytes += len(data)
         return memoryview(data)
 

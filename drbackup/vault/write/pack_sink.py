@@ -88,7 +88,7 @@ class ChunkSink:
         self._batches = threading.BoundedSemaphore(workers + 1)
         self._room = threading.BoundedSemaphore(UPLOADS + 1)  # packs in memory: the open one and those on their way
         self._local = threading.local()
-        self._lock = threading.Lock()  # guards everything below, and the counters
+        self._mutex = threading.Lock()  # guards everything below, and the counters
         self._batch: list[Chunk] = []
         self._batch_bytes = 0
         self._pending: dict[bytes, Chunk] = {}  # named in this session, not yet stored
@@ -107,7 +107,7 @@ class ChunkSink:
                 hint="the source holds a file with too many pieces for one page of a tree: split it",
             )
         chunk = Chunk(data)
-        with self._lock:
+        with self._mutex:
             self._raise_error()
             self._batch.append(chunk)
             self._batch_bytes += chunk.raw
@@ -119,7 +119,7 @@ class ChunkSink:
 
     def push(self) -> None:
         """Let the workers have what is gathered so far, without waiting for a full batch."""
-        with self._lock:
+        with self._mutex:
             batch = self._take_batch()
         if batch:
             self._submit(batch)
@@ -127,7 +127,7 @@ class ChunkSink:
     def hurry(self) -> None:
         """Close the open pack before it is full, so that what waits for its place need not wait for more data."""
         self.push()
-        with self._lock:
+        with self._mutex:
             closing = self._take_pack()
         if closing:
             self._close_pack(*closing)
@@ -140,7 +140,7 @@ class ChunkSink:
         self._pool.shutdown(wait=True)
         for sending in self._sending:
             sending.result()
-        with self._lock:
+        with self._mutex:
             self._raise_error()
             for chunk, where in zip(self._open, self._builder.places(here) if self._builder else (), strict=True):
                 chunk.place = where
@@ -178,19 +178,19 @@ class ChunkSink:
         """Store everything handed over. Afterwards every chunk has its place. Raises what went wrong."""
         self.push()
         self._pool.shutdown(wait=True)
-        with self._lock:
+        with self._mutex:
             self._raise_error()
             closing = self._take_pack()
         if closing:
             self._close_pack(*closing)
         self._uploads.shutdown(wait=True)
-        with self._lock:
+        with self._mutex:
             self._buffers.clear()
             self._raise_error()
 
     def abort(self) -> None:
         """Stop the workers; nothing more is stored."""
-        with self._lock:
+        with self._mutex:
             self._error = self._error or RuntimeError("the writer was abandoned")
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._uploads.shutdown(wait=True, cancel_futures=True)
@@ -209,7 +209,7 @@ class ChunkSink:
         def done(ended: Future[None]) -> None:
             after()
             if not ended.cancelled() and (error := ended.exception()) is not None:
-                with self._lock:
+                with self._mutex:
                     self._error = self._error or error
 
         future.add_done_callback(done)
@@ -229,7 +229,7 @@ class ChunkSink:
 
     def _missing(self, batch: list[Chunk]) -> list[Chunk]:
         fresh: list[Chunk] = []
-        with self._lock:
+        with self._mutex:
             self._raise_error()
             for chunk in batch:
                 if (twin := self._pending.get(chunk.id)) is not None:
@@ -239,7 +239,7 @@ class ChunkSink:
                     fresh.append(chunk)
         found = self._destination.locate([chunk.id for chunk in fresh]) if fresh else {}
         missing: list[Chunk] = []
-        with self._lock:
+        with self._mutex:
             for chunk in fresh:
                 # A place that can't be this chunk's is none: sending it again costs bytes, believing it the content.
                 if (place := found.get(chunk.id)) is not None and place.raw == chunk.raw:
@@ -270,7 +270,7 @@ class ChunkSink:
     def _seal(self, chunk: Chunk, stored: Data) -> None:
         closing = None
         while True:
-            with self._lock:
+            with self._mutex:
                 self._raise_error()
                 if self._builder is not None:
                     self._builder.add(chunk.id, chunk.raw, stored)
@@ -294,7 +294,7 @@ class ChunkSink:
     def _open_pack(self) -> None:
         """Begin a pack, unless another worker just did, once there is room for one."""
         self._room.acquire()
-        with self._lock:
+        with self._mutex:
             if self._builder is None:
                 # A thrown away buffer would cost the kernel's zeroing of 32 MiB for every pack.
                 buffer = self._buffers.pop() if self._buffers else memoryview(huge_buffer(BUFFER_SIZE))
@@ -304,23 +304,23 @@ class ChunkSink:
 
     def _close_pack(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
         sending = self._uploads.submit(self._upload, builder, chunks)
-        with self._lock:
+        with self._mutex:
             self._sending = [each for each in self._sending if not each.done()] + [sending]
         self._watch(sending, lambda: self._end_pack(builder))
 
     def _end_pack(self, builder: PackBuilder) -> None:
-        with self._lock:
+        with self._mutex:
             self._buffers.append(builder.buffer)
         self._room.release()
 
     def _upload(self, builder: PackBuilder, chunks: list[Chunk]) -> None:
-        with self._lock:
+        with self._mutex:
             self._raise_error()
         name, data = builder.finish()
         places = builder.places(name)
         self._destination.put(builder.kind, name, data, places)
         table = msgspec.msgpack.encode(places)
-        with self._lock:
+        with self._mutex:
             self.stored_bytes += len(data)
             self.packs.add(name)
             self.tables.append((name, msgspec.Raw(table)))

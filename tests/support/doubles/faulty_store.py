@@ -45,12 +45,12 @@ class FaultyStore:
 
     def __post_init__(self) -> None:
         self.name = self.inner.name
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._met: dict[int, int] = {}
 
     def suffer(self, *troubles: Trouble) -> None:
         """Have these troubles and no other from now on, counting anew."""
-        with self._lock:
+        with self._mutex:
             self.troubles[:] = troubles
             self.counts.clear()
             self._met.clear()
@@ -99,7 +99,7 @@ class FaultyStore:
     def _meet(self, operation: str, name: str) -> Trouble | None:
         """Count the operation; raise or return the trouble that is due."""
         due = None
-        with self._lock:
+        with self._mutex:
             self.counts[operation] = self.counts.get(operation, 0) + 1
             for trouble in self.troubles:
                 if trouble.operation not in ("any", operation) or trouble.matching not in name:

@@ -14,16 +14,16 @@ class MemoryStore:
     def __init__(self, name: str = "memory") -> None:
         self.name = name
         self.objects: dict[str, bytes] = {}
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         fresh = bytes(data)
-        with self._lock:
+        with self._mutex:
             if self.objects.setdefault(require_name(name), fresh) != fresh:
                 raise ObjectExists(f"{name} holds other bytes", where=name)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        with self._lock:
+        with self._mutex:
             if name not in self.objects:
                 raise ObjectMissing(f"{name} is not in store {self.name}", where=name)
             data = self.objects[name]
@@ -40,16 +40,16 @@ class MemoryStore:
 
     def repair(self, name: str, data: bytes | memoryview) -> None:
         require_match(name, data)
-        with self._lock:
+        with self._mutex:
             self.objects[require_name(name)] = bytes(data)
 
     def stat(self, name: str) -> Stat | None:
-        with self._lock:
+        with self._mutex:
             return Stat(name, len(self.objects[name])) if name in self.objects else None
 
     def list(self, prefix: str) -> Iterator[Stat]:
         require_prefix(prefix)
-        with self._lock:
+        with self._mutex:
             found = [Stat(name, len(data)) for name, data in self.objects.items() if name.startswith(prefix)]
         return iter(found)
 

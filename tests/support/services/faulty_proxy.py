@@ -55,7 +55,7 @@ class FaultyProxy:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._closing = threading.Event()
         handler = type("Handler", (_Handler,), {"proxy": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -67,7 +67,7 @@ class FaultyProxy:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def take(self, method: str) -> Fault | None:
-        with self._lock:
+        with self._mutex:
             self.seen.append(method)
             for fault in self.faults:
                 if fault.times and fault.method in ("", method):

@@ -38,7 +38,7 @@ class RestoreJournal:
         self._rows: dict[bytes, _Row] = {}
         self._handle = -1
         self._gathered = bytearray()
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self.resumes = self._read()
 
     def __enter__(self) -> Self:
@@ -69,7 +69,7 @@ class RestoreJournal:
     def done(self, path: bytes, stat: os.stat_result) -> None:
         """Remember a finished file. From any thread."""
         row = msgspec.msgpack.encode(_Row(path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-        with self._lock:
+        with self._mutex:
             self._gathered += len(row).to_bytes(4, "big") + row
             if len(self._gathered) >= _FLUSH:
                 self._flush()

@@ -93,7 +93,7 @@ class Target:
         """Returns when all slots were given back. Whoever hands out slots to other threads sets it."""
         self._levels = [OpenFolder(b"", b"", root, inherits=_has_default_acl(root))]
         self._late: dict[bytes, Entry] = {}  # folders that may be entered again after they were left
-        self._lock = threading.Lock()  # guards the two below, and each level's slots and left
+        self._mutex = threading.Lock()  # guards the two below, and each level's slots and left
         self._lingering: dict[bytes, OpenFolder] = {}  # left, with files in them that are not finished
         self._in_hand: set[bytes] = set()  # paths of slots
         self._umask = -1
@@ -200,7 +200,7 @@ class Target:
     def _leave_to(self, count: int) -> None:
         while len(self._levels) > count:
             level = self._levels.pop()
-            with self._lock:
+            with self._mutex:
                 level.left = True
                 if lingers := level.slots > 0:
                     self._lingering[level.path] = level
@@ -221,7 +221,7 @@ class Target:
     def _give_back(self, slot: Slot) -> None:
         """From any thread."""
         level = slot.level
-        with self._lock:
+        with self._mutex:
             self._in_hand.discard(slot.path)
             level.slots -= 1
             if level.slots or not level.left:
@@ -236,7 +236,7 @@ class Target:
         if path in self._in_hand:
             self.settle()
         level, _ = self._level_of(path)
-        with self._lock:
+        with self._mutex:
             level.slots += 1
             self._in_hand.add(path)
         return Slot(level, path, self.folder, self._give_back)

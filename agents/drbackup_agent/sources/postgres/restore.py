@@ -65,7 +65,7 @@ class _DatabaseRestore:
         self._wanted = request.spec.database
         self._ours = self._wanted.encode()[: 63 - len(_SUFFIX)].decode("utf-8", "ignore") + _SUFFIX
         self._reader = request.reader
-        self._lock = threading.Lock()  # a reader is for one thread at a time
+        self._mutex = threading.Lock()  # a reader is for one thread at a time
         self._server = self._reach_server()
         if not self._tools.restricts:
             watch.note(f"psql {self._tools.major}.{self._tools.minor} can't forbid commands inside a script: update it")
@@ -245,15 +245,15 @@ class _DatabaseRestore:
         )
 
     def _header(self, entry: Entry) -> bytes:
-        with self._lock:
+        with self._mutex:
             return stored_header(self._reader, entry)
 
     def _blocks(self, entry: Entry) -> Iterator[bytes]:
-        with self._lock:
+        with self._mutex:
             blocks = self._reader.content(entry)
         while True:
             self._watch.check()
-            with self._lock:
+            with self._mutex:
                 block = next(blocks, None)
             if block is None:
                 return
