@@ -14,22 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import jinja2
 import msgspec
 
 from drbackup.controller.home.installation import Installation
 from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
 from drbackup.reports.bilingual import length
+from drbackup.reports.page_templates import PAGE_TEMPLATES
 from drbackup.system.durable import write_file
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("drbackup.reports"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 READER = "stranger.py"  # the name on every sheet
 
 
@@ -62,7 +55,7 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
     policy, inventory = installation.policy(system), installation.inventory
     zone = ZoneInfo(inventory.time_zone)
     stores = [(name, inventory.stores[name]) for name in policy.copies if name in inventory.stores]
-    return _TEMPLATES.get_template("break_glass.html").render(
+    return PAGE_TEMPLATES.get_template("break_glass.html").render(
         city=inventory.title,
         policy=policy,
         printed=now.astimezone(zone).strftime("%Y-%m-%d %H:%M"),

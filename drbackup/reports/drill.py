@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import jinja2
 from markupsafe import Markup
 
 from drbackup.controller.drills.statement import DrillStatement, StatedRule, decode
@@ -20,15 +19,8 @@ from drbackup.model.verdict import Rule, Verdict
 from drbackup.model.words import Words
 from drbackup.reports import bilingual, timeline
 from drbackup.reports.figures import size
+from drbackup.reports.page_templates import PAGE_TEMPLATES
 from drbackup.system.durable import write_file
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("drbackup.reports"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 def write_report(evidence: Evidence) -> Path:
@@ -53,7 +45,7 @@ def render(evidence: Evidence, data: bytes) -> str:
     def local(instant: datetime | None) -> str:
         return "—" if instant is None else instant.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
-    return _TEMPLATES.get_template("drill.html").render(
+    return PAGE_TEMPLATES.get_template("drill.html").render(
         s=statement,
         evidence=evidence,
         statement_sha256=hashlib.sha256(data).hexdigest(),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-import jinja2
 import msgspec
 
 from drbackup.model.needs import Need
@@ -17,15 +16,9 @@ from drbackup.reports.figures import iso, local, size, span
 from drbackup.reports.gettext import _, language, ngettext
 from drbackup.reports.month import Month, SystemMonth
 from drbackup.reports.needs import NeedWords, need_document, words_of
+from drbackup.reports.page_templates import PAGE_TEMPLATES
 from drbackup.reports.tables import verdict_word
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("drbackup.reports"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 _TONES = {"passed": "good", "conditional": "warn"}  # of a drill's verdict; all others are bad
 
 
@@ -163,7 +156,7 @@ def _needs_markdown(page: Page) -> str:
 def html(page: Page) -> str:
     """The page as HTML that needs nothing from anywhere."""
     words, tone = _judgement(page)
-    return _TEMPLATES.get_template("month.html").render(
+    return PAGE_TEMPLATES.get_template("month.html").render(
         language=language().replace("_", "-"),
         heading=_heading(page),
         kind=_("Monthly report"),
