@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _MEANT_AS_ALL = re.compile(r"_*(ALL|MANY|EVERY_(POINT|RUN|ROW)|EVERYTHING|LOTS)")
 _BOUND = re.compile(r"MOST|MAX")
 _HUGE = 31  # bits
-_PAGES = {"PAGE", "count"}  # what a query may be limited to, beside one row, or two to see whether it is the only one
+_PAGES = {"PAGE_ROWS", "count"}  # what a query may be limited to, beside one row, or two to see whether it is the only one
 _A_LIST = 3  # cut to fewer, it was a pair or the first of several
 
 
@@ -123,7 +123,7 @@ def test_each_of_the_old_ways_is_found(text: str) -> None:
         "_COUNT_MOST = 1 << 62",
         "good = 0 <= entry.size < 1 << 63",
         "query.limit(1)",
-        "query.limit(PAGE)",
+        "query.limit(PAGE_ROWS)",
         "names = ', '.join(point[:12] for point in points)",
         "for each in defects[:_SHOWN]: print(each)",
         "def limited(rows, most): ...",

@@ -73,10 +73,8 @@ def reconcile_dead_runs(
     known = [name for name in stores if name in installation.inventory.stores]
     adopted = [point for name in known for point in adopt_records(installation, name, system, strange, now=now())]
     seen = "".join(f"; not ours: {each.where}" for each in strange)
-    points = installation.catalog.points
-    by_session = {points.session(point.id): point for point in points.list(system=system, source=source)}
     for run in unsettled:
-        point = by_session.get(run.id)
+        point = installation.catalog.points.of_session(run.id, system, run.source)
         identity = point.id if point else ""
         installation.catalog.runs.settle(run.id, identity, now=now(), detail=(identity or "no record") + seen)
     return tuple(adopted)

@@ -101,6 +101,10 @@ class Points:
         query = _chosen(system, source).where(points.c.pinned_ns <= to_ns(instant))
         return self._one(query.order_by(points.c.pinned_ns.desc(), *_NEWEST))
 
+    def of_session(self, session: str, system: str, source: str) -> Point | None:
+        """The point of a source that a session wrote, None when it committed nothing."""
+        return self._one(_chosen(system, source).where(points.c.session == session).order_by(*_NEWEST))
+
     def between(self, begin: datetime, end: datetime, *, system: str) -> Iterator[Point]:
         """A system's points that were committed from ``begin`` on and before ``end``, newest first."""
         inside = points.c.committed_ns >= to_ns(begin), points.c.committed_ns < to_ns(end)
