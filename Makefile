@@ -19,12 +19,13 @@ INSTALL := $(BIN)/pip install --disable-pip-version-check --progress-bar off --c
 venv: $(STAMP)
 
 # What drbackup itself needs, and nothing of the tests. A line for each package: a slow network should not look dead.
+# Compiled when first imported: most of it never is.
 $(RUNS): pyproject.toml constraints.txt
 	@echo 'Installing drbackup into $(VENV): a minute or two. Nothing outside this folder changes.'
 	@echo '      a Python environment of its own'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '      fetching what drbackup needs'
-	@$(INSTALL) --editable . 2>&1 | tee $(VENV)/install.log | while read -r first second third rest; do \
+	@$(INSTALL) --no-compile --editable . 2>&1 | tee $(VENV)/install.log | while read -r first second third rest; do \
 	  case "$$first $$second" in \
 	    Collecting*) count=$$((count + 1)); printf '  %2d  %s\n' $$count "$$second" ;; \
 	    'Installing build') [ "$$third" != dependencies: ] || echo '      the tool that builds drbackup itself' ;; \
@@ -33,10 +34,11 @@ $(RUNS): pyproject.toml constraints.txt
 	done || { cat $(VENV)/install.log; exit 1; }
 	@touch $@
 
-# The tests' tools on top.
+# The tests' tools on top; and all is compiled, because tests run it as accounts that may not write there.
 $(STAMP): $(RUNS)
 	@echo "Installing the tests' tools into $(VENV)."
 	@$(INSTALL) --quiet --editable '.[dev]'
+	@$(BIN)/python -m compileall -q $(VENV)/lib >$(VENV)/compile.log || true  # some packages hold templates
 	@touch $@
 
 demo: $(RUNS)
