@@ -19,7 +19,7 @@ FREE = {"run", "keep", "hold", "due", "share", "copy", "seal", "plan", "restore"
 FREE |= {"missed", "repair", "rebuild", "scrub", "probe", "catch up", "session", "policy", "verdict", "chunk", "tree"}
 FREE |= {"lock"}
 COMMAND = re.compile(
-    r"drbackup [a-z-]+( [a-z-]+)?|\{[^}]*\}|--?[a-z][a-z-]*|SYSTEM|[\w-]+(/[\w.-]+)+|[a-z_]+\.yaml|“[^”]*”"
+    r"drbackup [a-z-]+( [a-z-]+)?|\{[^}]*\}|--?[a-z][a-z-]*|[\w-]+(/[\w.-]+)+|SYSTEM|[a-z_]+\.yaml|“[^”]*”"
 )
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _MEANT_AS_ALL = re.compile(r"_*(ALL|MANY|EVERY_(POINT|RUN|ROW)|EVERYTHING|LOTS)")
 _BOUND = re.compile(r"MOST|MAX")
 _HUGE = 31  # bits
-_PAGES = {"PAGE_ROWS", "count"}  # what a query may be limited to, beside one row, or two to see whether it is the only one
+_PAGES = {"PAGE_ROWS", "count"}  # a query's limits, beside one row, or two to see whether it is alone
 _A_LIST = 3  # cut to fewer, it was a pair or the first of several
 
 

@@ -18,7 +18,8 @@ LOCKS_FILES = {
     "drbackup/fleet/installer.py": "it runs on a host as text, with nothing of ours",
 }
 TWO_HALVES = {
-    "SOURCE_KINDS": "the same kinds, as policies name them and as agents do them; test_kinds holds them equal"
+    "SOURCE_KINDS": "the same kinds, as policies name them and as agents do them; test_kinds holds them equal",
+    "CHECK_KINDS": "likewise: asked by a policy, measured by an agent",
 }
 WITHOUT_NAMES = {"migrations": "each is a state of the catalog that was; none is imported by name"}
 
