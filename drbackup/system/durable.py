@@ -5,7 +5,9 @@ disk. Once a function has returned, nothing takes the new bytes back.
 
 Files of moderate size only: all bytes are in memory. A folder store writes packs by the same rules past the page cache
 (``stores/folder``), and the installer on a host, which has nothing of ours, carries its own lines
-(``fleet/installer``). A kill between can leave a hidden file ``.<name>.<random>.new``, which nothing reads.
+(``fleet/installer``). A restore syncs its whole target once, at its end (``sources/files``).
+
+A kill between can leave a hidden file ``.<name>.<random>.new``, which nothing reads.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -72,6 +72,8 @@ def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             os.fsync(inside)
         fresh.rename(folder)  # fails on a folder with anything in it
     except BaseException:
+        import shutil  # with its archives it is slow to import, and an agent needs it for nothing else
+
         shutil.rmtree(fresh)
         raise
     sync_folder(folder.parent)
@@ -149,7 +151,7 @@ def _write_new(folder: int, name: str, data: bytes, mode: int) -> None:
 
 def _hidden(name: str) -> str:
     """A name that no second writer has, so that two at once never write into one file."""
-    return f".{name}.{secrets.token_hex(8)}.new"
+    return f".{name}.{os.urandom(8).hex()}.new"
 
 
 @contextlib.contextmanager

@@ -186,3 +186,9 @@ def _name(process: psutil.Process) -> str:
         return process.name()
     except psutil.NoSuchProcess:
         return ""
+
+
+def test_a_sandbox_that_is_wiped_while_leftovers_are_looked_for_does_not_end_the_next_drill(tmp_path: Path) -> None:
+    (tmp_path / "drill-ended").symlink_to(tmp_path / "no longer there")  # listed, and gone when it is opened
+    with open_sandbox(tmp_path) as sandbox:
+        assert sandbox.folder.is_dir()
