@@ -70,5 +70,4 @@ def sheets(context: CliContext, folder: Path) -> None:
     lines = [Text(words.format(n=len(paths), folder=folder)), *(Text(f"  {path.name}") for path in paths)]
     lines.append(Text(_("the reader that they name: {path}").format(path=folder / READER)))
     lines.append(Text(_("next: print them and keep them with the custodians' shares")))
-    files = [str(path) for path in paths]
-    context.show({"folder": str(folder), "files": files, "reader": str(folder / READER)}, *lines)
+    context.show({"folder": str(folder), "files": [str(path) for path in paths]}, *lines)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from drbackup.reader import stranger
 from tests.support.cities.site import Site
 
 
@@ -11,6 +14,7 @@ def test_a_sheet_for_every_system_is_written_and_holds_no_secret(health: Site) -
     sheet = folder / "break-glass-registry.html"
     assert said == {"folder": str(folder), "files": [str(sheet)]}
     assert sheet.stat().st_mode & 0o777 == 0o600
+    assert (folder / "stranger.py").read_bytes() == Path(stranger.__file__).read_bytes()
     text = sheet.read_text(encoding="utf-8")
     assert str(health.folder / "store") in text
     for key in (health.home / "keys").iterdir():
