@@ -36,25 +36,32 @@ class RetryLimits(msgspec.Struct, frozen=True):
     first_wait: float = 0.2
     longest_wait: float = 8.0
 
-    def run(self, attempt: Callable[[float], Result], size: int = 0) -> Result:
-        """``attempt(deadline)`` until it succeeds; ``deadline`` is on :func:`time.monotonic`.
+    def run(
+        self,
+        attempt: Callable[[float], Result],
+        size: int = 0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> Result:
+        """``attempt(deadline)`` until it succeeds; ``deadline`` is on ``clock``, in seconds.
 
         :class:`TryAgain` is retried while time is left, then its error is raised; any other error is raised at once.
         """
-        deadline = time.monotonic() + self.total + size / self.slowest
-        wait, tries = self.first_wait, 0
+        deadline = clock() + self.total + size / self.slowest
+        next_wait, tries = self.first_wait, 0
         while True:
             tries += 1
             try:
                 return attempt(deadline)
             except TryAgain as failed:
                 # Half to all of the wait, by chance: many writers met by one outage must not come back in step.
-                pause = wait * random.uniform(0.5, 1.0)
-                if time.monotonic() + pause >= deadline:
+                pause = next_wait * random.uniform(0.5, 1.0)
+                if clock() + pause >= deadline:
                     tried = say("after {tries} try" if tries == 1 else "after {tries} tries", tries=tries)
                     raise failed.error.reword(say("{what} ({tried})", what=failed.error.said, tried=tried)) from failed
-                time.sleep(pause)
-                wait = min(wait * 2, self.longest_wait)
+                wait(pause)
+                next_wait = min(next_wait * 2, self.longest_wait)
 
 
 DEFAULT_RETRY = RetryLimits()

@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 
 from tests.e2e.test_restore_and_drill import contents
 from tests.support.cities.site import Answer, Site
+from tests.support.poll import PATIENCE, wait_until
 
 PLACE = "registry/scans"
 _numbers = itertools.count(1)
@@ -127,7 +127,7 @@ class Town:
             yield Running(process)
         finally:
             process.kill()
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Running:
 
     def end(self) -> Answer:
         """Its end."""
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return Answer(self.process.returncode, out, err)
 
     @contextlib.contextmanager
@@ -155,7 +155,7 @@ class Running:
                     raise
             return bool(found)
 
-        until(opened)
+        wait_until(opened)
         os.set_blocking(found[0], True)
         with os.fdopen(found[0], "wb", buffering=0) as file:
             yield lambda data: require_all(file.write(data), data)
@@ -164,14 +164,6 @@ class Running:
 def require_all(written: int | None, data: bytes) -> None:
     """A fifo takes everything from a writer that waits."""
     assert written == len(data)
-
-
-def until(met: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Poll until it is so."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, "never came"
-        time.sleep(0.01)
 
 
 def processes_with(word: str) -> list[psutil.Process]:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.mishap import PLACE, Town, complaint, no_room, processes_with, python_prelude, small_disk, until
+from tests.e2e.mishap import PLACE, Town, complaint, no_room, processes_with, python_prelude, small_disk
 from tests.e2e.test_restore_and_drill import contents
 from tests.support.cities.site import Site
+from tests.support.poll import wait_until
 from tests.support.services.capability import require
 from tests.support.services.faulty_proxy import Fault, FaultyProxy
 from tests.support.services.seaweedfs import S3Server
@@ -174,7 +175,7 @@ def test_an_agent_killed_in_the_middle_is_said_so_and_leaves_nothing_running(
         assert "db1" in said.failed
         assert "killed" in said.next
         assert not processes_with(mark)
-        until(lambda: not processes_with(str(fifo(town.site))))
+        wait_until(lambda: not processes_with(str(fifo(town.site))))
         town.nothing_is_lost()
         export_once(town, b"the next run\n")
 

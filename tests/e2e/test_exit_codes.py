@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import time
 
 import pytest
 
+from tests.e2e.mishap import Town
 from tests.support.cities.site import Site
 
 
@@ -83,24 +82,24 @@ def test_a_wrong_name_exits_2_and_is_guessed(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_backup_exits_130_and_the_next_run_succeeds(site: Site, number: signal.Signals) -> None:
-    (site.scans / "big.bin").write_bytes(os.urandom(240 << 20))  # seven packs: one is seen, six are to come
-    running = subprocess.Popen(
-        site.command("backup", "registry/scans"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=site.environment(),
-    )
+    export = site.folder / "data" / "export.fifo"
+    os.mkfifo(export)
+    source = {"name": "export", "agent": "db1", "canary": False, "command": {"backup": ["cat", str(export)]}}
+    site.write(sources=[source], drill=None)
+    town = Town(site, "", {})
     packs = site.folder / "store" / "v1" / "d"
-    deadline = time.monotonic() + 60
-    while not any(packs.rglob("*")) and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    running.send_signal(number)
-    _out, said = running.communicate(timeout=60)
-    assert running.returncode == 130, said
-    assert "interrupted" in said
+    with town.running("backup", "registry/export") as run, run.feeding(export) as feed:
+        while not any(packs.rglob("p/*")):  # one pack is stored, and the source has not ended
+            feed(os.urandom(1 << 20))
+        run.process.send_signal(number)
+        answer = run.end()
+    assert answer.code == 130, answer.err
+    assert "interrupted" in answer.err
     assert site.good("points", "list", "--json").document["points"] == []
-    site.good("backup", "registry/scans")
+    with town.running("backup", "registry/export") as run:
+        with run.feeding(export) as feed:
+            feed(b"whole")
+        assert run.end().code == 0
 
 
 def test_the_tables_and_the_document_agree(health: Site) -> None:

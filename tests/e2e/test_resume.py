@@ -20,8 +20,9 @@ import yaml
 from drbackup.stores.s3.store import S3Store
 from drbackup.vault.pack import PACK_SIZE
 from drbackup.vault.write.pack_sink import UPLOADS
-from tests.e2e.mishap import Running, Town, until
+from tests.e2e.mishap import Running, Town
 from tests.support.cities.site import Answer, Site
+from tests.support.poll import wait_until
 from tests.support.services.seaweedfs import S3Server
 from tests.support.services.tcp_proxy import CuttingProxy
 
@@ -46,7 +47,7 @@ class Heap:
     def interrupted(self, share: float, act: Callable[[Running], object]) -> Answer:
         """A run that meets ``act`` once that share of what is still to be sent has arrived; its end."""
         with self.town.running("backup", BIG, "--json") as running:
-            until(self.reaches(share), 300)
+            wait_until(self.reaches(share), 300)
             act(running)
             return running.end()
 
@@ -126,7 +127,7 @@ def test_a_network_that_breaks_off_costs_no_more_than_what_was_on_its_way(
     before, cuts = proxy.sent, 2
     with heap.town.running("backup", BIG, "--json") as running:
         for share in sorted(CHANCE.uniform(0.1, 0.8) for _ in range(cuts)):
-            until(lambda share=share: proxy.sent - before >= share * SIZE, 300)  # type: ignore[misc]
+            wait_until(lambda share=share: proxy.sent - before >= share * SIZE, 300)  # type: ignore[misc]
             proxy.cut()
         ended = running.end()
     assert ended.code == 0, ended.err
@@ -142,7 +143,7 @@ def test_a_store_that_dies_and_comes_back_is_sent_only_what_it_lost(
     before = proxy.sent
     with heap.town.running("backup", BIG, "--json") as running:
         share = CHANCE.uniform(0.2, 0.8)
-        until(lambda: proxy.sent - before >= share * SIZE, 300)
+        wait_until(lambda: proxy.sent - before >= share * SIZE, 300)
         s3_server.restart()
         ended = running.end()
     if ended.code:  # away for longer than a run waits: the next one goes on

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from drbackup.vault.evidence import list_evidence
 from drbackup.vault.layout import VAULT_NAME
 from tests.support.cities.collected_city import clock, collect, objects, packs_of, plan, write
 from tests.support.cities.small_city import AGENT, SOURCE, SYSTEM, SmallCity
+from tests.support.poll import wait_until
 from tests.support.runs import run_backup
 from tests.support.services.seaweedfs import S3Server
 
@@ -84,13 +84,14 @@ class ShortLocks:
         self.off = timedelta()
 
 
-def collect_until_removed(installation: Installation, seconds: float) -> CollectReport:
-    until = time.monotonic() + seconds
-    while True:
+def collect_until_removed(installation: Installation) -> CollectReport:
+    def collected() -> CollectReport | None:
         report = collect(installation, datetime.now(UTC), "cloud")
-        if report.removed or time.monotonic() > until:
-            return report
-        time.sleep(0.2)
+        return report if report.removed else None
+
+    report = wait_until(collected, pause=0.2)
+    assert report is not None
+    return report
 
 
 def test_a_locked_point_stays_until_its_lock_is_over_and_its_packs_until_theirs_is(
@@ -112,7 +113,7 @@ def test_a_locked_point_stays_until_its_lock_is_over_and_its_packs_until_theirs_
             assert [kept.name for kept in refused.kept] == [old.name]
             assert old.id in {point.id for point in installation.catalog.points.list()}
             assert city.read(old.id, "cloud")[b"a"] == b"old" * 1000 + b"a"
-        assert [point.id for point in collect_until_removed(installation, 60).removed] == [old.id]
+        assert [point.id for point in collect_until_removed(installation).removed] == [old.id]
         assert versions(cloud(installation), old.name) == []
         assert collect(installation, datetime.now(UTC) + COLLECT_GRACE + DAY, "cloud").erased
         left = {name for name in objects(installation, "cloud") if "/i/" not in name}
@@ -196,17 +197,14 @@ def test_a_missing_object_is_named_and_the_rest_is_renewed(tmp_path: Path, s3_se
         point = back_up(installation, city, b"new", now - LOCK_DAYS * DAY)
         short.end()
         victim = next(name for name in sorted(packs_of(installation, point, "cloud")) if "/p/" in name)
-        until = time.monotonic() + 30
-        while versions(store, victim) and time.monotonic() < until:
-            _steal(store, victim)
-            time.sleep(0.2)
+        wait_until(lambda: _steal(store, victim), pause=0.2)
         (done,) = renew_locks(installation, now)
         assert done.missing == (victim,)
         assert done.records == 1
 
 
-def _steal(store: S3Store, name: str) -> None:
-    S3Eraser("thief", store.config).erase(name)
+def _steal(store: S3Store, name: str) -> bool:
+    return S3Eraser("thief", store.config).erase(name).gone
 
 
 def test_renewal_is_due_once_a_day_where_anything_is_locked(tmp_path: Path, s3_server: S3Server) -> None:

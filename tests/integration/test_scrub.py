@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from drbackup.controller.catalog.packs import Pack
+from drbackup.controller.copies.read_back import readers_for
 from drbackup.controller.copies.scrub import ScrubReport, ScrubRequest, scrub
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import Interrupted, StoreUnavailable, UsageError, VaultMissing
@@ -302,21 +302,35 @@ def test_a_stop_ends_it_soon_and_what_was_read_is_remembered(city: SmallCity, cl
             if done == 5:
                 stop.set()
 
-        request = ScrubRequest(rate=1_000_000, stop=stop, watch=watch)
-        begun = time.monotonic()
         with pytest.raises(Interrupted):
-            scrub(installation, "main", request, now=clock)
-        assert time.monotonic() - begun < 30
+            scrub(installation, "main", ScrubRequest(stop=stop, watch=watch), now=clock)
         read = sum(1 for copy in installation.catalog.scrubs.copies("main") if copy.read_at)
         assert 5 <= read < 30
 
 
-def test_a_rate_is_kept(city: SmallCity, clock: Clock) -> None:
-    with city.open() as installation:
-        add_packs(installation, clock, 20, size=100_000)
-        begun = time.monotonic()
-        report = scrub(installation, "main", ScrubRequest(rate=2_000_000), now=clock)
-        assert time.monotonic() - begun >= (report.bytes - 4 * 100_000) / 2_000_000  # but for the readers' last ones
+class Fed(threading.Event):
+    """Stops who has looked often: oftener than once before each object."""
+
+    looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return self.looks > 60
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_a_rate_is_kept_and_a_stop_ends_the_waiting_for_it(city: SmallCity, clock: Clock, rate: int) -> None:
+    """At a byte a second nobody reads a second object before tomorrow."""
+    with city.open(stores=faulty) as installation:
+        add_packs(installation, clock, 10)
+        store = break_store(installation, "main")
+        request = ScrubRequest(rate=rate, stop=Fed())
+        if rate:
+            with pytest.raises(Interrupted):
+                scrub(installation, "main", request, now=clock)
+            assert store.counts["check"] <= readers_for(installation.inventory.stores["main"])
+        else:
+            assert scrub(installation, "main", request, now=clock).packs > 10  # without a rate nobody looks so often
 
 
 @pytest.mark.parametrize("kind", ["unavailable", "refused"])

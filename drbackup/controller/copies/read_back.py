@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 import msgspec
@@ -44,10 +45,19 @@ class RateLimit:
     Leaving the block, or the caller's ``stop``, ends every reader that waits for its turn.
     """
 
-    def __init__(self, rate: int = 0, stop: threading.Event | None = None) -> None:
-        self._bucket = TokenBucket(rate, burst_seconds=0)
+    def __init__(
+        self,
+        rate: int = 0,
+        stop: threading.Event | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        """``wait`` is called with seconds; by default it ends with the block, too."""
+        self._bucket = TokenBucket(rate, burst_seconds=0, clock=clock)
         self._stop = stop
         self._over = threading.Event()
+        self._wait = wait or self._over.wait
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +72,7 @@ class RateLimit:
                 raise Interrupted("reading back was stopped")
             if (left := self._bucket.owed()) <= 0:
                 return
-            self._over.wait(min(left, _LOOK_SECONDS))
+            self._wait(min(left, _LOOK_SECONDS))
 
     def spent(self, size: int) -> None:
         """So many bytes were read."""

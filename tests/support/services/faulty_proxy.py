@@ -10,13 +10,14 @@ import contextlib
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.support.poll import PATIENCE
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 
@@ -25,6 +26,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 class Fault:
     """What to do to the next ``times`` requests of ``method`` (any when empty). Seconds and bytes.
 
+    ``together`` holds each until so many were under way at once, and :attr:`most` says how many ever were.
     ``status`` answers without asking the server, with ``code`` in an S3 error document. ``delay`` waits first.
     ``lose_answer`` lets the server do it and then hangs up. ``cut`` hangs up after so many bytes of the answer's body.
     ``alter`` changes the answer's body, ``alter_request`` the request's. ``slow`` sends a byte at a time, that apart.
@@ -32,6 +34,8 @@ class Fault:
 
     times: int = 1
     method: str = ""
+    matching: str = ""  # only paths that contain this
+    together: int = 0
     status: int = 0
     code: str = ""
     message: str = ""
@@ -42,6 +46,8 @@ class Fault:
     alter: Callable[[bytes], bytes] | None = None
     alter_request: Callable[[bytes], bytes] | None = None
     headers: tuple[tuple[str, str], ...] = ()  # added to an answer that the proxy makes up itself
+    most: int = field(default=0, init=False)  # requests of this fault that were under way at once
+    under_way: int = field(default=0, init=False)
 
 
 @dataclass
@@ -55,7 +61,7 @@ class FaultyProxy:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._mutex = threading.Lock()
+        self._moved = threading.Condition()
         self._closing = threading.Event()
         handler = type("Handler", (_Handler,), {"proxy": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -66,14 +72,23 @@ class FaultyProxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def take(self, method: str) -> Fault | None:
-        with self._mutex:
+    def take(self, method: str, path: str) -> Fault:
+        """The fault that the request meets, until it is given back by :meth:`over`."""
+        with self._moved:
             self.seen.append(method)
-            for fault in self.faults:
-                if fault.times and fault.method in ("", method):
-                    fault.times -= 1
-                    return fault
-        return None
+            self.asked.append((method, path))
+            found = (f for f in self.faults if f.times and f.method in ("", method) and f.matching in path)
+            fault = next(found, None) or Fault()
+            fault.times -= 1
+            fault.under_way += 1
+            fault.most = max(fault.most, fault.under_way)
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: fault.most >= fault.together or self._closing.is_set(), PATIENCE)
+        return fault
+
+    def over(self, fault: Fault) -> None:
+        with self._moved:
+            fault.under_way -= 1
 
     def rest(self, seconds: float) -> None:
         """Wait, but not longer than the proxy lives."""
@@ -94,8 +109,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.proxy.asked.append((self.command, self.path))
-        fault = self.proxy.take(self.command) or Fault()
+        fault = self.proxy.take(self.command, self.path)
+        try:
+            self._answer(body, fault)
+        finally:
+            self.proxy.over(fault)
+
+    def _answer(self, body: bytes, fault: Fault) -> None:
         if fault.delay:
             self.proxy.rest(fault.delay)
         if fault.status:
@@ -177,12 +197,3 @@ def make_proxy() -> Iterator[Callable[[str], FaultyProxy]]:
     yield make
     for proxy in started:
         proxy.close()
-
-
-def wait_until(met: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Poll ``met`` until it is true; fails the test after ``seconds``."""
-    until = time.monotonic() + seconds
-    while not met():
-        if time.monotonic() > until:
-            pytest.fail(f"not met within {seconds} s")
-        time.sleep(0.01)

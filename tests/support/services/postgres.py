@@ -8,7 +8,6 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from drbackup_agent.sources.postgres.spec import PostgresSpec
+from tests.support.poll import wait_until
 from tests.support.services.capability import require
 
-READY_SECONDS = 30.0
 SUPERUSER = "postgres"
 
 
@@ -110,12 +109,9 @@ def postgres_server() -> Iterator[PostgresServer]:
             cwd=folder,
         )
     try:
-        until = time.monotonic() + READY_SECONDS
         ready = [str(tools / "pg_isready"), "-q", "-h", str(folder)]
-        while subprocess.run(ready, timeout=10).returncode != 0:
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until, (folder / "log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: server.poll() is not None or subprocess.run(ready).returncode == 0)
+        assert server.poll() is None, (folder / "log").read_text()
         yield PostgresServer(folder, tools, server)
     finally:
         server.terminate()

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from drbackup.fleet.address import SshAddress
+from tests.support.poll import wait_until
 from tests.support.services.capability import require
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
-READY_SECONDS = 20.0
 
 
 def make_key(path: Path, kind: str = "ed25519") -> str:
@@ -114,11 +113,9 @@ def start_sshd(folder: Path, settings: Sequence[str] = ()) -> Sshd:
     )
     server = Sshd(folder, port, host_key, folder / "user_key", process)
     server.allow_user()
-    deadline = time.monotonic() + READY_SECONDS
-    while not _answers(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"sshd did not start: {server.log}")
-        time.sleep(0.02)
+    wait_until(lambda: process.poll() is not None or _answers(port))
+    if process.poll() is not None:
+        raise RuntimeError(f"sshd did not start: {server.log}")
     return server
 
 

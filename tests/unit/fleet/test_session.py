@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -32,6 +30,7 @@ from drbackup.fleet.session import ANSWERERS, Timeouts, run_session
 from drbackup.wire.messages import PreflightJob, PreflightResult, Result
 from tests.support.doubles.memory_handler import MemoryHandler, small_agent
 from tests.support.doubles.small_agent import PACKS
+from tests.support.poll import PATIENCE, wait_until
 
 LIMITS = Timeouts(hello=20, stall=20, cancel=5, clock_skew=timedelta(seconds=30))
 
@@ -44,13 +43,6 @@ def run(
     mode: str, handler: MemoryHandler | None = None, limits: Timeouts = LIMITS, expected: Expected | None = None
 ) -> Result:
     return run_session(start(mode), PreflightJob(), handler or MemoryHandler(), limits, expected=expected)
-
-
-def poll(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
@@ -76,7 +68,7 @@ def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
         def uploaded(self, *arguments: object) -> None:
             with self.lock:
                 self.started += 1
-            self.go.wait(10)
+            self.go.wait(PATIENCE)
             super().uploaded(*arguments)  # type: ignore[arg-type]
 
     handler = Slow()
@@ -84,13 +76,13 @@ def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
     held: list[int] = []
 
     def let_go() -> None:
-        poll(lambda: handler.started == ANSWERERS)
+        wait_until(lambda: handler.started == ANSWERERS)
         held.append(handler.started)
         handler.go.set()
 
     helper = threading.Thread(target=let_go)
     helper.start()
-    run_session(channel, PreflightJob(), handler, Timeouts(stall=1.0))
+    run_session(channel, PreflightJob(), handler, LIMITS)
     helper.join()
     assert held == [ANSWERERS]
     assert len(handler.packs) == PACKS
@@ -99,9 +91,9 @@ def test_only_a_few_packs_are_in_flight_when_the_store_is_slow() -> None:
 def test_a_slow_store_is_not_blamed_on_the_agent() -> None:
     class Slow(MemoryHandler):
         def pinned(self, pinned_ns: int, position: str) -> None:
-            threading.Event().wait(1.5)
+            threading.Event().wait(4.0)
 
-    assert isinstance(run("relay", Slow(), Timeouts(stall=0.6)), PreflightResult)
+    assert isinstance(run("relay", Slow(), Timeouts(stall=2.0)), PreflightResult)
 
 
 def test_what_the_desk_refuses_comes_back_as_the_same_error() -> None:
@@ -142,10 +134,8 @@ def test_a_killed_agent_is_reported_with_its_signal_and_its_last_words_masked() 
 
 
 def test_an_agent_that_only_sends_heartbeats_is_stalled() -> None:
-    began = time.monotonic()
     with pytest.raises(AgentStalled, match="moved nothing for 1 s"):
-        run("stuck", limits=Timeouts(stall=1.0))
-    assert time.monotonic() - began < 15
+        run("stuck", limits=Timeouts(stall=1.0))  # it would go on for ever
 
 
 def test_an_agent_that_stops_reading_is_stalled_and_ended() -> None:
@@ -161,13 +151,13 @@ def test_a_stop_cancels_the_agent_and_its_tools() -> None:
     handler = MemoryHandler()
     channel = start("with_child")
     stop = threading.Event()
-    helper = threading.Thread(target=lambda: (handler.noted.wait(20), stop.set()))
+    helper = threading.Thread(target=lambda: (handler.noted.wait(PATIENCE), stop.set()))
     helper.start()
     with pytest.raises(Interrupted):
         run_session(channel, PreflightJob(), handler, LIMITS, stop=stop)
     helper.join()
     child = int(handler.notes[0].split()[1])
-    poll(lambda: not alive(child) and not alive(channel.pid))
+    wait_until(lambda: not alive(child) and not alive(channel.pid))
 
 
 def test_the_end_of_the_controller_ends_the_agent_and_its_tools() -> None:
@@ -175,10 +165,10 @@ def test_the_end_of_the_controller_ends_the_agent_and_its_tools() -> None:
     channel = start("with_child")
     worker = threading.Thread(target=lambda: _quietly(channel, handler))
     worker.start()
-    assert handler.noted.wait(20)
+    assert handler.noted.wait(PATIENCE)
     channel.hang_up()  # all that the kernel does for us when the controller is killed
     child = int(handler.notes[0].split()[1])
-    poll(lambda: not alive(child) and not alive(channel.pid))
+    wait_until(lambda: not alive(child) and not alive(channel.pid))
     worker.join()
 
 
@@ -192,7 +182,7 @@ def test_sigkill_of_a_working_agent_ends_the_session_and_reaps_it() -> None:
     channel = start("ask_on")
 
     def kill() -> None:
-        handler.pack_came.wait(20)
+        handler.pack_came.wait(PATIENCE)
         os.kill(channel.pid, 9)
 
     helper = threading.Thread(target=kill)

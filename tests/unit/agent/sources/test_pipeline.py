@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from drbackup.wire.specs import InPlaceTarget
 from drbackup_agent.sources.command import CommandSpec, command_environment
 from drbackup_agent.sources.pipeline import feed, output, stream
 from tests.support.doubles.source_runs import SourceRuns
+from tests.support.poll import wait_until
 
 
 def python(code: str) -> list[str]:
@@ -43,10 +43,7 @@ time.sleep(100)
     with pytest.raises(ToolFailed, match="moved no bytes for 1 s"):
         list(stream(python(code), label="job", stall_seconds=1))
     child = int((tmp_path / "pid").read_text())
-    until = time.monotonic() + 10
-    while is_alive(child):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: not is_alive(child))
 
 
 def test_much_on_stderr_does_not_stop_the_program() -> None:

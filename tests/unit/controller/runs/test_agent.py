@@ -15,6 +15,7 @@ from drbackup.fleet.channel import Channel
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.wire.messages import PreflightJob
 from tests.support.doubles.memory_handler import MemoryHandler, small_agent
+from tests.support.poll import wait_until
 
 INVENTORY = Inventory.model_validate(
     {
@@ -49,8 +50,7 @@ def test_a_stop_is_heard_while_a_host_does_not_answer_and_what_it_answers_later_
         access.run(PreflightJob(), MemoryHandler(), stop)
     assert not late
     answers.set()
-    while not late:
-        threading.Event().wait(0.01)
+    wait_until(lambda: late)
     assert late[0].exit_status(wait=60) is not None
 
 

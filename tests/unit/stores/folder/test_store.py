@@ -27,6 +27,7 @@ from drbackup.errors import (
 from drbackup.stores.folder.store import DAMAGED_PREFIX, TEMPORARY, DirectoryStore
 from drbackup.stores.folder.syscalls import store_error
 from drbackup.system.durable import rename_new
+from tests.support.poll import PATIENCE, wait_until
 
 BODY = b"bytes of a pack " * 4096
 WRITER = """
@@ -57,13 +58,12 @@ def test_a_writer_killed_midway_leaves_whole_objects_or_none(tmp_path: Path, ack
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     done = [writer.stdout.readline().strip() for _ in range(acknowledged)]
-    folder, until = tmp_path / "v1/d/db1/p", time.monotonic() + 20
+    folder = tmp_path / "v1/d/db1/p"
     # Strike while a file is being written, which is the moment that matters.
-    while not any(name.startswith(TEMPORARY) for name in names(folder)):
-        assert time.monotonic() < until
+    wait_until(lambda: any(name.startswith(TEMPORARY) for name in names(folder)), pause=0)
     writer.send_signal(signal.SIGKILL)
     done += writer.stdout.read().split()
-    assert writer.wait(10) == -signal.SIGKILL
+    assert writer.wait(PATIENCE) == -signal.SIGKILL
 
     store = DirectoryStore("after", tmp_path)
     found = {entry.name for entry in store.list("v1/")}
@@ -104,9 +104,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem with 2 MiB."""
     mount = tmp_path / "disk"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)], check=True, timeout=PATIENCE)
     yield mount
-    subprocess.run(["umount", str(mount)], check=True, timeout=10)
+    subprocess.run(["umount", str(mount)], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.root
@@ -126,7 +126,7 @@ def test_a_full_disk_is_said_to_be_full_and_loses_nothing(small_disk: Path) -> N
 def test_a_disk_mounted_read_only_is_a_refusal(small_disk: Path) -> None:
     store = DirectoryStore("small", small_disk)
     store.put("v1/first", b"a")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=10)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=PATIENCE)
     with pytest.raises(StoreRefused, match="Read-only"):
         store.put("v1/second", b"b")
     assert store.get("v1/first") == b"a"
