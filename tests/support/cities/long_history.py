@@ -42,12 +42,18 @@ def add_points(
 
 
 def add_runs(
-    catalog: Catalog, system: str, source: str, due: Iterable[datetime], *, state: RunState = RunState.COMMITTED
+    catalog: Catalog,
+    system: str,
+    source: str,
+    due: Iterable[datetime],
+    *,
+    state: RunState = RunState.COMMITTED,
+    kind: RunKind = RunKind.BACKUP,
 ) -> list[str]:
-    """A backup run for each instant, in one state; their ids in the given order."""
+    """A run for each instant, all of one kind and in one state; their ids in the given order."""
     when = list(due)
     ids = [f"{system}-{source}-{number:06d}" for number in range(len(when))]
-    same = {"kind": RunKind.BACKUP, "system": system, "source": source, "state": state}
+    same = {"kind": kind, "system": system, "source": source, "state": state}
     rows = [
         {"id": identity, "due_ns": to_ns(at), "created_ns": to_ns(at), "ended_ns": to_ns(at), **same}
         for identity, at in zip(ids, when, strict=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.catalog.runs import Run, RunKind, RunState
 from drbackup.model.objectives import DrillStanding
@@ -17,8 +19,9 @@ from drbackup.model.policy import Policy
 from drbackup.model.scrub import Wounded
 from drbackup.reports import gettext
 from drbackup.reports.needs import NeedWords, words_of
-from drbackup.reports.overview import Memory, Overview, judge
+from drbackup.reports.overview import Memory, Overview, judge, recall
 from drbackup.reports.status import document, render
+from tests.support.cities.long_history import add_drills, add_points, add_runs
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 PLACE = ("enterprise-base", "registry")
@@ -236,3 +239,18 @@ def test_a_night_in_which_a_store_could_not_be_read_back_is_named() -> None:
     (need,) = said(overview)
     assert need.subject == "offsite"
     assert "does not answer" in need.what
+
+
+def test_what_is_remembered_lies_behind_however_many_newer_rows(tmp_path: Path) -> None:
+    """A store's last reading behind hundreds of others', and points that are lacking by the ten thousand."""
+    minute = timedelta(minutes=1)
+    with Catalog.open(tmp_path / "catalog.sqlite") as catalog:
+        scrubs = {"system": "vault", "kind": RunKind.SCRUB}
+        (failed,) = add_runs(catalog, source="offsite", due=[NOW - timedelta(days=9)], state=RunState.FAILED, **scrubs)
+        add_runs(catalog, source="main", due=[NOW - minute * number for number in range(201)], **scrubs)
+        add_points(catalog, *PLACE, [NOW - minute * number for number in range(10_001)], store="main")
+        (drill,) = add_drills(catalog, PLACE[0], [NOW])
+        memory = recall(catalog, [a_policy(copies=["main", "offsite"])])
+    assert memory.scrubs["offsite"].id == failed
+    assert memory.lacking[PLACE] == {"offsite": 10_001}
+    assert memory.drills[PLACE[0]].id == drill
