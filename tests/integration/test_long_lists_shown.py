@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from drbackup.cli.points import INSIDE_ON_A_SCREEN
-from drbackup.controller.backup.run import run_backup
 from tests.integration.test_vault_commands import Typed, typing
 from tests.support.cities.long_history import add_drills, add_points
 from tests.support.cities.small_city import SOURCE, SYSTEM, SmallCity
+from tests.support.runs import run_backup
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

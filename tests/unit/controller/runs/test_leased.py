@@ -76,7 +76,7 @@ def test_a_due_row_is_claimed_once_and_no_second_run_begins_beside_it(catalog: C
     assert leased(catalog.runs, claimed, work, now=now) == due
     with pytest.raises(UsageError):
         leased(catalog.runs, claimed, work, now=now)
-    assert len(catalog.runs.list()) == 1
+    assert len(list(catalog.runs.list())) == 1
 
 
 def test_a_callers_stop_reaches_the_work(catalog: Catalog) -> None:
