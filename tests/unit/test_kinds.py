@@ -13,7 +13,9 @@ import pytest
 from drbackup.model.checks.kinds import CHECK_KINDS as IN_DRILLS
 from drbackup.model.sources.kinds import SOURCE_KINDS as IN_POLICIES
 from drbackup.model.stores.kinds import STORE_PLACES
+from drbackup.stores.folder.store import DirectoryStore
 from drbackup.stores.registry import STORE_KINDS
+from drbackup.stores.s3.store import S3Store
 from drbackup_agent.drill.checks.kinds import CHECK_KINDS as MEASURED
 from drbackup_agent.sources.kinds import SOURCE_KINDS as ON_AGENTS
 
@@ -166,3 +168,12 @@ def test_a_whole_copy_of_every_kind_can_be_compared() -> None:
     """The older point of a drill has no check of the policy's: its kind says which one it gets."""
     known = {kind.kind for kind in IN_DRILLS}
     assert {kind.whole_check for kind in IN_POLICIES} <= known
+
+
+def test_a_point_says_the_kind_that_can_restore_it() -> None:
+    for kind in ON_AGENTS:
+        assert getattr(kind.open, "kind", "") == kind.name
+
+
+def test_every_store_says_its_kind_so_that_the_probe_knows_what_to_try() -> None:
+    assert {DirectoryStore.kind, S3Store.kind} == {kind.name for kind in STORE_KINDS}
