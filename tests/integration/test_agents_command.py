@@ -28,7 +28,9 @@ class RequestHandler(CliContext):
     results: list[Any] = field(default_factory=list)
 
     def installation(self) -> Any:
-        return SimpleNamespace(home=self.home, policies=SimpleNamespace(inventory=self.inventory))
+        assert self.inventory is not None
+        policies, agent = SimpleNamespace(inventory=self.inventory), self.inventory.agents.__getitem__
+        return SimpleNamespace(home=self.home, policies=policies, inventory=self.inventory, agent=agent)
 
 
 def city(**entries: dict[str, object]) -> Inventory:
