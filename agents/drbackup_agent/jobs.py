@@ -29,6 +29,7 @@ from drbackup.wire.messages import (
     DrillJob,
     Job,
     Pinned,
+    PreflightCheck,
     PreflightJob,
     PreflightResult,
     Proceed,
@@ -205,27 +206,28 @@ def _key_file(state_folder: Path) -> bytes:
 
 def run_preflight(job: PreflightJob, state_folder: Path) -> PreflightResult:
     """Can this host do it? Nothing of the source is changed."""
-    lines = {"state folder": _state_line(state_folder)}
+    checks = [_state_check(state_folder)]
     if job.spec != NO_SOURCE:
         source = open_source(read_spec(job.spec), SourceContext(state_folder, ("preflight", "", "")))
         try:
-            lines |= source.preflight()
+            checks += source.preflight()
         finally:
             source.close()
-    return PreflightResult(lines)
+    return PreflightResult.of(checks)
 
 
-def _state_line(folder: Path) -> str:
+def _state_check(folder: Path) -> PreflightCheck:
+    name = "state folder"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
-            return f"failed: {folder} can't be written to"
+            return PreflightCheck(name, False, f"{folder} can't be written to")
         free = shutil.disk_usage(folder).free
     except OSError as bad:
-        return f"failed: {folder}: {bad.strerror}"
-    return (
-        f"ok: {folder}, {free >> 20} MiB free" if free > _ROOM else f"failed: {folder} has only {free >> 20} MiB free"
-    )
+        return PreflightCheck(name, False, f"{folder}: {bad.strerror}")
+    if free <= _ROOM:
+        return PreflightCheck(name, False, f"{folder} has only {free >> 20} MiB free")
+    return PreflightCheck(name, True, f"{folder}, {free >> 20} MiB free")
 
 
 # --- both ------------------------------------------------------------------------------------------------------------

@@ -204,9 +204,9 @@ def _preflight_here(state: Path) -> int:
     nowhere = FrameStream(open(os.devnull, "rb"), open(os.devnull, "wb"))  # noqa: SIM115 — for the process's life
     result = _run_job(PreflightJob(), Link(nowhere), state, 0)
     assert isinstance(result, PreflightResult)
-    for name, line in result.lines.items():
-        sys.stdout.write(f"{name}: {line}\n")
-    return 1 if any(line.startswith("failed") for line in result.lines.values()) else 0
+    for check in result.checks:
+        sys.stdout.write(f"{check.name}: {check.line}\n")
+    return 0 if all(check.good for check in result.checks) else 1
 
 
 def _show_version() -> int:

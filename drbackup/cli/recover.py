@@ -31,7 +31,18 @@ from drbackup.controller.restore.recovery import (
     run_recovery,
 )
 from drbackup.controller.restore.recovery_plan import PreflightLine, RecoveryPlan, beyond_plan, plan_recovery
-from drbackup.errors import DoneInPart, DrbackupError, ObjectiveBreached, UsageError, from_fields
+from drbackup.errors import (
+    DoneInPart,
+    DrbackupError,
+    Failure,
+    ObjectiveBreached,
+    Said,
+    UsageError,
+    from_fields,
+    say,
+    say_all,
+)
+from drbackup.model.point import SourceName
 from drbackup.reports.figures import size, span
 from drbackup.reports.gettext import _, translated
 from drbackup.reports.layout import foldable
@@ -94,7 +105,7 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **asked: object) -
 
 
 def _carry_out(context: CliContext, plan: RecoveryPlan, request: RecoverCommand) -> RecoveryOutcome:
-    sizes = {f"{step.system}/{source.source}": source.bytes for step in plan.steps for source in step.sources}
+    sizes = {str(SourceName(step.system, each.source)): each.bytes for step in plan.steps for each in step.sources}
     with Bars(context) as bars, stopping() as stop:
 
         def progress(what: str, news: Progress) -> None:
@@ -126,10 +137,11 @@ def _left_out(known: PolicySet) -> list[str]:
 
 
 def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:
-    """What the command exits with. A reason is ``Code: message``, so a common cause keeps its own exit code."""
+    """What the command exits with: a common cause keeps its own exit code."""
     if not outcome.applied:
         bad = [line for line in outcome.preflight if not line.good]
-        return _alike([line.said for line in bad], _("the preflight failed")) if bad else None
+        failures = [line.failure or Failure(DrbackupError.__name__, line.said) for line in bad]
+        return _alike(failures, say("the preflight failed: {reasons}", reasons=_reasons(failures))) if bad else None
     lost = [each for each in outcome.systems if each.state != DONE]
     done = [each.system for each in outcome.systems if each.state == DONE]
     if lost and done:
@@ -139,19 +151,28 @@ def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:
             hint=_("mend what the lines above name and run the same command again: it goes on from here"),
         )
     if lost:
-        reasons = [detail for each in lost if each.state == FAILED for detail in each.details.values()]
-        return _alike(reasons, _("nothing came back"))
+        failures = [failure for each in lost for failure in each.failures.values()]
+        return _alike(failures, say("nothing came back: {reasons}", reasons=_reasons(failures)))
     late = [each.system for each in outcome.systems if not each.kept]
     if late:
         return ObjectiveBreached(_("back, but later than promised: {systems}").format(systems=", ".join(late)))
     return None
 
 
-def _alike(reasons: list[str], words: str) -> DrbackupError:
-    """An error of the reasons' common class."""
-    codes = {reason.partition(": ")[0] for reason in reasons}
-    message = f"{words}: " + "; ".join(dict.fromkeys(reasons))
-    return from_fields(codes.pop() if len(codes) == 1 else "DrbackupError", {"message": message})
+def _alike(failures: list[Failure], message: str) -> DrbackupError:
+    """An error of the failures' common class."""
+    codes, hints = {failure.code for failure in failures}, {failure.hint for failure in failures}
+    fields = {"message": message, "hint": hints.pop() if len(hints) == 1 else ""}
+    return from_fields(codes.pop() if len(codes) == 1 else DrbackupError.__name__, fields)
+
+
+def _reasons(failures: list[Failure]) -> Said:
+    """Each reason once, ``Code: message``."""
+    lines = []
+    for failure in failures:
+        named = failure.message and failure.code != DrbackupError.__name__
+        lines.append(say_all((failure.code, failure.message), ": ") if named else failure.line)
+    return say_all(dict.fromkeys(lines))
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

@@ -126,7 +126,4 @@ def _host_lines(session: AgentSession, *, sound: bool) -> list[CheckLine]:
     except DrbackupError as failure:
         return [CheckLine("host", False, f"{failure.message} — {failure.hint}")]
     assert isinstance(result, PreflightResult)
-    return [
-        CheckLine(f"host: {name}", not line.startswith("failed"), line.partition(": ")[2] or line)
-        for name, line in result.lines.items()
-    ]
+    return [CheckLine(f"host: {check.name}", check.good, check.detail) for check in result.checks]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -72,3 +73,47 @@ class Point(msgspec.Struct, frozen=True):
     def short(self) -> str:
         """Twelve characters: enough to name a point on the command line."""
         return self.id[:12]
+
+    @property
+    def of(self) -> SourceName:
+        """The source it is a copy of."""
+        return SourceName(self.system, self.source)
+
+
+class SourceName(NamedTuple):
+    """The full name of a source. Equal to the plain (system, source), so both find the same key."""
+
+    system: str
+    source: str = ""  # empty: the whole system
+
+    def __str__(self) -> str:
+        """``SYSTEM/SOURCE``, as operators write it; the system alone without a source."""
+        return f"{self.system}/{self.source}" if self.source else self.system
+
+    @classmethod
+    def read(cls, text: str) -> SourceName:
+        """The name that an operator wrote. Whether there is such a source is not looked at."""
+        system, _slash, source = text.partition("/")
+        return cls(system, source)
+
+
+class DrilledPoint(NamedTuple):
+    """Which point of a drill: a source's newest, or an older one drawn by lot."""
+
+    source: str
+    older: str = ""  # the beginning of the older point's id; empty: the newest
+
+    @property
+    def newest(self) -> bool:
+        """Whether it stands for the promised RPO and RTO."""
+        return not self.older
+
+    def __str__(self) -> str:
+        """``source`` or ``source@point``: how the drill host, the evidence and its findings call it."""
+        return f"{self.source}@{self.older}" if self.older else self.source
+
+    @classmethod
+    def read(cls, label: str) -> DrilledPoint:
+        """The point of a label."""
+        source, _at, older = label.partition("@")
+        return cls(source, older)

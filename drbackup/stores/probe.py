@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectExists, ObjectMissing
+from drbackup.errors import DrbackupError, Failure, ObjectCorrupt, ObjectExists, ObjectMissing
 from drbackup.stores.base import Store
 from drbackup.stores.registry import own_trials
 from drbackup.stores.trial import Kept, Trial, Weight
@@ -63,7 +63,7 @@ def _judge(trial: Trial) -> ProbeLine:
     try:
         kept, detail = trial.attempt()
     except DrbackupError as fault:
-        kept, detail = ("no" if trial.weight == "needed" else "unknown"), f"{fault.code}: {fault.message}"
+        kept, detail = ("no" if trial.weight == "needed" else "unknown"), Failure.of(fault).line
     return ProbeLine(trial.promise, kept, detail, trial.weight)
 
 

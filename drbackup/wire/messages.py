@@ -8,6 +8,7 @@ protocol violation: both sides check :data:`PROTOCOL` before anything else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -323,10 +324,39 @@ class DrillResult(msgspec.Struct, frozen=True, tag="drill-result"):
     host: Facts
 
 
-class PreflightResult(msgspec.Struct, frozen=True, tag="preflight-result"):
-    """One line a check: name → "ok: …" or "failed: …"."""
+class PreflightCheck(msgspec.Struct, frozen=True):
+    """One thing an agent looked at before a job."""
 
-    lines: Facts
+    name: str
+    good: bool
+    detail: str = ""
+
+    @property
+    def line(self) -> str:
+        """``ok: …`` or ``failed: …``, as it is sent and shown."""
+        return f"{'ok' if self.good else 'failed'}: {self.detail}"
+
+    @classmethod
+    def read(cls, name: str, line: str) -> PreflightCheck:
+        """The check of a line. Only what says that it is ok is good."""
+        word, _colon, detail = line.partition(": ")
+        return cls(name, word == "ok", detail if word in {"ok", "failed"} else line)
+
+
+class PreflightResult(msgspec.Struct, frozen=True, tag="preflight-result"):
+    """What an agent's preflight found."""
+
+    lines: Facts  # name → "ok: …" or "failed: …"; read them as :attr:`checks`
+
+    @classmethod
+    def of(cls, checks: Iterable[PreflightCheck]) -> PreflightResult:
+        """The message of these checks."""
+        return cls({check.name: check.line for check in checks})
+
+    @property
+    def checks(self) -> tuple[PreflightCheck, ...]:
+        """The checks, in the agent's order."""
+        return tuple(PreflightCheck.read(name, line) for name, line in self.lines.items())
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

@@ -201,4 +201,4 @@ def test_preflight_says_what_is_wrong_and_raises_nothing(kind: Kind, runs: Sourc
     runs.state.mkdir()
     good = open_source(kind.spec, runs.context()).preflight()
     assert good
-    assert all(line.startswith("ok") for line in good.values()), good
+    assert all(check.line.startswith("ok") for check in good), good

@@ -19,7 +19,7 @@ from drbackup.errors import Interrupted
 from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.messages import RestoreResult
+from drbackup.wire.messages import PreflightCheck, RestoreResult
 from drbackup.wire.specs import Limits
 from drbackup_agent.sources.restored import RestoredCopy
 
@@ -109,8 +109,8 @@ class Source(Protocol):
 
     kind: str
 
-    def preflight(self) -> dict[str, str]:
-        """Check name → "ok: …" or "failed: …". Changes nothing and raises nothing expected."""
+    def preflight(self) -> list[PreflightCheck]:
+        """What this source needs of the host, looked at. Changes nothing and raises nothing expected."""
         ...
 
     def pin(self) -> Pin:

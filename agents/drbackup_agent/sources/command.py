@@ -12,7 +12,7 @@ from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.messages import RestoreResult
+from drbackup.wire.messages import PreflightCheck, RestoreResult
 from drbackup_agent.sources.base import DrillStage, Pin, RestoreRequest, SourceContext, SourceKind, Substance, Watch
 from drbackup_agent.sources.pipeline import feed, stream
 from drbackup_agent.sources.restored import FolderCopy
@@ -42,14 +42,14 @@ class CommandSource:
         self._pin = Pin(0)
         self._bytes = 0
 
-    def preflight(self) -> dict[str, str]:
+    def preflight(self) -> list[PreflightCheck]:
         program = self._spec.backup[0]
         found = os.access(program, os.X_OK) if "/" in program else _on_path(program)
-        lines = {f"command {program}": "ok: found" if found else "failed: not found or not executable"}
+        checks = [PreflightCheck(f"command {program}", found, "found" if found else "not found or not executable")]
         if self._spec.environment_file:
             readable = os.access(self._spec.environment_file, os.R_OK)
-            lines["environment_file"] = "ok: readable" if readable else "failed: can't be read"
-        return lines
+            checks.append(PreflightCheck("environment_file", readable, "readable" if readable else "can't be read"))
+        return checks
 
     def pin(self) -> Pin:
         # What instant the output belongs to is the program's own affair; the start is never later than the data.

@@ -11,19 +11,21 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import recoveries, recovery_steps
-from drbackup.errors import UsageError
+from drbackup.errors import DrbackupError, Failure, UsageError
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
+from drbackup.wire.error_fields import error_of, fields_of
 
 
 class RecoveryStep(msgspec.Struct, frozen=True):
-    """One step of a recovery. ``state``: the recovery module's words (waiting, running, done, failed …)."""
+    """One step of a recovery."""
 
-    step: str
+    step: str  # SYSTEM/SOURCE
     ordinal: int
-    state: str
+    state: str  # the recovery module's words: waiting, running, done, failed …
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    detail: str = ""
+    detail: str = ""  # what became of it, on one line
+    failure: Failure | None = None  # why it failed; ``detail`` is its line
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -116,16 +118,32 @@ def _step_columns(step: RecoveryStep) -> dict[str, object]:
         "state": step.state,
         "started_ns": _ns(step.started_at),
         "ended_ns": _ns(step.ended_at),
-        "detail": step.detail,
+        "detail": _stored(step.failure) if step.failure else step.detail,
     }
 
 
+def _stored(failure: Failure) -> str:
+    """A failure's fields as JSON, in the column that held ``Code: message`` before."""
+    return msgspec.json.encode({"code": failure.code, **fields_of(failure.error())}).decode()
+
+
+def _failure(detail: str) -> Failure | None:
+    """The failure in a row's detail, however old the row is; None where the detail is no failure's."""
+    if detail.startswith("{"):
+        fields = msgspec.json.decode(detail, type=dict[str, str])
+        return Failure.of(error_of(fields.pop("code"), fields))
+    read = Failure.read(detail)
+    return read if read.code != DrbackupError.__name__ else None
+
+
 def _step(row: RowMapping) -> RecoveryStep:
+    failure = _failure(row["detail"])
     return RecoveryStep(
         row["step"],
         row["ordinal"],
         row["state"],
         from_ns_or_none(row["started_ns"]),
         from_ns_or_none(row["ended_ns"]),
-        row["detail"],
+        failure.line if failure else row["detail"],
+        failure,
     )

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from drbackup import __version__
 from drbackup.controller.drills.statement import CheckOutcome, DrillStatement, PhaseSpan, PointUsed, StatedRule
 from drbackup.controller.restore.restore import LocatedPoint
+from drbackup.errors import Failure
 from drbackup.model import verdict
 from drbackup.model.inventory import Inventory
-from drbackup.model.point import Point
+from drbackup.model.point import DrilledPoint, Point
 from drbackup.model.policy import Policy
 from drbackup.model.verdict import DrillJudgement, Expectation, JudgedCheck, MeasuredCheck, Measurements, Restored
 from drbackup.system.instants import from_ns
@@ -26,7 +27,7 @@ _SCENARIOS = {
 
 @dataclass(slots=True)
 class DrillProgress:
-    """What happened so far. Keys of the dicts: a source's name, or ``source@point`` for an older point."""
+    """What happened so far."""
 
     id: str
     kind: str
@@ -38,11 +39,11 @@ class DrillProgress:
     damage: str = ""
     offset: float = 0.0  # seconds from the declaration to the begin of the drill host's job
     result: DrillResult | None = None
-    points: dict[str, Point] = field(default_factory=dict)
-    located: dict[str, LocatedPoint] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    points: dict[DrilledPoint, Point] = field(default_factory=dict)
+    located: dict[DrilledPoint, LocatedPoint] = field(default_factory=dict)
+    failures: dict[DrilledPoint, Failure] = field(default_factory=dict)
     phases: list[PhaseSpan] = field(default_factory=list)
-    older: dict[str, tuple[CheckSpec, DrillResult]] = field(default_factory=dict)
+    older: dict[DrilledPoint, tuple[CheckSpec, DrillResult]] = field(default_factory=dict)
 
     @property
     def next_number(self) -> int:
@@ -56,12 +57,12 @@ class DrillProgress:
         yield from (result for _, result in self.older.values())
 
     @property
-    def restored(self) -> dict[str, RestoreResult]:
-        return {source: each for result in self.results for source, each in result.restored.items()}
+    def restored(self) -> dict[DrilledPoint, RestoreResult]:
+        return {DrilledPoint.read(label): each for result in self.results for label, each in result.restored.items()}
 
     @property
-    def canaries(self) -> dict[str, int]:
-        return {source: ns for result in self.results for source, ns in result.canaries.items()}
+    def canaries(self) -> dict[DrilledPoint, int]:
+        return {DrilledPoint.read(label): ns for result in self.results for label, ns in result.canaries.items()}
 
     @property
     def measured(self) -> tuple[Measured, ...]:
@@ -76,11 +77,15 @@ class DrillProgress:
         """A phase of the controller's own."""
         self.phases.append(PhaseSpan(source, phase, round(begin, 3), round(end, 3)))
 
-    def take_older(self, label: str, check: CheckSpec, result: DrillResult, begin: float) -> None:
+    def take_failures(self, result: DrillResult) -> None:
+        """What the drill host could not restore; it says why on one line each."""
+        self.failures.update({DrilledPoint.read(label): Failure.read(why) for label, why in result.failures.items()})
+
+    def take_older(self, which: DrilledPoint, check: CheckSpec, result: DrillResult, begin: float) -> None:
         """The drawn point's own session, which began ``begin`` seconds after the declaration."""
-        self.older[label] = (check, result)
-        self.failures.update(result.failures)
-        self.phases.extend(_shifted(result.phases, begin, label))
+        self.older[which] = (check, result)
+        self.take_failures(result)
+        self.phases.extend(_shifted(result.phases, begin, str(which)))
 
 
 def measurements(course: DrillProgress) -> Measurements:
@@ -123,7 +128,7 @@ def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Invent
         selection=course.selection,
         agent=policy.drill.on,
         host=host,
-        points=tuple(_point_used(course, label) for label in course.points),
+        points=tuple(_point_used(course, which) for which in course.points),
         phases=tuple(_phases(course)),
         checks=tuple(_outcome(judged) for judged in judgement.checks),
         findings=tuple(
@@ -141,22 +146,28 @@ def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Invent
 
 
 def _restored(course: DrillProgress) -> Iterator[Restored]:
-    for label in dict.fromkeys((*course.points, *course.failures)):
-        point, located = course.points.get(label), course.located.get(label)
+    for which in dict.fromkeys((*course.points, *course.failures)):
+        point, located = course.points.get(which), course.located.get(which)
         facts = located.sealed.facts if located else None
-        failure = course.failures.get(label, "")
-        if not failure and label not in course.restored:
+        failure = _failure(course, which)
+        if not failure and which not in course.restored:
             failure = "the drill host did not say that it was restored"
         noted = facts.canary_ns if facts else 0
         skew = facts.skew_ns if facts else 0
         yield Restored(
-            source=label,
+            source=str(which),
             pinned_at=point.pinned_at if point else course.declared_at,
             failure=failure,
-            canary_at=_instant(course.canaries.get(label, 0), skew),
+            canary_at=_instant(course.canaries.get(which, 0), skew),
             canary_noted_at=_instant(noted, skew),
-            newest="@" not in label,
+            newest=which.newest,
         )
+
+
+def _failure(course: DrillProgress, which: DrilledPoint) -> str:
+    """Why it was not restored, as it is judged and signed; empty: nothing is known against it."""
+    failure = course.failures.get(which)
+    return failure.line if failure else ""
 
 
 def _checks(course: DrillProgress) -> Iterator[verdict.AskedCheck]:
@@ -165,8 +176,8 @@ def _checks(course: DrillProgress) -> Iterator[verdict.AskedCheck]:
         form = check.form
         source, other = (*(name for _, name in form.named), "")[:2]
         yield verdict.AskedCheck(number, form.kind, source, form.expectation(), form.query, other)
-    for label, (asked, _) in course.older.items():
-        yield verdict.AskedCheck(asked.number, asked.kind, label, Expectation(match=True))
+    for which, (asked, _) in course.older.items():
+        yield verdict.AskedCheck(asked.number, asked.kind, str(which), Expectation(match=True))
 
 
 def _seen(measured: Measured) -> MeasuredCheck:
@@ -178,7 +189,7 @@ def _seen(measured: Measured) -> MeasuredCheck:
 def _rto(course: DrillProgress) -> timedelta | None:
     """Declaration to the last check of the newest points. None when one of them was not restored: a recovery that did
     not happen has no length."""
-    if course.result is None or any("@" not in label for label in course.failures):
+    if course.result is None or any(which.newest for which in course.failures):
         return None
     done = [phase.end for phase in course.result.phases if phase.phase not in {"wipe"}]
     return timedelta(seconds=course.offset + max(done)) if done else None
@@ -192,10 +203,10 @@ def _instant(ns: int, skew_ns: int) -> datetime | None:
 # --- what is signed --------------------------------------------------------------------------------------------------
 
 
-def _point_used(course: DrillProgress, label: str) -> PointUsed:
-    point, located = course.points[label], course.located.get(label)
+def _point_used(course: DrillProgress, which: DrilledPoint) -> PointUsed:
+    point, located = course.points[which], course.located.get(which)
     facts = located.sealed.facts if located else None
-    restored = course.restored.get(label)
+    restored = course.restored.get(which)
     skew = facts.skew_ns if facts else 0
     return PointUsed(
         id=point.id,
@@ -206,8 +217,8 @@ def _point_used(course: DrillProgress, label: str) -> PointUsed:
         store=located.store.name if located else "",
         pinned_at=point.pinned_at,
         committed_at=point.committed_at,
-        newest="@" not in label,
-        canary_at=_instant(course.canaries.get(label, 0), skew),
+        newest=which.newest,
+        canary_at=_instant(course.canaries.get(which, 0), skew),
         canary_noted_at=_instant(facts.canary_ns, skew) if facts else None,
         entries=point.totals.entries,
         files=point.totals.files,
@@ -215,7 +226,7 @@ def _point_used(course: DrillProgress, label: str) -> PointUsed:
         bytes=point.totals.bytes,
         restored_files=restored.files if restored else 0,
         restored_bytes=restored.content_bytes if restored else 0,
-        failure=course.failures.get(label, ""),
+        failure=_failure(course, which),
         notes=restored.notes if restored else (),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from drbackup.controller.catalog.drills import PLAIN_DRILL, Drill
 from drbackup.controller.drills.statement import DrillStatement, PointUsed
-from drbackup.model.point import Rung
+from drbackup.model.point import DrilledPoint, Rung
 from drbackup.model.verdict import Rule, Verdict
 
 
@@ -55,4 +55,4 @@ def rungs(statement: DrillStatement) -> Iterator[tuple[str, Rung]]:
 
 def _label(point: PointUsed) -> str:
     """How findings and checks of the drill call the point."""
-    return point.source if point.newest else f"{point.source}@{point.id[:12]}"
+    return str(DrilledPoint(point.source, "" if point.newest else point.id[:12]))

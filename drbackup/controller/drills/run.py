@@ -33,8 +33,8 @@ from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
 from drbackup.controller.runs.specs import checks as wire_checks
 from drbackup.controller.runs.specs import limits
-from drbackup.errors import DrbackupError, Interrupted, UsageError
-from drbackup.model.point import Point, Rung
+from drbackup.errors import DrbackupError, Failure, Interrupted, UsageError
+from drbackup.model.point import DrilledPoint, Point, Rung
 from drbackup.model.policy import Policy
 from drbackup.model.sources.kinds import whole_check
 from drbackup.model.verdict import BrokenRule, DrillJudgement, JudgedCheck, Verdict, judge, judge_negative, not_run
@@ -169,7 +169,7 @@ class _DrillRun:
             self.close(not_run(f"interrupted: {stopped.message}"))
             raise
         except DrbackupError as failure:
-            judgement = not_run(f"{failure.code}: {failure.message}")
+            judgement = not_run(Failure.of(failure).line)
         except BaseException as crash:
             self.close(not_run(f"broken off: {type(crash).__name__}"))
             raise
@@ -204,9 +204,9 @@ class _DrillRun:
         which, store = self._options.point_choice or "latest", self._options.store
         selection = select(catalog, policy, self._seed, which=which, store=store)
         course.selection, course.store = selection.said, selection.store
-        course.failures.update(selection.missing)
+        course.failures.update({DrilledPoint(source): why for source, why in selection.missing.items()})
         if not selection.newest:
-            return not_run("; ".join(selection.missing.values()))
+            return not_run("; ".join(why.message for why in selection.missing.values()))
         found = self._locate(selection.newest)
         if course.kind == NEGATIVE_DRILL and found:
             found, course.damage = damaged(
@@ -225,14 +225,15 @@ class _DrillRun:
         found = []
         for source, point in points.items():
             course = self._so_far
-            course.points[source] = point
+            which = DrilledPoint(source)
+            course.points[which] = point
             store = course.store or (point.copies[0] if point.copies else "")
             try:
                 located = locate(self._installation, point, store)
             except DrbackupError as failure:
-                course.failures[source] = f"{failure.code}: {failure.message}"
+                course.failures[which] = Failure.of(failure)
                 continue
-            course.located[source] = located
+            course.located[which] = located
             found.append(located)
         return found
 
@@ -257,32 +258,33 @@ class _DrillRun:
         length = max((phase.end for phase in result.phases), default=0.0)
         course.result = result
         course.offset = max(ended - length, 0.0)  # the answer's way back is counted in, never left out
-        course.failures.update(result.failures)
+        course.take_failures(result)
 
     def _restore_older(self, point: Point) -> None:
         """The drawn point, in a session of its own so that it does not lengthen the measured RTO."""
         course = self._so_far
-        label = f"{point.source}@{point.short}"
-        course.points[label] = point
+        which = DrilledPoint(point.source, point.short)
+        label = str(which)
+        course.points[which] = point
         store = course.store if course.store in point.copies else point.copies[0] if point.copies else ""
         try:
             located = locate(self._installation, point, store)
-            course.located[label] = located
+            course.located[which] = located
             check = CheckSpec(course.next_number, whole_check(point.kind), label)
             begin = self._elapsed()
-            course.take_older(label, check, self._session([located], (check,), label), begin)
+            course.take_older(which, check, self._session([located], (check,), label), begin)
         except Interrupted:
             raise
         except DrbackupError as failure:
-            course.failures[label] = f"{failure.code}: {failure.message}"
+            course.failures[which] = Failure.of(failure)
 
     def _climb(self, judgement: DrillJudgement) -> None:
         """Points climb by what was proven on them, even when the drill as a whole broke a promise."""
         points, now = self._installation.catalog.points, self._now()
-        for source, point in self._so_far.points.items():
-            if source in self._so_far.failures or source not in self._so_far.restored:
+        for which, point in self._so_far.points.items():
+            if which in self._so_far.failures or which not in self._so_far.restored:
                 continue
-            rung = Rung.APP_CHECKED if source in judgement.proven else Rung.RESTORED
+            rung = Rung.APP_CHECKED if str(which) in judgement.proven else Rung.RESTORED
             points.climb(point.id, rung, now=now)
 
     # --- the catalog's row ---

@@ -14,7 +14,7 @@ import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.restore.restore import choose_point
-from drbackup.errors import PointMissing
+from drbackup.errors import Failure, PointMissing
 from drbackup.model.point import Point
 from drbackup.model.policy import Policy
 
@@ -24,7 +24,7 @@ class Selection(msgspec.Struct, frozen=True):
     empty when no single store has them all; ``said``: the choice in both languages, for the evidence."""
 
     newest: dict[str, Point]
-    missing: dict[str, str]
+    missing: dict[str, Failure]
     older: Point | None
     store: str
     said: str
@@ -40,12 +40,12 @@ def select(catalog: Catalog, policy: Policy, seed: bytes, *, which: str = "lates
     """The points and the store. ``which``: as for a restore; anything but ``latest`` is a person's choice, and said so.
     ``seed``: SHA-256 of the evidence before. ``store``: a person's choice of the copy."""
     newest: dict[str, Point] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Failure] = {}
     for source in policy.sources:
         try:
             newest[source.name] = choose_point(catalog, policy.system, source.name, which)
         except PointMissing as none:
-            missing[source.name] = none.message
+            missing[source.name] = Failure.of(none)
     older = _drawn(catalog, policy, newest, seed) if which == "latest" else None
     chosen = store or _store(policy.copies, list(newest.values()), seed)
     said = "最新恢复点 newest" if which == "latest" else f"人工指定 chosen by a person: {which}"

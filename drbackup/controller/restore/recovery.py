@@ -33,7 +33,8 @@ from drbackup.controller.restore.recovery_plan import (
 )
 from drbackup.controller.restore.restore import RestoreOptions, restore_point
 from drbackup.controller.runs.agent import Connector
-from drbackup.errors import DrbackupError, Interrupted, PointMissing
+from drbackup.errors import DrbackupError, Failure, Interrupted, PointMissing
+from drbackup.model.point import SourceName
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import Progress
 
@@ -76,6 +77,7 @@ class SystemOutcome(msgspec.Struct, frozen=True):
     rto: timedelta | None
     reconnect: tuple[str, ...]
     details: dict[str, str]  # source → what became of it
+    failures: dict[str, Failure] = {}  # source → why it did not come back
 
     @property
     def kept(self) -> bool:
@@ -221,7 +223,7 @@ class _RecoveryRun:
     def _source(self, step: SystemStep, source: SourceStep) -> None:
         name = _name(step, source)
         if source.missing:
-            self._note(step, source, FAILED, source.missing)
+            self._failed(step, source, Failure(PointMissing.__name__, source.missing))
             return
         self._note(step, source, RUNNING, "")
         told = self._options.on_progress
@@ -241,11 +243,16 @@ class _RecoveryRun:
         except Interrupted:
             return  # it stays "running" in the catalog: the next attempt begins with it
         except DrbackupError as failure:
-            self._note(step, source, FAILED, f"{failure.code}: {failure.message}")
+            self._failed(step, source, Failure.of(failure))
         else:
             self._note(step, source, DONE, f"{result.files} files, {result.content_bytes} bytes")
 
-    def _note(self, step: SystemStep, source: SourceStep, state: str, detail: str) -> None:
+    def _failed(self, step: SystemStep, source: SourceStep, failure: Failure) -> None:
+        self._note(step, source, FAILED, failure.line, failure)
+
+    def _note(
+        self, step: SystemStep, source: SourceStep, state: str, detail: str, failure: Failure | None = None
+    ) -> None:
         """Durable, before anybody hears of it."""
         name = _name(step, source)
         with self._mutex:
@@ -253,7 +260,7 @@ class _RecoveryRun:
             now = self._now()
             begun = now if state == RUNNING else known.started_at
             ended = None if state == RUNNING else now
-            self._state[name] = RecoveryStep(name, known.ordinal, state, begun, ended, detail)
+            self._state[name] = RecoveryStep(name, known.ordinal, state, begun, ended, detail, failure)
             self._recoveries.step(self._id, self._state[name])
         if (heard := self._options.on_step) is not None:
             heard(name, state)
@@ -269,7 +276,8 @@ class _RecoveryRun:
             promised=timedelta(seconds=step.rto),
             rto=max(ends) - self._declared if state == DONE and ends else None,
             reconnect=step.reconnect,
-            details={each.step.partition("/")[2]: each.detail or each.state for each in steps},
+            details={SourceName.read(each.step).source: each.detail or each.state for each in steps},
+            failures={SourceName.read(each.step).source: each.failure for each in steps if each.failure},
         )
 
     # --- evidence ---
@@ -306,4 +314,4 @@ def load_plan(installation: Installation, recovery: str) -> RecoveryPlan:
 
 
 def _name(step: SystemStep, source: SourceStep) -> str:
-    return f"{step.system}/{source.source}"
+    return str(SourceName(step.system, source.source))

@@ -20,8 +20,9 @@ from drbackup.controller.restore.restore import choose_point, locate, unsealing_
 from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.specs import source_spec
-from drbackup.errors import DrbackupError, Interrupted, PointMissing, WrongKey
+from drbackup.errors import DrbackupError, Failure, HostUnsuitable, Interrupted, PointMissing, WrongKey
 from drbackup.model.plan import hard_dependencies, recovery_plan
+from drbackup.model.point import SourceName
 from drbackup.vault.keys import DRILL, Keyring, SealKey
 from drbackup.vault.record import unseal
 from drbackup.wire.messages import PreflightJob
@@ -84,9 +85,15 @@ class RecoveryPlan(msgspec.Struct, frozen=True):
 class PreflightLine(msgspec.Struct, frozen=True):
     """One thing looked at before anything is written."""
 
-    what: str
+    what: str  # SYSTEM/SOURCE, a host and its check, the room in a folder
     good: bool
     said: str
+    failure: Failure | None = None  # why it is not good
+
+    @classmethod
+    def failed(cls, what: str, failure: Failure) -> PreflightLine:
+        """The line of something that failed."""
+        return cls(what, False, failure.line, failure)
 
 
 def plan_recovery(installation: Installation, systems: Collection[str] = (), *, when: str = "latest") -> RecoveryPlan:
@@ -180,9 +187,9 @@ def preflight(
 
 
 def _point_line(installation: Installation, system: str, source: SourceStep, key: bytes | None) -> PreflightLine:
-    what = f"{system}/{source.source}"
+    what = str(SourceName(system, source.source))
     if source.missing:
-        return PreflightLine(what, False, source.missing)
+        return PreflightLine.failed(what, Failure(PointMissing.__name__, source.missing))
     try:
         point = installation.catalog.points.get(source.point)
         found = from_any_copy(point, lambda store: locate(installation, point, store))
@@ -191,7 +198,7 @@ def _point_line(installation: Installation, system: str, source: SourceStep, key
             raise WrongKey("no key to open it: join the custodians' shares, or name the drill key")
         unseal(found.record, Keyring([SealKey.from_seed(DRILL, seed)]))
     except DrbackupError as bad:
-        return PreflightLine(what, False, f"{bad.code}: {bad.message}")
+        return PreflightLine.failed(what, Failure.of(bad))
     return PreflightLine(what, True, f"point {source.point[:12]} in store {found.store.name}, the key opens it")
 
 
@@ -213,7 +220,9 @@ def _host_lines(
         except Interrupted:
             raise
         except DrbackupError as bad:
-            yield PreflightLine(f"host {agent}", False, f"{bad.code}: {bad.message}")
+            yield PreflightLine.failed(f"host {agent}", Failure.of(bad))
             continue
-        for name, said in result.lines.items():
-            yield PreflightLine(f"host {agent}, {name}", not said.startswith("failed"), said)
+        for check in result.checks:
+            what = f"host {agent}, {check.name}"
+            failure = Failure(HostUnsuitable.__name__, check.detail, agent)
+            yield PreflightLine(what, check.good, check.line, None if check.good else failure)

@@ -23,6 +23,7 @@ from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, le
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import (
     DrbackupError,
+    Failure,
     FormatUnsupported,
     ObjectCorrupt,
     ObjectMissing,
@@ -153,7 +154,7 @@ class _PointRestore:
             if f"store {store}" not in bad.message:
                 bad.reword(say("store {store}: {what}", store=store, what=bad.said))
             if self._options.on_note is not None:
-                self._options.on_note(Note("warning", f"{bad.code}: {bad.message}"))
+                self._options.on_note(Note("warning", Failure.of(bad).line))
 
         stores = [self._options.store] if self._options.store else []
         return from_any_copy(

@@ -16,6 +16,7 @@ from drbackup.model.point import SourceFacts
 from drbackup.system.console import one_line
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
+from drbackup.wire.messages import PreflightCheck
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.files.cache import FileCache, Row
 from drbackup_agent.sources.files.canary import CANARY_NAME, write_canary
@@ -53,8 +54,8 @@ class FilesSource:
 
     # --- the Source protocol -------------------------------------------------------------------------------------
 
-    def preflight(self) -> dict[str, str]:
-        lines = {}
+    def preflight(self) -> list[PreflightCheck]:
+        checks = []
         for path in self._spec.paths:
             try:
                 top_paths([path])
@@ -63,12 +64,12 @@ class FilesSource:
                 elif not os.access(path, os.R_OK):
                     raise SourceUnreadable(f"{path}: can't be read")
             except (DrbackupError, OSError) as bad:
-                lines[f"path {path}"] = f"failed: {bad}"
+                checks.append(PreflightCheck(f"path {path}", False, str(bad)))
             else:
-                lines[f"path {path}"] = "ok: readable"
+                checks.append(PreflightCheck(f"path {path}", True, "readable"))
         if os.geteuid() != 0:
-            lines["account"] = "ok: not root, so every file must be readable to this account"
-        return lines
+            checks.append(PreflightCheck("account", True, "not root, so every file must be readable to this account"))
+        return checks
 
     def pin(self) -> Pin:
         self._tops = top_paths(self._spec.paths)

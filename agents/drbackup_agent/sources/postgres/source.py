@@ -18,6 +18,7 @@ from drbackup.errors import DrbackupError, ToolFailed, ToolTooOld
 from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import Content, PointWriter
+from drbackup.wire.messages import PreflightCheck
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.pipeline import stream
 from drbackup_agent.sources.postgres.canary import CANARY_PATH, canary_ns, write_canary
@@ -58,15 +59,15 @@ class PostgresSource:
 
     # --- the Source protocol -------------------------------------------------------------------------------------
 
-    def preflight(self) -> dict[str, str]:
-        lines = {}
+    def preflight(self) -> list[PreflightCheck]:
+        checks, database = [], f"database {self._spec.database}"
         try:
             tools = self._find_tools()
-            lines["tools"] = f"ok: {tools.version} in {tools.folder}"
-            lines[f"database {self._spec.database}"] = f"ok: PostgreSQL {self._server_text}"
+            checks.append(PreflightCheck("tools", True, f"{tools.version} in {tools.folder}"))
+            checks.append(PreflightCheck(database, True, f"PostgreSQL {self._server_text}"))
         except DrbackupError as bad:
-            lines[f"database {self._spec.database}"] = f"failed: {bad.message}"
-        return lines
+            checks.append(PreflightCheck(database, False, bad.message))
+        return checks
 
     def pin(self) -> Pin:
         self._tools = self._find_tools()

@@ -29,6 +29,7 @@ from drbackup.model.point import SourceFacts
 from drbackup.system.durable import put_in_place
 from drbackup.vault.tree import EntryKind
 from drbackup.vault.write.writer import PointWriter
+from drbackup.wire.messages import PreflightCheck
 from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
 from drbackup_agent.sources.sqlite.spec import SqliteSpec
@@ -53,14 +54,14 @@ class SqliteSource:
         self._copy: Path | None = None
         self._tables = self._bytes = 0
 
-    def preflight(self) -> dict[str, str]:
+    def preflight(self) -> list[PreflightCheck]:
         name = f"database {self._spec.path}"
         try:
             with closing(self._connect()) as database:
                 database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except (sqlite3.Error, SourceUnreadable) as bad:
-            return {name: f"failed: {bad}"}
-        return {name: f"ok: readable, sqlite {sqlite3.sqlite_version}"}
+            return [PreflightCheck(name, False, str(bad))]
+        return [PreflightCheck(name, True, f"readable, sqlite {sqlite3.sqlite_version}")]
 
     def pin(self) -> Pin:
         """The instant is the copy's read transaction, so the local copy is made here, before anything is sent."""

@@ -12,7 +12,7 @@ from drbackup.errors import SourceUnreadable, TargetOccupied
 from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import PointWriter
-from drbackup.wire.messages import RestoreResult
+from drbackup.wire.messages import PreflightCheck, RestoreResult
 from drbackup_agent.sources.base import (
     DrillStage,
     Pin,
@@ -40,8 +40,9 @@ class NotebookSource:
         self._text = b""
         self._pin = Pin(0)
 
-    def preflight(self) -> dict[str, str]:
-        return {f"notebook {self._page}": "ok: there" if self._page.exists() else "failed: not there"}
+    def preflight(self) -> list[PreflightCheck]:
+        there = self._page.exists()
+        return [PreflightCheck(f"notebook {self._page}", there, "there" if there else "not there")]
 
     def pin(self) -> Pin:
         self._pin = Pin(self._context.clock_ns())
