@@ -18,7 +18,7 @@ from drbackup.cli.progress import Bars, side_by_side
 from drbackup.controller.backup.run import BackupOptions, run_backup
 from drbackup.controller.runs.agent import Connector
 from drbackup.errors import DoneInPart, DrbackupError
-from drbackup.model.point import Point
+from drbackup.model.point import Point, SourceName
 from drbackup.reports.figures import size, span
 from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table, point_document, right
@@ -46,7 +46,7 @@ class BackupRequest(msgspec.Struct, frozen=True):
 def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> None:
     """Carry the command out, show the outcomes, and raise when some failed."""
     sources = chosen_sources(context, request.places, everything=request.everything)
-    names = [f"{policy.system}/{source}" for policy, source in sources]
+    names = [SourceName(policy.system, source) for policy, source in sources]
     outcomes = _run_all(context, names, request, connect)
     context.show({"backups": [_document(outcome) for outcome in outcomes]}, _table(outcomes, wide=context.view().wide))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -57,11 +57,11 @@ def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> 
         raise joined(failures, good, partly=any(outcome.point for outcome in outcomes))
 
 
-def _run_all(context: CliContext, names: list[str], request: BackupRequest, connect: Connector) -> list[Outcome]:
+def _run_all(context: CliContext, names: list[SourceName], request: BackupRequest, connect: Connector) -> list[Outcome]:
     """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
     with Bars(context) as bars:
 
-        def one(name: str) -> Callable[[threading.Event], Outcome]:
+        def one(name: SourceName) -> Callable[[threading.Event], Outcome]:
             return lambda stop: _run_one(
                 context, name, bars, BackupOptions(stop=stop, accept_shrink=request.accept_shrink, connect=connect)
             )
@@ -69,8 +69,8 @@ def _run_all(context: CliContext, names: list[str], request: BackupRequest, conn
         return side_by_side([one(name) for name in names], request.jobs)
 
 
-def _run_one(context: CliContext, name: str, bars: Bars, options: BackupOptions) -> Outcome:
-    system, _slash, source = name.partition("/")
+def _run_one(context: CliContext, which: SourceName, bars: Bars, options: BackupOptions) -> Outcome:
+    (system, source), name = which, str(which)
     begun = context.now()
     bars.begin(name)
 

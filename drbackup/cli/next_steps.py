@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from drbackup.controller.catalog import Catalog
+from drbackup.model.point import SourceName
 from drbackup.reports.gettext import _
 
 
@@ -16,7 +17,7 @@ def untouched() -> str:
 def remaining(catalog: Catalog, points: Iterable[str]) -> str:
     """The next step for the points of these ids: their sources, backed up again, and their other points. Points that
     the catalog does not know are of nobody's source."""
-    places = sorted(f"{system}/{source}" for system, source in catalog.points.places(set(points)))
+    places = sorted(str(SourceName(*each)) for each in catalog.points.places(set(points)))
     if not places:
         return _("no point that the catalog knows needs them; look at each object named")
     words = _("drbackup backup {sources} stores again what the source still has; other points: drbackup points list")

@@ -10,33 +10,33 @@ from drbackup.cli.context import CliContext
 from drbackup.controller.restore.any_copy import from_any_copy
 from drbackup.controller.restore.restore import choose_point, locate
 from drbackup.errors import UsageError
-from drbackup.model.point import Point
+from drbackup.model.point import Point, SourceName
 from drbackup.model.policy import Policy
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.store_access import StoreFetch
 
 
-def split_place(context: CliContext, place: str) -> tuple[str, str]:
-    """``SYSTEM/SOURCE`` or ``SYSTEM`` as (system, source or empty). Raises :class:`UsageError` for unknown names.
+def split_place(context: CliContext, place: str) -> SourceName:
+    """The source that ``SYSTEM/SOURCE`` names, or the system. Raises :class:`UsageError` for unknown names.
 
     A system that no policy names any more is accepted when it has points: its history stays reachable. So is one whose
     policy is broken, with points or without.
     """
-    system, _slash, source = place.partition("/")
+    system, source = named = SourceName.read(place)
     known = context.installation().policies
     policies = known.policies
     if system not in policies:
         if system in known.broken_systems:
-            return system, source
+            return named
         if context.installation().catalog.points.newest(1, system=system, source=source):
-            return system, source
+            return named
         raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
     names = [each.name for each in policies[system].sources]
     if source and source not in names:
         if context.installation().catalog.points.newest(1, system=system, source=source):
-            return system, source
+            return named
         raise UsageError(f"system {system} has no source {source!r}", hint=did_you_mean(source, names))
-    return system, source
+    return named
 
 
 def require_stores(names: Iterable[str], known: Iterable[str]) -> None:

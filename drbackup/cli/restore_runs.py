@@ -113,19 +113,19 @@ def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[I
         raise
     source = policy.source(point.source)
     if source is None:
-        raise UsageError(f"no policy names {point.system}/{point.source} any more", hint="restore it with --to FOLDER")
+        raise UsageError(f"no policy names {point.source_name} any more", hint="restore it with --to FOLDER")
     settings = source.settings
     if database is not None:
         other = settings.at_database(database, os.path.abspath(database))
         if other is None:
-            raise UsageError(f"{point.system}/{point.source} is no database, but {source.kind}")
+            raise UsageError(f"{point.source_name} is no database, but {source.kind}")
         settings = other
     where = f"{source.kind} {settings.lives()} @ {source.agent}"
     return InPlaceTarget(source_spec(source, settings)), source.agent, where
 
 
 def _restore(context: CliContext, plan: RestorePlan, connect: Connector) -> RestoreResult:
-    what = f"{plan.point.system}/{plan.point.source}"
+    what = str(plan.point.source_name)
     key = read_secret(plan.key) if plan.key is not None else None
     with Bars(context) as bars, stopping() as stop:
 
@@ -153,7 +153,7 @@ def _facts(context: CliContext, plan: RestorePlan) -> list[tuple[str, str]]:
     point = plan.point
     instant = f"{local(point.pinned_at, context.zone())}, {age(point.pinned_at, context.now())}"
     return [
-        (_("Point"), f"{point.short}  {point.system}/{point.source}"),
+        (_("Point"), f"{point.short}  {point.source_name}"),
         (_("Instant"), instant),
         (_("Size"), size(point.totals.bytes)),
         (_("Only"), ", ".join(plan.paths) or _("everything")),

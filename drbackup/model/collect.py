@@ -20,7 +20,7 @@ from datetime import timedelta
 
 import msgspec
 
-from drbackup.model.point import Point
+from drbackup.model.point import PackId, Point, kind_of
 from drbackup.model.retention import Ruling
 
 SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any more
@@ -155,7 +155,7 @@ class PackCopy(msgspec.Struct, frozen=True):
 
     store: str
     domain: str
-    pack: bytes
+    pack: PackId
     size: int
     stored_ns: int
     session: str = ""
@@ -166,7 +166,7 @@ class PackCopy(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        return chr(self.pack[0])
+        return kind_of(self.pack)
 
 
 class Needs(msgspec.Struct, frozen=True):

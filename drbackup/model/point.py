@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 import msgspec
+
+PackId = NewType("PackId", bytes)
+"""How a pack is called within its domain: the letter of its kind (p, t or i) and the SHA-256 of its bytes, 33 bytes.
+Records, the wire and large sets hold these bytes as they are; only this module knows what is where in them."""
 
 
 class Rung(enum.IntEnum):
@@ -75,7 +79,7 @@ class Point(msgspec.Struct, frozen=True):
         return self.id[:12]
 
     @property
-    def of(self) -> SourceName:
+    def source_name(self) -> SourceName:
         """The source it is a copy of."""
         return SourceName(self.system, self.source)
 
@@ -117,3 +121,18 @@ class DrilledPoint(NamedTuple):
         """The point of a label."""
         source, _at, older = label.partition("@")
         return cls(source, older)
+
+
+def pack_id(kind: str, digest: bytes) -> PackId:
+    """The id of the pack of that kind and SHA-256 (32 bytes)."""
+    return PackId(kind.encode() + digest)
+
+
+def kind_of(pack: bytes) -> str:
+    """The letter of a pack's kind."""
+    return chr(pack[0])
+
+
+def digest_of(pack: bytes) -> bytes:
+    """The SHA-256 of a pack's bytes, 32 bytes: its name in a store and in the catalog."""
+    return pack[1:]

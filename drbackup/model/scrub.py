@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from drbackup.model.point import PackId
+
 SLICE = timedelta(days=1)  # from one slice to the next
 
 
@@ -19,7 +21,7 @@ class Copy(msgspec.Struct, frozen=True):
 
     number: int
     domain: str
-    pack: bytes
+    pack: PackId
     size: int
     stored_at: datetime
     read_at: datetime | None

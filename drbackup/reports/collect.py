@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drbackup.model.collect import Act, CollectPlan, DecisionReason, PackDecision, PointDecision, Why
+from drbackup.model.point import digest_of
 from drbackup.reports.figures import iso, local, size
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable
@@ -74,7 +75,7 @@ def going_lines(plan: CollectPlan, zone: tzinfo) -> Iterable[Text]:
 def _by_source(decisions: Sequence[PointDecision]) -> dict[str, list[PointDecision]]:
     found: dict[str, list[PointDecision]] = {}
     for each in sorted(decisions, key=lambda each: (each.point.pinned_at, each.point.id)):
-        found.setdefault(f"{each.point.system}/{each.point.source}", []).append(each)
+        found.setdefault(str(each.point.source_name), []).append(each)
     return found
 
 
@@ -159,7 +160,7 @@ def _store(decisions: Sequence[PackDecision]) -> dict[str, Any]:
         "others": [
             {
                 "domain": each.copy.domain,
-                "pack": f"{each.copy.kind}/{each.copy.pack[1:].hex()}",
+                "pack": f"{each.copy.kind}/{digest_of(each.copy.pack).hex()}",
                 "bytes": each.copy.size,
                 "act": each.act,
                 **_reason(each.reason),

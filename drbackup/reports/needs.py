@@ -14,6 +14,7 @@ import msgspec
 
 from drbackup.errors import Failure
 from drbackup.model.needs import Need, NeedCode
+from drbackup.model.point import SourceName
 from drbackup.reports.figures import age, iso, span
 from drbackup.reports.gettext import _, ngettext, translated
 
@@ -40,7 +41,7 @@ def words_of(need: Need, now: datetime) -> NeedWords:
 def subject_of(need: Need) -> str:
     """What the need is about."""
     if need.system:
-        return f"{need.system}/{need.source}" if need.source else need.system
+        return str(SourceName(need.system, need.source))
     return need.file or ", ".join(need.stores)
 
 

@@ -83,7 +83,7 @@ def _points(rows: Iterable[tuple[Point, frozenset[str]]], view: View, *, wide: b
         if point.held:
             proven.append(" ⚓")
         name, gone = Text(point.short, style="bold"), age(point.pinned_at, view.now)
-        place, whole = f"{point.system}/{point.source}", size(point.totals.bytes)
+        place, whole = str(point.source_name), size(point.totals.bytes)
         if wide:
             word = _("damaged")
             stores = [f"{store} ({word})" if store in hurt else store for store in point.copies]
@@ -162,7 +162,7 @@ def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[t
     totals = point.totals
     return [
         (_("Point"), point.id),
-        (_("Source"), f"{point.system}/{point.source} ({point.kind})"),
+        (_("Source"), f"{point.source_name} ({point.kind})"),
         (_("Instant"), f"{local(point.pinned_at, view.zone)}, {age(point.pinned_at, view.now)}"),
         (_("Committed"), local(point.committed_at, view.zone)),
         (_("Proven"), rung_word(point.rung) + (f", {age(point.rung_at, view.now)}" if point.rung_at else "")),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from drbackup.errors import ProtocolViolation, UsageError
+from drbackup.model.point import digest_of, kind_of
 from drbackup.stores import base
 
 PREFIX = "v1/"
@@ -87,11 +88,11 @@ def digest_in_name(name: str) -> str:
 
 def object_name(domain: str, pack: bytes) -> str:
     """Name of a pack given as kind letter + SHA-256."""
-    return pack_name(domain, chr(pack[0]), pack[1:])
+    return pack_name(domain, kind_of(pack), digest_of(pack))
 
 
 def require_packs(packs: Sequence[bytes]) -> None:
     """Raises :class:`ProtocolViolation` unless each is a kind letter and 32 bytes."""
     for pack in packs:
-        if len(pack) != _PACK_SIZE or chr(pack[0]) not in PACK_KINDS:
+        if len(pack) != _PACK_SIZE or kind_of(pack) not in PACK_KINDS:
             raise ProtocolViolation(f"not the name of a pack: {pack[:40].hex()}")

@@ -26,7 +26,7 @@ from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, le
 from drbackup.controller.runs.specs import backup_job, judge_size, plausibility
 from drbackup.errors import DrbackupError, ObjectCorrupt, PacksMissing, RunTooLong, UsageError
 from drbackup.model.collect import SESSION_MOST, lease_ns
-from drbackup.model.point import Point
+from drbackup.model.point import Point, digest_of, pack_id
 from drbackup.model.policy import Policy, SourcePolicy
 from drbackup.model.quantities import format_duration as span_words
 from drbackup.stores.base import Store
@@ -136,11 +136,11 @@ class _BackupRun:
                 try:
                     validate_tree(result, store, self._installation.keyring, domain)
                 except ObjectCorrupt:
-                    missing = (TREE.encode() + decode_root(result.root).top.pack,)
+                    missing = (pack_id(TREE, decode_root(result.root).top.pack),)
                 else:
                     return result
             # Of every kind: an agent may have stored under one what it then said to be in the other.
-            packs.forget(domain, store.name, [(kind, pack[1:]) for pack in missing for kind in PACK_KINDS])
+            packs.forget(domain, store.name, [(kind, digest_of(pack)) for pack in missing for kind in PACK_KINDS])
             missing += condemned  # on their way out of the store, and known there: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])
         names += f" and {len(missing) - _PACKS_NAMED} more" if len(missing) > _PACKS_NAMED else ""

@@ -19,7 +19,7 @@ from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs, point_copies, points
 from drbackup.model.collect import PackCopy
-from drbackup.model.point import Point
+from drbackup.model.point import Point, digest_of, pack_id
 from drbackup.system.instants import to_ns
 
 _BATCH = 500
@@ -63,7 +63,7 @@ class Lifecycle:
         for number, domain in known:
             here = query.where(packs.c.domain == number)
             for kind, name, *rest in paged(self._database, here, by_name, _values):
-                yield PackCopy(store, domain, kind.encode() + name, *rest)
+                yield PackCopy(store, domain, pack_id(kind, name), *rest)
 
     def condemned(self, domain: str, store: str, wanted: Sequence[bytes]) -> tuple[bytes, ...]:
         """Those packs (kind letter + name each) that are condemned in ``store``: no new point may rely on them."""
@@ -145,9 +145,9 @@ class Lifecycle:
         found: list[bytes] = []
         with self._database.read() as connection:
             for begin in range(0, len(wanted), _BATCH):
-                some = packs.c.name.in_([each[1:] for each in wanted[begin : begin + _BATCH]])
+                some = packs.c.name.in_([digest_of(each) for each in wanted[begin : begin + _BATCH]])
                 rows = connection.execute(query.where(some))
-                found += [pack for kind, name in rows if (pack := kind.encode() + name) in asked]
+                found += [pack for kind, name in rows if (pack := pack_id(kind, name)) in asked]
         return tuple(found)
 
     # --- points ---------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def _batches(copies: Iterable[PackCopy]) -> Iterator[list[PackCopy]]:
 
 def _pack(connection: Connection, copy: PackCopy) -> int | None:
     number = select(domains.c.id).where(domains.c.name == copy.domain).scalar_subquery()
-    same = packs.c.domain == number, packs.c.kind == copy.kind, packs.c.name == copy.pack[1:]
+    same = packs.c.domain == number, packs.c.kind == copy.kind, packs.c.name == digest_of(copy.pack)
     return connection.execute(select(packs.c.id).where(*same)).scalar()
 
 
@@ -238,7 +238,9 @@ def _add_unknown(connection: Connection, copy: PackCopy) -> int:
     if domain is None:
         connection.execute(insert(domains).values(name=copy.domain))
         domain = connection.execute(select(domains.c.id).where(domains.c.name == copy.domain)).scalar_one()
-    row = insert(packs).values(domain=domain, kind=copy.kind, name=copy.pack[1:], size=copy.size, session=copy.session)
+    row = insert(packs).values(
+        domain=domain, kind=copy.kind, name=digest_of(copy.pack), size=copy.size, session=copy.session
+    )
     key = connection.execute(row).inserted_primary_key
     assert key is not None
     return int(key[0])

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Insert, and_, delete, func, insert, select
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.tables import chunks, domains, pack_copies, packs
+from drbackup.model.point import digest_of, pack_id
 from drbackup.system.instants import to_ns
 from drbackup.wire.messages import Place
 
@@ -89,9 +90,9 @@ class Packs:
             number = _domain(connection, domain)
             query = select(packs.c.kind, packs.c.name, packs.c.size).where(packs.c.domain == number)
             for begin in range(0, len(wanted_packs), _BATCH):
-                some = packs.c.name.in_([each[1:] for each in wanted_packs[begin : begin + _BATCH]])
+                some = packs.c.name.in_([digest_of(each) for each in wanted_packs[begin : begin + _BATCH]])
                 for kind, name, size in connection.execute(query.where(some)):
-                    found[kind.encode() + name] = size
+                    found[pack_id(kind, name)] = size
         return found
 
     def add_copies(
@@ -104,7 +105,7 @@ class Packs:
         with self._database.write() as connection:
             number = _domain(connection, domain)
             for begin in range(0, len(wanted_packs), _BATCH):
-                names = [each[1:] for each in wanted_packs[begin : begin + _BATCH]]
+                names = [digest_of(each) for each in wanted_packs[begin : begin + _BATCH]]
                 ids = select(packs.c.id).where(packs.c.domain == number, packs.c.name.in_(names))
                 here = select(pack_copies.c.pack).where(pack_copies.c.store == store)
                 new = connection.execute(ids.where(packs.c.id.not_in(here))).scalars().all()
@@ -159,8 +160,8 @@ class Packs:
                 packs.c.domain == _domain(connection, domain), packs.c.id.not_in(held)
             )
             for begin in range(0, len(wanted_packs), _BATCH):
-                some = packs.c.name.in_([each[1:] for each in wanted_packs[begin : begin + _BATCH]])
-                found += [kind.encode() + name for kind, name in connection.execute(query.where(some))]
+                some = packs.c.name.in_([digest_of(each) for each in wanted_packs[begin : begin + _BATCH]])
+                found += [pack_id(kind, name) for kind, name in connection.execute(query.where(some))]
         return tuple(found)
 
     def forget(self, domain: str, store: str, names: Iterable[tuple[str, bytes]]) -> None:

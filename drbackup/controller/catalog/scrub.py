@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case,
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.tables import domains, pack_copies, packs, point_copies, points
-from drbackup.model.point import Rung
+from drbackup.model.point import Rung, digest_of, pack_id
 from drbackup.model.scrub import Copy, Wounded
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
@@ -48,7 +48,7 @@ class Scrubs:
         with self._database.read() as connection:
             found = connection.execute(query.where(*_living(store)))
             return [
-                Copy(number, domain, kind.encode() + name, size, from_ns(stored), from_ns_or_none(read))
+                Copy(number, domain, pack_id(kind, name), size, from_ns(stored), from_ns_or_none(read))
                 for number, domain, kind, name, size, stored, read in found
             ]
 
@@ -59,7 +59,7 @@ class Scrubs:
         query = select(domains.c.name, packs.c.kind, packs.c.name, pack_copies.c.scrubbed_ns).select_from(_JOINED)
         with self._database.read() as connection:
             for domain, kind, name, read_ns in connection.execute(query.where(pack_copies.c.store == store)):
-                found.setdefault(domain, {})[kind.encode() + name] = read_ns
+                found.setdefault(domain, {})[pack_id(kind, name)] = read_ns
         return found
 
     def living(self, store: str, number: int) -> bool:
@@ -169,13 +169,13 @@ class Scrubs:
 
     def numbers(self, domain: str, wanted: Iterable[bytes]) -> dict[bytes, int]:
         """Rows' numbers of packs (kind letter + SHA-256 each) that the catalog knows."""
-        names = [pack[1:] for pack in wanted]
+        names = [digest_of(pack) for pack in wanted]
         found: dict[bytes, int] = {}
         with self._database.read() as connection:
             query = select(packs.c.kind, packs.c.name, packs.c.id).join(domains).where(domains.c.name == domain)
             for begin in range(0, len(names), _BATCH):
                 for kind, name, number in connection.execute(query.where(packs.c.name.in_(names[begin:][:_BATCH]))):
-                    found[kind.encode() + name] = number
+                    found[pack_id(kind, name)] = number
         return found
 
 

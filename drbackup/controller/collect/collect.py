@@ -48,7 +48,7 @@ from drbackup.stores.erase import Erased, Eraser
 from drbackup.system.ahead import ahead
 from drbackup.system.instants import to_ns
 from drbackup.vault.keys import Keyring
-from drbackup.vault.layout import pack_name
+from drbackup.vault.layout import object_name
 
 Judge = Callable[[Sequence[Point], AbstractSet[str], datetime], Iterable[Ruling]]  # all points, ids of lost ones, now
 Watch = Callable[[str, int, int], None]  # what, done, in all
@@ -247,7 +247,7 @@ class Collector:
         ripe = lifecycle.still_condemned(copies)
 
         def erase(copy: PackCopy) -> Erased:
-            return self._erase(copy.store, pack_name(copy.domain, copy.kind, copy.pack[1:]))
+            return self._erase(copy.store, object_name(copy.domain, copy.pack))
 
         try:
             for copy, outcome in ahead(erase, ripe, self.grounds.readers):

@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from drbackup.errors import NOT_SOUND, ObjectCorrupt, RestoreMismatch
+from drbackup.model.point import pack_id
 from drbackup.stores.base import Store
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE
@@ -63,7 +64,7 @@ class LiveCount:
 
     def _use(self, domain: str, kind: str, place: Place, parts: int = _WHOLE) -> bool:
         """Whether some of these parts of the chunk were not counted before."""
-        key = domain, kind.encode() + place.pack
+        key = domain, pack_id(kind, place.pack)
         size = self.sizes.get(key, 0)
         most = min(size // _LEAST_CHUNK, _MOST_CHUNKS)
         if key not in self._live or not 0 <= place.ordinal <= most or not 0 <= place.size <= size:

@@ -26,7 +26,7 @@ from drbackup.system.ahead import ahead
 from drbackup.system.durable import write_file
 from drbackup.system.instants import to_ns
 from drbackup.vault.evidence import list_evidence
-from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, pack_name
+from drbackup.vault.layout import SEALED_KEYS_PREFIX, VAULT_NAME, digest_in_name, object_name
 
 STAMP_FILE = "locks-renewed"
 _LASTING = (Act.PARDON, Act.RETIRE)
@@ -85,7 +85,7 @@ class Renewer:
         return [copy for copy in needed if lock_is_short(copy.locked_ns, to_ns(self.now), locker.lock_days)]
 
     def _packs(self, locker: Locker, copies: Sequence[PackCopy]) -> int:
-        by_name = {pack_name(copy.domain, copy.kind, copy.pack[1:]): copy for copy in copies}
+        by_name = {object_name(copy.domain, copy.pack): copy for copy in copies}
         locked = list(self._lock(locker, list(by_name)))
         for until in {until for _, until in locked}:
             same = [by_name[name] for name, each in locked if each == until]

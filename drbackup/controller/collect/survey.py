@@ -15,7 +15,7 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.collect.liveness import LiveCount
 from drbackup.errors import NOT_SOUND, DrbackupError, StoreFull, StoreRefused, StoreUnavailable
 from drbackup.model.collect import Needs, PackCopy
-from drbackup.model.point import Point
+from drbackup.model.point import Point, pack_id
 from drbackup.stores.base import Store
 from drbackup.system.ahead import ahead
 from drbackup.system.instants import to_ns
@@ -90,7 +90,7 @@ class Surveyor:
                 self._notes.append(f"{store}: {stat.name} is nothing of ours: it stays")
             else:
                 domain, kind, digest = parts
-                listed[domain, kind.encode() + digest] = stat
+                listed[domain, pack_id(kind, digest)] = stat
         for copy in self.catalog.lifecycle.copies(store):
             listed.pop((copy.domain, copy.pack), None)
             yield copy

@@ -29,6 +29,7 @@ from drbackup.errors import (
     StoreUnavailable,
     VaultMissing,
 )
+from drbackup.model.point import pack_id
 from drbackup.stores.base import Store
 from drbackup.vault.description import read_vault
 from drbackup.vault.evidence import EVIDENCE_PREFIX
@@ -262,7 +263,7 @@ class _Diagnoser:
     def _sound_stores_of(self, name: str, pack: str) -> tuple[str, ...]:
         """Stores that the catalog counts on come first; any other is believed only when it was read."""
         domain, kind, digest = pack.removeprefix(DOMAINS_PREFIX).split("/")
-        wanted = kind.encode() + bytes.fromhex(digest)
+        wanted = pack_id(kind, bytes.fromhex(digest))
         others = [each for each in self.stores if each != name]
         likely = [each for each in others if wanted in self._reads[each].get(domain, {})]
         return (*likely, *(each for each in others if each not in likely and self._is_whole(each, pack)))
@@ -276,7 +277,7 @@ class _Diagnoser:
 
     def _size(self, name: str) -> int:
         domain, kind, digest = name.removeprefix(DOMAINS_PREFIX).split("/")
-        pack = kind.encode() + bytes.fromhex(digest)
+        pack = pack_id(kind, bytes.fromhex(digest))
         return self._catalog.packs.sizes(domain, [pack]).get(pack, 0)
 
     def _readers(self, name: str) -> int:

@@ -29,6 +29,7 @@ from drbackup.errors import (
     ObjectMissing,
 )
 from drbackup.model.collect import lock_end_ns
+from drbackup.model.point import pack_id
 from drbackup.system.instants import to_ns
 from drbackup.vault.description import encode_vault, read_vault
 from drbackup.vault.layout import VAULT_NAME, split_pack_name
@@ -136,7 +137,7 @@ class _Repair:
         if defect.kind is DefectKind.RECORD:
             self._installation.catalog.lifecycle.lock_record(defect.points[0], defect.store, locked)
         if (parts := split_pack_name(defect.name)) is not None:
-            pack = parts[1].encode() + parts[2]
+            pack = pack_id(parts[1], parts[2])
             packs = self._installation.catalog.packs
             packs.add_copies(parts[0], defect.store, [pack], now=self._now(), locked_ns=locked)
             regain(self._installation, defect.store, [defect.name], now=self._now())

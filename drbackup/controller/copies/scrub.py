@@ -33,6 +33,7 @@ from drbackup.controller.copies.read_back import (
 )
 from drbackup.controller.home.installation import Installation
 from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, VaultMissing
+from drbackup.model.point import pack_id
 from drbackup.model.scrub import next_slice
 from drbackup.stores.base import Store
 from drbackup.system.instants import to_ns
@@ -236,7 +237,7 @@ class _Scrub:
         reads = self.catalog.scrubs.reads(self.store_name)
         for name, when in found_again.items():  # packs of records that the catalog does not know either
             if (parts := split_pack_name(name)) is not None:
-                reads.setdefault(parts[0], {}).setdefault(parts[1].encode() + parts[2], when)
+                reads.setdefault(parts[0], {}).setdefault(pack_id(parts[1], parts[2]), when)
         health = judge_copies(self.records, records, reads, now_ns=to_ns(self.now()))
         if health.unsound:
             require_there(self.store, self.witness, self.key)
@@ -279,7 +280,7 @@ def regain(installation: Installation, store: str, names: Iterable[str], *, now:
     domains: dict[str, list[bytes]] = defaultdict(list)
     for name in names:
         if (parts := split_pack_name(name)) is not None:
-            domains[parts[0]].append(parts[1].encode() + parts[2])
+            domains[parts[0]].append(pack_id(parts[1], parts[2]))
     catalog = installation.catalog
     for domain, packs in domains.items():
         catalog.packs.add_copies(domain, store, packs, now=now)

@@ -17,7 +17,7 @@ from drbackup.errors import (
     NOT_SOUND,
     DrbackupError,
 )
-from drbackup.model.point import Point
+from drbackup.model.point import Point, digest_of, kind_of
 from drbackup.stores.base import Store
 from drbackup.system.ahead import ahead
 from drbackup.vault.keys import Keyring
@@ -65,7 +65,7 @@ class FoundPoint:
     def packs(self) -> Iterator[tuple[str, str, bytes]]:
         """(domain, kind, SHA-256) of every pack it needs."""
         for pack in self.record.packs:
-            yield self.record.domain, chr(pack[0]), pack[1:]
+            yield self.record.domain, kind_of(pack), digest_of(pack)
 
 
 def read_points(origin: Origin, faults: list[Fault]) -> dict[str, FoundPoint]:

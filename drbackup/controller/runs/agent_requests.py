@@ -17,6 +17,7 @@ from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.packs import Pack
 from drbackup.errors import ObjectMissing, ProtocolViolation
 from drbackup.model.collect import lease_ns, lock_end_ns
+from drbackup.model.point import digest_of, kind_of
 from drbackup.stores.base import SignedPut, Store
 from drbackup.system.instants import to_ns
 from drbackup.vault.layout import PACK_KINDS, pack_name
@@ -135,7 +136,7 @@ class ReadablePacks(msgspec.Struct, frozen=True):
         found: dict[tuple[str, str, bytes], Store] = {}
         for domain, packs, store in points:
             for each in packs:
-                found[domain, chr(each[0]), bytes(each[1:])] = store
+                found[domain, kind_of(each), digest_of(each)] = store
         return cls(found)
 
 

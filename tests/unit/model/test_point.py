@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drbackup.model.point import DrilledPoint, SourceName
+from drbackup.model.point import DrilledPoint, SourceName, digest_of, kind_of, pack_id
 
 
 @pytest.mark.parametrize("text", ["registry/scans", "registry"])
@@ -26,3 +26,11 @@ def test_a_drilled_point_is_read_by_its_label_and_knows_whether_it_is_the_newest
     assert DrilledPoint.read(label) == point
     assert str(point) == label
     assert point.newest is newest
+
+
+@pytest.mark.parametrize("kind", ["p", "t", "i"])
+def test_a_packs_id_is_its_kind_and_its_digest_in_the_bytes_that_records_hold(kind: str) -> None:
+    digest = bytes(range(32))
+    pack = pack_id(kind, digest)
+    assert pack == kind.encode() + digest
+    assert (kind_of(pack), digest_of(pack)) == (kind, digest)
