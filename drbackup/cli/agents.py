@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject
-from drbackup.cli.failures import document_of, joined
 from drbackup.controller.runs.agent import agent_access
 from drbackup.errors import DrbackupError, UsageError
 from drbackup.fleet.bundle import Bundle, build
@@ -23,6 +22,7 @@ from drbackup.fleet.deployed import Deployed, expected, remember
 from drbackup.fleet.remote import LocalShell, Shell, ssh_shell
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory
+from drbackup.reports.failures import document_of, joined
 from drbackup.reports.gettext import _
 
 

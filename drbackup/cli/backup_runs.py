@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from drbackup.cli.context import CliContext
-from drbackup.cli.failures import document_of, joined
 from drbackup.cli.places import chosen_sources
 from drbackup.cli.policy_warnings import left_out
 from drbackup.cli.progress import Bars, side_by_side
@@ -19,6 +18,7 @@ from drbackup.controller.backup.run import BackupOptions, run_backup
 from drbackup.controller.runs.agent import Connector
 from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.model.point import Point, SourceName
+from drbackup.reports.failures import document_of, joined
 from drbackup.reports.figures import size, span
 from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table, point_document, right

@@ -13,7 +13,6 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
-from drbackup.cli.failures import joined
 from drbackup.cli.json_rows import JsonRows
 from drbackup.cli.places import did_you_mean, split_place
 from drbackup.cli.policy_warnings import left_out
@@ -27,6 +26,7 @@ from drbackup.model.verdict import BrokenRule, JudgedCheck, Rule
 from drbackup.reports import plurals
 from drbackup.reports.bilingual import RULES
 from drbackup.reports.drill import write_report
+from drbackup.reports.failures import joined
 from drbackup.reports.figures import span
 from drbackup.reports.gettext import _, language, ngettext
 from drbackup.reports.shortened import rest_by_limit

@@ -19,8 +19,8 @@ import click
 from drbackup import __version__
 from drbackup.cli.commands import CommandList, shared_options
 from drbackup.cli.context import CliContext, print_document
-from drbackup.cli.failures import document_of, explain
 from drbackup.errors import DrbackupError, Interrupted, UsageError
+from drbackup.reports.failures import document_of, explain
 from drbackup.reports.gettext import speak_by_environment
 from drbackup.reports.layout import unbroken
 from drbackup.system.logs import configure_libraries

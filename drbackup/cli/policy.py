@@ -24,7 +24,7 @@ from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration
 from drbackup.model.schedule import dues
 from drbackup.reports.gettext import translated
-from drbackup.reports.policy_schema import schema_text
+from drbackup.reports.policy.schema import schema_text
 
 _SHOWN_DUES = 3
 

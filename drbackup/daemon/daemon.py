@@ -22,6 +22,7 @@ import click
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor as TickExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from rich.console import Console
 
 from drbackup import __version__
 from drbackup.controller.backup.adopt import reconcile_dead_runs
@@ -34,6 +35,8 @@ from drbackup.daemon.scheduler import Scheduler
 from drbackup.daemon.sdnotify import Notifier
 from drbackup.daemon.workers import Workers
 from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
+from drbackup.reports.failures import document_of, explain
+from drbackup.reports.gettext import speak_by_environment
 from drbackup.reports.shortened import FEW
 from drbackup.system import logs
 from drbackup.system.file_lock import FileLock, read_note, try_file_lock
@@ -278,17 +281,31 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     log_format: str | None,
 ) -> None:
     """Run due backups and drills of all policies until told to stop."""
-    logs.configure(log_level, log_format or ("journald" if "JOURNAL_STREAM" in os.environ else "console"))
+    form = log_format or ("journald" if "JOURNAL_STREAM" in os.environ else "console")
+    speak_by_environment()
+    logs.configure(log_level, form)
     try:
         code = serve(home, policies, workers=workers, once=once, tick=tick)
         if once and as_json:
             click.echo(json.dumps({"failed": bool(code)}))
     except DrbackupError as refused:
-        log = structlog.get_logger()
-        for line in refused.message.splitlines():
-            log.error("refused", code=refused.code, error=line, hint=refused.hint)
+        _say_why(refused, form)
+        if as_json:
+            click.echo(json.dumps({"error": document_of(refused)}, ensure_ascii=False))
         code = refused.exit_code
     sys.exit(code)
+
+
+def _say_why(refused: DrbackupError, form: str) -> None:
+    """The words for a person where one reads stderr, a line for each finding where a journal does."""
+    if form == "console":
+        console = Console(stderr=True, highlight=False)
+        for line in explain(refused):
+            console.print(line, soft_wrap=True)
+        return
+    log = structlog.get_logger()
+    for finding in refused.message.splitlines():
+        log.error("refused", code=refused.code, error=finding, hint=refused.hint)
 
 
 def main() -> None:

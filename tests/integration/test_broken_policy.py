@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,7 +101,6 @@ def test_the_data_of_the_broken_system_comes_back_whole(city: SmallCity, typed: 
         "vault collect",
         "vault collect --apply",
         "report month",
-        "daemon --once",
     ],
 )
 def test_what_needs_the_broken_policy_refuses_and_names_the_line(city: SmallCity, typed: Typed, words: str) -> None:
@@ -108,6 +109,17 @@ def test_what_needs_the_broken_policy_refuses_and_names_the_line(city: SmallCity
     assert code == 2
     assert "not YAML" in err
     assert f"{SYSTEM}.yaml:" in err.split("failed: ")[-1]
+
+
+def test_the_service_does_not_start_and_names_the_line(city: SmallCity, typed: Typed) -> None:
+    half_edit(city)
+    # A process of its own: the command becomes the service, so it can't be called in ours.
+    daemon = [sys.executable, "-m", "drbackup.cli.main", "--json", "daemon", "--once"]
+    ended = subprocess.run(daemon, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "not YAML" in ended.stderr
+    assert f"{SYSTEM}.yaml:" in ended.stderr.split("failed: ")[-1]
+    assert json.loads(ended.stdout)["error"]["code"] == "PolicyError"
 
 
 def test_all_is_never_said_of_less_than_all(city: SmallCity, typed: Typed, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from drbackup.reports import policy_reference, policy_schema
+from drbackup.reports.policy import reference, schema
 from tools.docs import cli_reference, translations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +23,8 @@ def commands() -> dict[str, bytes]:
 
 def policies() -> dict[str, bytes]:
     """The reference of policies and inventory, and the schemas for editors."""
-    schemas = {policy_schema.path(which): policy_schema.schema_text(which).encode() for which in policy_schema.MODELS}
-    return {policy_reference.REFERENCE_PAGE: policy_reference.page().encode(), **schemas}
+    schemas = {schema.path(which): schema.schema_text(which).encode() for which in schema.MODELS}
+    return {reference.REFERENCE_PAGE: reference.page().encode(), **schemas}
 
 
 GENERATORS: tuple[Callable[[], dict[str, bytes]], ...] = (commands, policies, translations.current)

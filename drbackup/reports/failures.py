@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rich.text import Text
 
-from drbackup.cli.context import JsonObject
 from drbackup.errors import DoneInPart, DrbackupError, Said, say, say_all
 from drbackup.reports.gettext import _, translated
 from drbackup.system.console import one_line, without_controls
@@ -56,7 +56,7 @@ def joined(failures: Sequence[DrbackupError], good: Sequence[str], *, partly: bo
     return kind(words, hint=hint)
 
 
-def document_of(failure: DrbackupError) -> JsonObject:
+def document_of(failure: DrbackupError) -> dict[str, Any]:
     """The ``error`` member of a ``--json`` document."""
     return {
         "code": failure.code,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drbackup.reports.policy_schema import MODELS, Which, schema
+from drbackup.reports.policy.schema import MODELS, Which, schema
 
 
 @pytest.mark.parametrize("which", MODELS)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from drbackup.reports.policy_schema import MODELS, Which, schema
+from drbackup.reports.policy.schema import MODELS, Which, schema
 
 REFERENCE_PAGE = "docs/policy-reference.md"
 

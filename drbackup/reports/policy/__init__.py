@@ -1,0 +1,1 @@
+"""The reference of policies and their schemas, made from the models."""
