@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 from msgspec.structs import replace
 
-from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey
+from drbackup.errors import DrbackupError, ProtocolViolation, SourceEmpty, SourceShrunk, WrongKey, say
 from drbackup.model.point import SourceFacts
 from drbackup.system.ticking import ticking
 from drbackup.system.token_bucket import TokenBucket
@@ -79,7 +79,7 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
         pin = source.pin()
         answer, _ = link.ask(Pinned(0, pin.pinned_ns, pin.position))
         if not isinstance(answer, Proceed):
-            raise ProtocolViolation(f"a controller may not answer Pinned with {type(answer).__name__}")
+            raise ProtocolViolation(say("a controller may not answer Pinned with {kind}", kind=type(answer).__name__))
         with (
             PointWriter(destination, job.keys, workers=job.limits.workers, session=job.session) as writer,
             _progress(link, lambda: _sending(writer, job.plausible.previous)),
@@ -103,14 +103,24 @@ def require_plausible(substance: Substance, size: int, plausible: Plausibility) 
     if plausible.allow_empty:
         return
     if substance.items == 0 or substance.bytes == 0:
-        raise SourceEmpty(f"the source yielded no {substance.what}")
+        raise SourceEmpty(say("the source yielded no {what}", what=substance.what))
     if substance.bytes < plausible.min_bytes:
         raise SourceEmpty(
-            f"the source yielded {substance.bytes} bytes, fewer than min_bytes: {plausible.min_bytes}",
+            say(
+                "the source yielded {bytes} bytes, fewer than min_bytes: {min_bytes}",
+                bytes=substance.bytes,
+                min_bytes=plausible.min_bytes,
+            ),
             hint="find out what is missing, or lower min_bytes in the policy",
         )
     if size < plausible.previous * (1 - plausible.max_shrink):
-        raise SourceShrunk(f"the source has {size} bytes; its last good point had {plausible.previous}")
+        raise SourceShrunk(
+            say(
+                "the source has {size} bytes; its last good point had {previous}",
+                size=size,
+                previous=plausible.previous,
+            )
+        )
 
 
 def _context(job: BackupJob, state_folder: Path) -> SourceContext:
@@ -197,7 +207,7 @@ def _key_file(state_folder: Path) -> bytes:
             try:
                 return bytes.fromhex(Path(place).read_text(encoding="ascii").strip())
             except (OSError, ValueError) as bad:
-                raise WrongKey(f"the key file {place} can't be read", where=place) from bad
+                raise WrongKey(say("the key file {place} can't be read", place=place), where=place) from bad
     raise WrongKey("this host has no key that opens backups, and the job brought none")
 
 

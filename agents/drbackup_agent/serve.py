@@ -26,7 +26,7 @@ from typing import BinaryIO
 import msgspec
 
 import drbackup_agent
-from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation, say
 from drbackup.system.memory import end_uncollected, keep_freed_memory, relax_gc
 from drbackup.wire.error_fields import fields_of
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
@@ -111,7 +111,11 @@ def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], in
         _say_failed(stream, failure.code, failure)
         return 1
     except Exception as bug:
-        _say_failed(stream, DrbackupError.__name__, DrbackupError(f"the agent broke: {type(bug).__name__}: {bug}"))
+        _say_failed(
+            stream,
+            DrbackupError.__name__,
+            DrbackupError(say("the agent broke: {kind}: {why}", kind=type(bug).__name__, why=bug)),
+        )
         raise
     finally:
         over.set()
@@ -124,7 +128,7 @@ def _read_start(stream: FrameStream) -> tuple[Welcome, Job]:
         raise ProtocolViolation("the controller did not begin with a Welcome of our protocol")
     start, _ = stream.receive()
     if not isinstance(start, Start):
-        raise ProtocolViolation(f"the controller sent {type(start).__name__} instead of a job")
+        raise ProtocolViolation(say("the controller sent {kind} instead of a job", kind=type(start).__name__))
     return welcome, start.job
 
 
@@ -138,7 +142,7 @@ def _say_failed(stream: FrameStream, code: str, error: DrbackupError) -> None:
 
 def _stop_on_signals(link: Link) -> None:
     def stop(number: int, _frame: object) -> None:
-        reason = Interrupted(f"the agent was told to stop ({signal.Signals(number).name})")
+        reason = Interrupted(say("the agent was told to stop ({number})", number=signal.Signals(number).name))
         # In a thread: the interrupted code may hold the very locks that ending the link takes.
         threading.Thread(target=link.end, args=(reason,), daemon=True).start()
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, JsonObject
 from drbackup.controller.runs.agent import agent_access
-from drbackup.errors import DrbackupError, UsageError
+from drbackup.errors import DrbackupError, UsageError, say
 from drbackup.fleet.bundle import Bundle, build
 from drbackup.fleet.check import CheckLine
 from drbackup.fleet.connect import ssh_address
@@ -118,20 +118,25 @@ def deploy_agents(obj: CliContext, hosts: tuple[str, ...], administrator: str, k
 def _chosen(hosts: tuple[str, ...], inventory: Inventory) -> list[str]:
     for name in hosts:
         if name not in inventory.agents:
-            raise UsageError(f"no agent {name!r} in the inventory", hint=nearest(name, inventory.agents))
+            raise UsageError(
+                say("no agent {name} in the inventory", name=repr(name)), hint=nearest(name, inventory.agents)
+            )
     return list(dict.fromkeys(hosts)) or sorted(inventory.agents)
 
 
 def _require_deployable(name: str, entry: AgentEntry, administrator: str) -> None:
     if entry.transport == "ssh" and not administrator:
         raise UsageError(
-            f"deploying on {name} needs an administrator's login there",
+            say("deploying on {name} needs an administrator's login there", name=name),
             hint="say whose: drbackup agents deploy HOST --as USER [--key FILE] [--sudo]",
         )
     if entry.transport == "local" and not (entry.command and entry.command[0].startswith(entry.install_folder)):
         raise UsageError(
-            f"{name} is a local process of the controller's own code: there is nothing to deploy",
-            hint=f"to run a deployed file, set its command: [{entry.install_folder}/current/drbackup-agent, serve]",
+            say("{name} is a local process of the controller's own code: there is nothing to deploy", name=name),
+            hint=say(
+                "to run a deployed file, set its command: [{install_folder}/current/drbackup-agent, serve]",
+                install_folder=entry.install_folder,
+            ),
         )
 
 

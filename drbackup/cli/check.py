@@ -127,7 +127,7 @@ def needs_lines(overview: Overview) -> Iterator[Line]:
 def _evidence(installation: Installation) -> Iterator[Line]:
     report = verify_folder(installation.evidence_folder, installation.signer.public)
     detail = _("{pieces} in one chain").format(pieces=plurals.pieces(report.objects))
-    faults = few(report.faults, command="drbackup evidence verify")
+    faults = translated(few(report.faults, command="drbackup evidence verify"))
     yield Line(_("evidence"), str(installation.evidence_folder), report.good, faults or detail)
 
 

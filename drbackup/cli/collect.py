@@ -20,7 +20,7 @@ from drbackup.model.collect import COLLECT_GRACE, CollectPlan
 from drbackup.reports import plurals
 from drbackup.reports.collect import going_lines, packs_table, plan_document, points_table
 from drbackup.reports.figures import iso, local, size
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.shortened import few
 
 
@@ -73,7 +73,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
     context.show(shown, *_plan_lines(context, report.plan, notes), *_outcome(context, report, renewed))
     if notes:
         raise DoneInPart(
-            _("not everything could be judged: {notes}").format(notes=few(notes)),
+            _("not everything could be judged: {notes}").format(notes=translated(few(notes))),
             safe=_("what could not be judged stays"),
             hint=_("drbackup vault scrub says what is damaged and what can be done"),
         )

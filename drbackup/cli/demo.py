@@ -25,7 +25,7 @@ from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.demo_city.city import City
 from drbackup.cli.demo_city.servers import postgres_tools
 from drbackup.cli.demo_city.story import Stage, Story
-from drbackup.errors import TargetOccupied, ToolMissing
+from drbackup.errors import TargetOccupied, ToolMissing, say
 from drbackup.reports.gettext import _
 from drbackup.reports.layout import foldable
 from drbackup.reports.tables import plain_table, right
@@ -68,7 +68,7 @@ def _stage(folder: Path | None, engine: str) -> Stage:
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="drbackup-demo-"))
     elif folder.exists() and any(folder.iterdir()):
-        raise TargetOccupied(f"{folder} is not empty", where=str(folder), hint="name a new folder")
+        raise TargetOccupied(say("{folder} is not empty", folder=folder), where=str(folder), hint="name a new folder")
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711)  # as root PostgreSQL runs under another account, which must pass through

@@ -21,7 +21,7 @@ from drbackup.controller.catalog.drills import Drill
 from drbackup.controller.drills.run import DrillOptions, DrillOutcome, run_drill
 from drbackup.controller.drills.statement import CheckOutcome, decode
 from drbackup.controller.evidence import find
-from drbackup.errors import DrillFailed, UsageError
+from drbackup.errors import DrillFailed, UsageError, say
 from drbackup.model.verdict import BrokenRule, JudgedCheck, Rule
 from drbackup.reports import plurals
 from drbackup.reports.bilingual import RULES
@@ -104,7 +104,7 @@ def _chosen(context: CliContext, systems: tuple[str, ...], *, everything: bool) 
     for system in systems:
         context.installation().policies.require_known(system)
         if system not in policies:
-            raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
+            raise UsageError(say("no system {system}", system=repr(system)), hint=did_you_mean(system, policies))
     return list(systems) or [name for name, policy in policies.items() if policy.drill is not None]
 
 
@@ -193,12 +193,21 @@ def _find(context: CliContext, word: str) -> Drill:
     if word in context.installation().policies.policies:
         last = drills.last(word)
         if last is None:
-            raise UsageError(f"{word} was never drilled", hint=f"drbackup drill run {word}")
+            raise UsageError(
+                say("{word} was never drilled", word=word), hint=say("drbackup drill run {word}", word=word)
+            )
         return last
     found = [each for each in drills.list() if each.id.startswith(word)]
     if len(found) != 1 and not any(each.id == word for each in found):
-        what = "several drills begin" if found else "no drill begins"
-        raise UsageError(f"{what} with {word!r}, and no system is named so", hint="see: drbackup drill list")
+        raise UsageError(
+            say(
+                "several drills begin with {word}, and no system is named so"
+                if found
+                else "no drill begins with {word}, and no system is named so",
+                word=repr(word),
+            ),
+            hint="see: drbackup drill list",
+        )
     return next((each for each in found if each.id == word), found[0])
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.evidence import list_folder, verify_folder, verify_stores
-from drbackup.errors import SignatureInvalid, UsageError
+from drbackup.errors import SignatureInvalid, UsageError, say
 from drbackup.reports import plurals
 from drbackup.reports.figures import iso, local
 from drbackup.reports.gettext import _
@@ -71,7 +71,7 @@ def verify(context: CliContext, folder: Path | None, public_key: str | None, sto
     context.show(document, *[_line(name, report) for name, report in reports.items()])
     faults = [f"{name}: {fault}" for name, report in reports.items() for fault in report.faults]
     if len(heads) > 1:
-        faults.append(_("the chains do not end in the same piece"))
+        faults.append(say("the chains do not end in the same piece"))
     if faults:
         raise SignatureInvalid(few(faults), safe=_("evidence before the first fault still stands"))
 
@@ -82,7 +82,9 @@ def _public(text: str) -> bytes:
         try:
             text = Path(text).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as bad:
-            raise UsageError(f"no public key: {text} is neither 64 hex digits nor a readable file") from bad
+            raise UsageError(
+                say("no public key: {text} is neither 64 hex digits nor a readable file", text=text)
+            ) from bad
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise UsageError("a public key has 64 hex digits", hint="drbackup keys show prints it")
     return bytes.fromhex(text)

@@ -16,7 +16,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.home.initialise import NewInstallation, initialise
 from drbackup.controller.home.installation import is_initialised
-from drbackup.errors import TargetOccupied, UsageError
+from drbackup.errors import TargetOccupied, UsageError, say
 from drbackup.reports import plurals
 from drbackup.reports.figures import iso
 from drbackup.reports.gettext import _
@@ -53,7 +53,7 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
     """
     if is_initialised(context.home):
         raise UsageError(
-            f"there is an installation in {context.home} already",
+            say("there is an installation in {home} already", home=context.home),
             safe="nothing was changed",
             hint="go on with it: drbackup status; or name another folder for a new one with --home",
         )
@@ -67,7 +67,9 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
 def _make_empty(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise TargetOccupied(f"{folder} is not empty", where=str(folder), hint="name a new folder for the shares")
+        raise TargetOccupied(
+            say("{folder} is not empty", folder=folder), where=str(folder), hint="name a new folder for the shares"
+        )
 
 
 def write_shares(folder: Path, made: NewInstallation, when: str) -> list[Path]:

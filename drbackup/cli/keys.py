@@ -10,7 +10,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.controller.home.initialise import extend
-from drbackup.errors import TargetOccupied, UsageError, WrongKey
+from drbackup.errors import TargetOccupied, UsageError, WrongKey, say
 from drbackup.reports.gettext import _
 from drbackup.reports.tables import plain_table
 from drbackup.system.durable import create_file
@@ -105,7 +105,9 @@ def share_in(path: Path) -> str:
             words += parts
     if not words:
         raise UsageError(
-            f"{path} holds no share's words", where=str(path), hint="name the custodians' share-N-of-M.txt files"
+            say("{path} holds no share's words", path=path),
+            where=str(path),
+            hint="name the custodians' share-N-of-M.txt files",
         )
     return " ".join(words)
 
@@ -140,7 +142,9 @@ def write_secret(path: Path, seed: bytes) -> None:
     try:
         create_file(path, f"{seed.hex()}\n".encode("ascii"))
     except FileExistsError as there:
-        raise TargetOccupied(f"{path} exists already", where=str(path), hint="name another file") from there
+        raise TargetOccupied(
+            say("{path} exists already", path=path), where=str(path), hint="name another file"
+        ) from there
 
 
 def read_secret(path: Path) -> bytes:
@@ -148,7 +152,11 @@ def read_secret(path: Path) -> bytes:
     try:
         seed = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError, UnicodeDecodeError) as bad:
-        raise UsageError(f"{path} is no readable key file: {bad}", where=str(path), hint=WrongKey.hint) from bad
+        raise UsageError(
+            say("{path} is no readable key file: {why}", path=path, why=bad), where=str(path), hint=WrongKey.hint
+        ) from bad
     if len(seed) != 32:
-        raise UsageError(f"{path} holds {len(seed)} bytes, a key has 32", where=str(path), hint=WrongKey.hint)
+        raise UsageError(
+            say("{path} holds {n} bytes, a key has 32", path=path, n=len(seed)), where=str(path), hint=WrongKey.hint
+        )
     return seed

@@ -19,7 +19,7 @@ import click
 from drbackup import __version__
 from drbackup.cli.commands import CommandList, shared_options
 from drbackup.cli.context import CliContext, print_document
-from drbackup.errors import DrbackupError, Interrupted, UsageError
+from drbackup.errors import DrbackupError, Interrupted, Said, UsageError, say
 from drbackup.reports.failures import document_of, explain
 from drbackup.reports.gettext import speak_by_environment
 from drbackup.reports.layout import unbroken
@@ -90,13 +90,13 @@ def _usage(problem: click.ClickException) -> UsageError:
     """Click's complaint in our own form; the usage line goes into the hint."""
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "drbackup"
-    return UsageError(problem.format_message(), hint=_meant(problem, context) or f"see: {path} --help")
+    return UsageError(problem.format_message(), hint=_meant(problem, context) or say("see: {path} --help", path=path))
 
 
-def _meant(problem: click.ClickException, context: click.Context | None) -> str:
+def _meant(problem: click.ClickException, context: click.Context | None) -> Said:
     """What a mistyped command or option was meant to be; empty when nothing is near."""
     if context is None or isinstance(problem, click.BadParameter):
-        return ""
+        return say("")
     if isinstance(problem, click.NoSuchOption):
         names = [name for option in context.command.params for name in option.opts]
         word, before = problem.option_name, f"{context.command_path} "
@@ -104,15 +104,15 @@ def _meant(problem: click.ClickException, context: click.Context | None) -> str:
         names, before = context.command.list_commands(context), f"{context.command_path} "
         word = next(iter(re.findall(r"'([^']+)'", problem.message)), "")
     else:
-        return ""
+        return say("")
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean: {before}{near[0]}" if near else ""
+    return say("did you mean: {command}", command=f"{before}{near[0]}") if near else say("")
 
 
 def _unexpected(problem: Exception) -> DrbackupError:
     """A bug in drbackup, said as one."""
     failure = DrbackupError(
-        f"unexpected {type(problem).__name__}: {problem}",
+        say("unexpected {kind}: {why}", kind=type(problem).__name__, why=problem),
         hint="this is a bug in drbackup: run again with --log-level debug and report what it prints",
     )
     failure.__cause__ = problem

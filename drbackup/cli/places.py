@@ -9,7 +9,7 @@ from datetime import datetime
 from drbackup.cli.context import CliContext
 from drbackup.controller.restore.any_copy import from_any_copy
 from drbackup.controller.restore.restore import choose_point, locate
-from drbackup.errors import UsageError
+from drbackup.errors import Said, UsageError, say
 from drbackup.model.point import Point, SourceName
 from drbackup.model.policy import Policy
 from drbackup.vault.read.reader import PointReader
@@ -30,12 +30,15 @@ def split_place(context: CliContext, place: str) -> SourceName:
             return named
         if context.installation().catalog.points.newest(1, system=system, source=source):
             return named
-        raise UsageError(f"no system {system!r}", hint=did_you_mean(system, policies))
+        raise UsageError(say("no system {system}", system=repr(system)), hint=did_you_mean(system, policies))
     names = [each.name for each in policies[system].sources]
     if source and source not in names:
         if context.installation().catalog.points.newest(1, system=system, source=source):
             return named
-        raise UsageError(f"system {system} has no source {source!r}", hint=did_you_mean(source, names))
+        raise UsageError(
+            say("system {system} has no source {source}", system=system, source=repr(source)),
+            hint=did_you_mean(source, names),
+        )
     return named
 
 
@@ -44,14 +47,18 @@ def require_stores(names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            raise UsageError(f"no store {name!r}", hint=did_you_mean(name, known))
+            raise UsageError(say("no store {name}", name=repr(name)), hint=did_you_mean(name, known))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> Said:
     """A hint with the nearest known names, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    if len(near) == 2:
+        return say("did you mean {word} or {other}?", word=near[0], other=near[1])
+    if near:
+        return say("did you mean {word}?", word=near[0])
+    return say("known: {names}", names=", ".join(names)) if names else say("known: none")
 
 
 def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bool) -> list[tuple[Policy, str]]:
@@ -71,7 +78,9 @@ def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bo
         system, name = split_place(context, place)
         context.installation().policies.require_known(system)
         if system not in policies:
-            raise UsageError(f"no policy names {system!r} any more", hint=did_you_mean(system, policies))
+            raise UsageError(
+                say("no policy names {system} any more", system=repr(system)), hint=did_you_mean(system, policies)
+            )
         for source in policies[system].sources:
             if not name or source.name == name:
                 found[(system, source.name)] = (policies[system], source.name)
@@ -89,10 +98,16 @@ def find_point(context: CliContext, word: str, at: str = "") -> Point:
         if at:
             raise UsageError("--at goes with SYSTEM/SOURCE: a point's id says already which one it is")
         if word in context.installation().policies.broken_systems:
-            raise UsageError(f"{word} is a system, not a point", hint=f"name a source: {word}/SOURCE, or a point's id")
+            raise UsageError(
+                say("{word} is a system, not a point", word=word),
+                hint=say("name a source: {word}/SOURCE, or a point's id", word=word),
+            )
         if word in context.installation().policies.policies:
             names = [f"{word}/{source.name}" for source in context.installation().policies.policies[word].sources]
-            raise UsageError(f"{word} is a system, not a point", hint=f"name a source: {' or '.join(names)}")
+            raise UsageError(
+                say("{word} is a system, not a point", word=word),
+                hint=say("name a source: {names}", names=" or ".join(names)),
+            )
         return catalog.points.get(word)
     system, source = split_place(context, word)
     return choose_point(catalog, system, source, moment(context, at) or "latest")
@@ -105,7 +120,9 @@ def moment(context: CliContext, at: str) -> str:
     try:
         when = datetime.fromisoformat(at)
     except ValueError as bad:
-        raise UsageError(f"not a time: {at!r}", hint="write it like 2026-11-23T14:00, or latest") from bad
+        raise UsageError(
+            say("not a time: {at}", at=repr(at)), hint="write it like 2026-11-23T14:00, or latest"
+        ) from bad
     return (when if when.tzinfo else when.replace(tzinfo=context.zone())).isoformat()
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from drbackup.cli.context import CliContext, JsonObject, pass_cli
 from drbackup.cli.json_rows import JsonRows
 from drbackup.cli.places import find_point, open_reader, split_place
-from drbackup.errors import UsageError
+from drbackup.errors import UsageError, say
 from drbackup.model.point import Point
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _
@@ -103,7 +103,10 @@ def ls(context: CliContext, point: str, path: str, limit: int | None) -> None:
     inside = entries_of(context, found, path)
     first = next(inside, None)
     if path and first is None:
-        raise UsageError(f"point {found.short} holds nothing at {path}", hint=f"drbackup points ls {found.short}")
+        raise UsageError(
+            say("point {point} holds nothing at {path}", point=found.short, path=path),
+            hint=say("drbackup points ls {point}", point=found.short),
+        )
     inside = inside if first is None else itertools.chain([first], inside)
     if context.json:
         rows = JsonRows(map(entry_document, itertools.islice(inside, limit)))

@@ -17,7 +17,7 @@ import yaml
 from msgspec.structs import asdict
 
 from drbackup.controller.home.policies import Inspection, PolicySet, inspect_folder, load
-from drbackup.errors import Said, UsageError
+from drbackup.errors import Said, UsageError, say
 from drbackup.model.document import nearest
 from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
@@ -105,7 +105,9 @@ def schema(inventory: bool) -> None:
 
 def _known(loaded: PolicySet, system: str) -> Policy:
     if system not in loaded.policies:
-        raise UsageError(f"no system {system!r} has a policy", hint=nearest(system, loaded.policies))
+        raise UsageError(
+            say("no system {system} has a policy", system=repr(system)), hint=nearest(system, loaded.policies)
+        )
     return loaded.policies[system]
 
 

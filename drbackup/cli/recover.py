@@ -88,7 +88,10 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **asked: object) -
     for system in systems:
         installation.policies.require_known(system)
         if system not in installation.policies.policies:
-            raise UsageError(f"no system {system!r}", hint=did_you_mean(system, installation.policies.policies))
+            raise UsageError(
+                say("no system {system}", system=repr(system)),
+                hint=did_you_mean(system, installation.policies.policies),
+            )
     plan = plan_recovery(installation, systems, when=moment(context, request.at))
     if not context.json:
         context.err.print(_plan_table(plan))
@@ -99,7 +102,7 @@ def recover(context: CliContext, /, systems: tuple[str, ...], **asked: object) -
     failure = _failure(outcome)
     if failure is None and missing:
         hint = _("restore their points with: drbackup restore SYSTEM/SOURCE --to FOLDER")
-        failure = DoneInPart("; ".join(missing), hint=hint)
+        failure = DoneInPart(say_all(missing), hint=hint)
     if failure is not None:
         raise failure
 

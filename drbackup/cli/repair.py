@@ -15,9 +15,9 @@ from drbackup.controller.copies.catch_up import CatchUpResult, catch_up
 from drbackup.controller.copies.diagnose import Defect, Diagnosis, diagnose
 from drbackup.controller.copies.repair import Repaired, repair
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, say, say_all
 from drbackup.reports.figures import size
-from drbackup.reports.gettext import _, ngettext
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.plurals import objects
 from drbackup.reports.plurals import points as count_points
 from drbackup.reports.shortened import few, rest
@@ -71,8 +71,8 @@ def _complain(installation: Installation, diagnosis: Diagnosis, lost: list[Defec
     if away and not diagnosis.stores:
         raise next(iter(away.values()))
     if away:
-        reasons = "; ".join(f"{name}: {error.message}" for name, error in away.items())
-        raise DoneInPart(f"not looked at: {reasons}", hint=next(iter(away.values())).hint)
+        reasons = say_all(say("{name}: {what}", name=name, what=error.said) for name, error in away.items())
+        raise DoneInPart(say("not looked at: {reasons}", reasons=reasons), hint=next(iter(away.values())).said_hint)
 
 
 def _next(installation: Installation, diagnosis: Diagnosis, lost: list[Defect]) -> str:
@@ -90,8 +90,8 @@ def _nowhere(diagnosis: Diagnosis) -> str:
 
 def _names(defects: list[Defect]) -> str:
     points = sorted({point[:12] for defect in defects for point in defect.points})
-    words = few([f"{defect.store}: {defect.name}" for defect in defects])
-    return words + (f"; points: {few(points, ', ')}" if points else "")
+    words = translated(few([f"{defect.store}: {defect.name}" for defect in defects]))
+    return words + (f"; points: {translated(few(points, ', '))}" if points else "")
 
 
 def _wound_line(defect: Defect, end: str, style: str) -> Text:
@@ -192,9 +192,17 @@ def catch_up_command(context: CliContext, stores: tuple[str, ...]) -> None:
     context.show({"stores": [_caught_document(result) for result in found]}, *(lines or [nothing]))
     errors: list[DrbackupError] = [error for each in found for error in (each.away, *each.behind.values()) if error]
     if errors:
-        reasons = few([error.message for error in errors])
-        words = ngettext("still behind: {n} point or store", "still behind: {n} points or stores", len(errors))
-        raise DoneInPart(f"{words.format(n=len(errors))}: {reasons}", hint=errors[0].hint)
+        reasons = few([error.said for error in errors])
+        raise DoneInPart(
+            say(
+                "still behind: {n} point or store: {reasons}"
+                if len(errors) == 1
+                else "still behind: {n} points or stores: {reasons}",
+                n=len(errors),
+                reasons=reasons,
+            ),
+            hint=errors[0].said_hint,
+        )
 
 
 def _caught_line(result: CatchUpResult) -> Text:
@@ -202,9 +210,9 @@ def _caught_line(result: CatchUpResult) -> Text:
     line.append(result.store, style="bold")
     line.append("  " + _("{points} copied").format(points=count_points(len(result.copied))))
     if result.away is not None:
-        line.append(f"\n    {result.away.message}", style="red")
+        line.append(f"\n    {translated(result.away.said)}", style="red")
     for point, error in result.behind.items():
-        line.append(f"\n    {point[:12]}: {error.message}", style="red")
+        line.append(f"\n    {point[:12]}: {translated(error.said)}", style="red")
     return line
 
 

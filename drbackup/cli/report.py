@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.errors import UsageError
+from drbackup.errors import UsageError, say
 from drbackup.reports import month_page
 from drbackup.reports.break_glass import READER, write_sheets
 from drbackup.reports.gettext import _, ngettext
@@ -32,7 +32,9 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
     try:
         span = month_at(month or now.astimezone(zone).strftime("%Y-%m"), zone, now)
     except ValueError as bad:
-        raise UsageError(f"no month to report: {month!r}", hint="write a month that has begun, like 2026-11") from bad
+        raise UsageError(
+            say("no month to report: {month}", month=repr(month)), hint="write a month that has begun, like 2026-11"
+        ) from bad
     title = installation.policies.inventory.title
     systems = [
         month_of(policy, recall_month(installation.catalog, policy, span), span)

@@ -113,12 +113,17 @@ def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[I
         raise
     source = policy.source(point.source)
     if source is None:
-        raise UsageError(f"no policy names {point.source_name} any more", hint="restore it with --to FOLDER")
+        raise UsageError(
+            say("no policy names {source_name} any more", source_name=point.source_name),
+            hint="restore it with --to FOLDER",
+        )
     settings = source.settings
     if database is not None:
         other = settings.at_database(database, os.path.abspath(database))
         if other is None:
-            raise UsageError(f"{point.source_name} is no database, but {source.kind}")
+            raise UsageError(
+                say("{source_name} is no database, but {kind}", source_name=point.source_name, kind=source.kind)
+            )
         settings = other
     where = f"{source.kind} {settings.lives()} @ {source.agent}"
     return InPlaceTarget(source_spec(source, settings)), source.agent, where

@@ -15,9 +15,9 @@ from drbackup.cli.quantities import read_age, read_rate
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.copies.diagnose import STORE_IS_ILL
 from drbackup.controller.copies.scrub import ScrubReport, ScrubRequest, scrub
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, VaultMissing
+from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, VaultMissing, say, say_all
 from drbackup.reports.figures import age, iso, size, span
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.plurals import objects, packs, points
 from drbackup.reports.shortened import few
 from drbackup.vault.layout import split_pack_name
@@ -62,7 +62,7 @@ def scrub_command(
             except (*STORE_IS_ILL, VaultMissing) as ill:  # says nothing of the other stores
                 away[name] = ill
     lines = [line for report in reports for line in _lines(context, report)]
-    lines += [Text(f"! {name}: {ill.message}", style="bold yellow") for name, ill in away.items()]
+    lines += [Text(f"! {name}: {translated(ill.said)}", style="bold yellow") for name, ill in away.items()]
     unread = {name: ill.message for name, ill in away.items()}
     context.show({"stores": [_document(report) for report in reports], "away": unread}, *lines)
     damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]
@@ -73,8 +73,8 @@ def scrub_command(
             hint=_next(installation.catalog, reports),
         )
     if away and reports:
-        words = _("not read back: {stores}").format(stores="; ".join(f"{name}: {why}" for name, why in unread.items()))
-        raise DoneInPart(words, hint=next(iter(away.values())).hint)
+        reasons = say_all(say("{name}: {what}", name=name, what=ill.said) for name, ill in away.items())
+        raise DoneInPart(say("not read back: {stores}", stores=reasons), hint=next(iter(away.values())).said_hint)
     if away:
         raise next(iter(away.values()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.errors import ObjectiveBreached
+from drbackup.errors import ObjectiveBreached, say, say_all
 from drbackup.reports.gettext import _
 from drbackup.reports.overview import overview_of
 from drbackup.reports.status import document, render
@@ -23,10 +23,12 @@ def status(context: CliContext) -> None:
     overview = overview_of(installation, context.now())
     height = context.console.height if context.console.is_terminal else 0
     context.show(document(overview), render(overview, context.zone(), context.console.width, height))
-    said = [(_("promise broken: {systems}"), overview.breached), (_("promise not known: {systems}"), overview.unknown)]
+    breached, unknown = ", ".join(overview.breached), ", ".join(overview.unknown)
+    said = [say("promise broken: {systems}", systems=breached)] if breached else []
+    said += [say("promise not known: {systems}", systems=unknown)] if unknown else []
     if overview.breached or overview.unknown:
         raise ObjectiveBreached(
-            _("; ").join(words.format(systems=", ".join(names)) for words, names in said if names),
+            say_all(said),
             safe=_("all points but those that are damaged") if overview.lost else None,
             hint=_("do what stands under “Needs a person”, the ✗ first"),
         )

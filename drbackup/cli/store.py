@@ -11,7 +11,7 @@ from rich.text import Text
 
 from drbackup.cli.context import CliContext, pass_cli
 from drbackup.cli.places import require_stores
-from drbackup.errors import DrbackupError, StoreRefused
+from drbackup.errors import DrbackupError, StoreRefused, say
 from drbackup.reports.gettext import _
 from drbackup.stores.probe import ProbeLine, needed_kept, probe
 
@@ -50,7 +50,7 @@ def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
         raise first
     if broken:
         raise StoreRefused(
-            f"needed promises are not kept by: {', '.join(broken)}",
+            say("needed promises are not kept by: {broken}", broken=", ".join(broken)),
             safe="the probe altered nothing but its own objects under v1/probe/",
             hint="see docs/stores.md for what each missing promise means, or use another store",
         )

@@ -17,7 +17,7 @@ from drbackup.cli.scrub import scrub_command
 from drbackup.controller.home.policies import load_readable
 from drbackup.controller.rebuild.keys import HomeKeys, keys_for_rebuild
 from drbackup.controller.rebuild.rebuild import RebuildReport, has_catalog, look, rebuild
-from drbackup.errors import DoneInPart, SignatureInvalid
+from drbackup.errors import DoneInPart, SignatureInvalid, say
 from drbackup.reports import plurals
 from drbackup.reports.figures import size
 from drbackup.reports.gettext import _
@@ -79,7 +79,7 @@ def rebuild_command(
     if apply and report.faults:
         named = few([fault.why for fault in report.faults])
         raise DoneInPart(
-            f"the catalog is rebuilt, but not everything is as it should be: {named}",
+            say("the catalog is rebuilt, but not everything is as it should be: {named}", named=named),
             hint="look at each object named; then: drbackup vault scrub",
         )
 

@@ -20,7 +20,7 @@ import msgspec
 
 from drbackup.controller.home.initialise import read_description
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError
+from drbackup.errors import DrbackupError, ObjectCorrupt, StoreUnavailable, UsageError, say
 from drbackup.stores.base import Store
 from drbackup.system.durable import make_folder, write_file
 from drbackup.system.file_lock import wait_for_file_lock
@@ -181,7 +181,9 @@ def find(folder: Path, word: str) -> Evidence:
         if str(each.sequence) == word or (len(word) >= 4 and each.id.startswith(word))
     ]
     if len(found) != 1:
-        raise UsageError(f"{len(found)} pieces of evidence fit {word!r}", hint="see: drbackup drill list")
+        raise UsageError(
+            say("{n} pieces of evidence fit {word}", n=len(found), word=repr(word)), hint="see: drbackup drill list"
+        )
     return found[0]
 
 
@@ -266,7 +268,7 @@ def _instant_of(folder: Path, link: ChainLink) -> datetime:
 def _keep_file(path: Path, data: bytes) -> None:
     """The file holds ``data``, durably. Raises :class:`ObjectCorrupt` rather than overwrite."""
     if path.exists() and path.read_bytes() != data:
-        raise ObjectCorrupt(f"{path}: exists with other bytes", where=str(path))
+        raise ObjectCorrupt(say("{path}: exists with other bytes", path=path), where=str(path))
     write_file(path, data)
 
 

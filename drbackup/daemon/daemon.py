@@ -34,7 +34,7 @@ from drbackup.controller.home.installation import Installation
 from drbackup.daemon.scheduler import Scheduler
 from drbackup.daemon.sdnotify import Notifier
 from drbackup.daemon.workers import Workers
-from drbackup.errors import DrbackupError, PolicyError, ServiceRefused
+from drbackup.errors import DrbackupError, PolicyError, ServiceRefused, say
 from drbackup.reports.failures import document_of, explain
 from drbackup.reports.gettext import speak_by_environment
 from drbackup.reports.shortened import FEW
@@ -225,10 +225,12 @@ def hold_home(home: Path) -> FileLock:
     try:
         lock = try_file_lock(home / DAEMON_LOCK_FILE)
     except OSError as trouble:
-        raise ServiceRefused(f"{home}: {trouble}", where=str(home)) from trouble
+        raise ServiceRefused(say("{home}: {why}", home=home, why=trouble), where=str(home)) from trouble
     if lock is None:
         holder = read_note(home / DAEMON_LOCK_FILE)[:32] or "unknown"
-        raise ServiceRefused(f"a drbackupd is running for {home} (process {holder})", where=str(home))
+        raise ServiceRefused(
+            say("a drbackupd is running for {home} (process {holder})", home=home, holder=holder), where=str(home)
+        )
     lock.leave_note(f"{os.getpid()}\n")
     return lock
 

@@ -20,7 +20,7 @@ from drbackup.controller.copies.scrub import ScrubRequest, scrub
 from drbackup.controller.drills.run import DrillOptions, run_drill
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
-from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError
+from drbackup.errors import DrbackupError, DrillFailed, ObjectCorrupt, RunActive, UsageError, say
 from drbackup.reports.shortened import few
 
 Clock = Callable[[], datetime]
@@ -128,7 +128,10 @@ class Workers:
             outcome = run_drill(self._installation, run.system, options, now=self._now)
             if not outcome.verdict.proves:
                 reasons = "; ".join(f"{each.rule} {each.subject} {each.seen}".strip() for each in outcome.reasons)
-                raise DrillFailed(f"{run.system}: {outcome.verdict}: {reasons}", where=outcome.id)
+                raise DrillFailed(
+                    say("{system}: {verdict}: {reasons}", system=run.system, verdict=outcome.verdict, reasons=reasons),
+                    where=outcome.id,
+                )
             return Completed(str(outcome), detail=outcome.id)
 
         return self._leased(run, stop, drill)
@@ -143,9 +146,14 @@ class Workers:
             if not report.good:
                 named = few([damage.why for damage in report.damages], command=f"drbackup vault repair {run.source}")
                 raise ObjectCorrupt(
-                    f"{len(report.damages)} objects are damaged or missing in store {run.source}: {named}",
+                    say(
+                        "{n} objects are damaged or missing in store {source}: {named}",
+                        n=len(report.damages),
+                        source=run.source,
+                        named=named,
+                    ),
                     where=report.damages[0].name,
-                    hint=f"drbackup vault repair {run.source}",
+                    hint=say("drbackup vault repair {source}", source=run.source),
                 )
             text = f"{report.packs} packs, {report.bytes} bytes read back"
             return Completed(text, detail=text)

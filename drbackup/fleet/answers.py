@@ -11,7 +11,7 @@ import hashlib
 import threading
 from typing import Literal, Protocol
 
-from drbackup.errors import DrbackupError, ObjectCorrupt, ProtocolViolation
+from drbackup.errors import DrbackupError, ObjectCorrupt, ProtocolViolation, Said, say
 from drbackup.stores.base import SignedPut
 from drbackup.wire.error_fields import fields_of
 from drbackup.wire.framing import MAX_BODY, Body
@@ -95,10 +95,12 @@ class Answerer:
 
     def _decide(self, question: Question, body: Body) -> tuple[Answer, bytes]:
         if not isinstance(question, Uploaded) and body:
-            raise ProtocolViolation(f"{type(question).__name__} came with a body of {len(body)} bytes")
+            raise ProtocolViolation(
+                say("{kind} came with a body of {n} bytes", kind=type(question).__name__, n=len(body))
+            )
         match question:
             case Locate():
-                _require(len(question.ids) % NAME_BYTES == 0, "chunk ids are not whole")
+                _require(len(question.ids) % NAME_BYTES == 0, say("chunk ids are not whole"))
                 return Located(question.ask, self._handler.locate(question.ids)), b""
             case Upload():
                 return self._grant(question), b""
@@ -107,14 +109,16 @@ class Answerer:
             case Fetch():
                 return self._hand_out(question)
             case Pinned():
-                _require(0 < question.pinned_ns < 1 << 63, f"an instant of {question.pinned_ns} ns")
-                _require(len(question.position) <= _POSITION_MOST, f"a position of {len(question.position)} letters")
+                _require(0 < question.pinned_ns < 1 << 63, say("an instant of {ns} ns", ns=question.pinned_ns))
+                _require(
+                    len(question.position) <= _POSITION_MOST, say("a position of {n} letters", n=len(question.position))
+                )
                 self._handler.pinned(question.pinned_ns, question.position)
                 return Proceed(question.ask), b""
 
     def _grant(self, question: Upload) -> Answer:
         _require_pack(question.kind, question.pack)
-        _require(0 < question.size <= MAX_BODY, f"a pack of {question.size} bytes")
+        _require(0 < question.size <= MAX_BODY, say("a pack of {size} bytes", size=question.size))
         put = self._handler.upload(question.kind, question.pack, question.size)
         if put == "stored":
             return Stored(question.ask)
@@ -126,10 +130,12 @@ class Answerer:
         _require_pack(question.kind, question.pack)
         with self._mutex:
             way = self._granted.get((question.kind, question.pack))
-        _require(way is not None, "a pack was reported that was never granted")
-        _require(bool(body) == (way == "relay"), f"a pack granted by {way} came the other way")
+        _require(way is not None, say("a pack was reported that was never granted"))
+        _require(bool(body) == (way == "relay"), say("a pack granted by {way} came the other way", way=way))
         if way == "relay":
-            _require(len(body) == question.size, f"a pack of {question.size} bytes came as {len(body)}")
+            _require(
+                len(body) == question.size, say("a pack of {size} bytes came as {n}", size=question.size, n=len(body))
+            )
             if hashlib.sha256(body).digest() != question.pack:
                 raise ObjectCorrupt("a relayed pack does not hash to its name", where=question.pack.hex())
         self._handler.uploaded(
@@ -141,7 +147,7 @@ class Answerer:
 
     def _hand_out(self, question: Fetch) -> tuple[Answer, bytes]:
         _require_pack(question.kind, question.pack)
-        _require(question.offset >= 0 and 0 < question.length <= MAX_BODY, "an impossible range")
+        _require(question.offset >= 0 and 0 < question.length <= MAX_BODY, say("an impossible range"))
         found = self._handler.fetch(question.kind, question.domain, question.pack, question.offset, question.length)
         if isinstance(found, str):
             return GetHttp(question.ask, found, URL_SECONDS), b""
@@ -154,10 +160,10 @@ def refused(ask: int, error: DrbackupError) -> Refused:
 
 
 def _require_pack(kind: str, pack: bytes) -> None:
-    _require(kind in _KINDS, f"no such kind of pack: {kind[:20]!r}")
-    _require(len(pack) == NAME_BYTES, f"a pack name of {len(pack)} bytes")
+    _require(kind in _KINDS, say("no such kind of pack: {kind}", kind=repr(kind[:20])))
+    _require(len(pack) == NAME_BYTES, say("a pack name of {n} bytes", n=len(pack)))
 
 
-def _require(holds: bool, otherwise: str) -> None:
+def _require(holds: bool, otherwise: Said) -> None:
     if not holds:
         raise ProtocolViolation(otherwise)

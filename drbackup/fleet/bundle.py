@@ -30,7 +30,7 @@ from shiv.bootstrap.environment import Environment  # type: ignore[import-untype
 from shiv.builder import create_archive  # type: ignore[import-untyped]
 
 from drbackup import __version__
-from drbackup.errors import HostUnsuitable
+from drbackup.errors import HostUnsuitable, say
 
 BUNDLED = ("blake3", "cryptography", "msgspec", "psutil", "pyfastcdc", "urllib3", "zstandard")
 """The agent's dependencies; what they require in turn comes along."""
@@ -98,7 +98,7 @@ def our_modules() -> dict[str, Path]:
     """Every module of the agent, and of ``drbackup`` as far as the agent imports it: name → source file."""
     agent = _source("drbackup_agent")
     if agent is None:
-        raise HostUnsuitable("the agent's source is not installed beside drbackup")
+        raise HostUnsuitable("the agent's code is not installed beside drbackup")
     found: dict[str, Path] = {}
     pending = [
         ".".join(("drbackup_agent", *file.relative_to(agent.parent).with_suffix("").parts)).removesuffix(".__init__")
@@ -168,7 +168,7 @@ def _distributions() -> set[str]:
                 pending.append(need.name)
     unwanted = found.intersection(FORBIDDEN)
     if unwanted:
-        raise HostUnsuitable(f"the agent's dependencies drag in {', '.join(sorted(unwanted))}")
+        raise HostUnsuitable(say("the agent's dependencies drag in {unwanted}", unwanted=", ".join(sorted(unwanted))))
     return found
 
 
@@ -177,7 +177,7 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
         return importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError as missing:
         raise HostUnsuitable(
-            f"the agent needs {name}, which is not installed beside drbackup",
+            say("the agent needs {name}, which is not installed beside drbackup", name=name),
             hint="install drbackup with its dependencies in one environment, then deploy again",
         ) from missing
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, say
 from drbackup.fleet import local
 from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import Channel
@@ -61,9 +61,11 @@ def _address(
     entry = inventory.agents.get(name)
     path = " → ".join((*before, name))
     if entry is None or entry.transport != "ssh":
-        raise PolicyError(f"agents: {path}: {name!r} is not an ssh agent of the inventory")
+        raise PolicyError(
+            say("agents: {path}: {name} is not an ssh agent of the inventory", path=path, name=repr(name))
+        )
     if name in before or len(before) >= _MAX_JUMPS:
-        raise PolicyError(f"agents: the jump hosts go in a circle or are too many: {path}")
+        raise PolicyError(say("agents: the jump hosts go in a circle or are too many: {path}", path=path))
     return SshAddress(
         name=name,
         host=entry.host,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drbackup.errors import AgentMissing
+from drbackup.errors import AgentMissing, say
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.deployed import Deployed
 from drbackup.fleet.preflight import look, require_suitable
@@ -38,10 +38,11 @@ def deploy(shell: Shell, bundle: Bundle, folder: str, *, sudo: bool = False) -> 
     ran = shell.run(command, data, timeout=_INSTALL_SECONDS)
     answer = _answer(ran.stdout)
     if not answer.get("done"):
-        ended = "the installer was killed on the host" if ran.status is None else f"exit status {ran.status}"
-        why = masked(str(answer.get("refused") or ran.stderr.strip() or ended))
+        killed = say("the installer was killed on the host")
+        ended = killed if ran.status is None else say("exit status {status}", status=ran.status)
+        why = masked(str(answer.get("refused") or ran.stderr.strip())) or ended
         raise AgentMissing(
-            f"the new agent was not put into service: {why}",
+            say("the new agent was not put into service: {why}", why=why),
             host=shell.host,
             safe="the version that was in service before still is" if answer else "one whole version is in service",
             hint="mend what the message names on the host, then deploy again",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from drbackup.errors import CatalogUnusable
+from drbackup.errors import CatalogUnusable, say
 from drbackup.fleet.greeting import Expected
 from drbackup.system.durable import make_folder, write_file
 from drbackup.wire.decode_errors import UNREADABLE
@@ -49,8 +49,8 @@ def expected(home: Path, name: str) -> Expected | None:
         return None
     except (OSError, *UNREADABLE) as unreadable:
         raise CatalogUnusable(
-            f"the note of what was deployed on {name} can't be read: {unreadable}",
+            say("the note of what was deployed on {name} can't be read: {why}", name=name, why=unreadable),
             where=str(file),
-            hint=f"deploy again: drbackup agents deploy {name}",
+            hint=say("deploy again: drbackup agents deploy {name}", name=name),
         ) from unreadable
     return Expected(kept.version, kept.bundle)

@@ -9,7 +9,16 @@ from datetime import timedelta
 
 import msgspec
 
-from drbackup.errors import AgentDied, AgentMissing, AgentVersionMismatch, ClockSkewed, ProtocolViolation
+from drbackup.errors import (
+    AgentDied,
+    AgentMissing,
+    AgentVersionMismatch,
+    ClockSkewed,
+    ProtocolViolation,
+    Said,
+    say,
+    say_all,
+)
 from drbackup.fleet.channel import Channel
 from drbackup.system.masking import masked
 from drbackup.wire.framing import GREETING, ByteReader, FrameStream
@@ -44,7 +53,9 @@ def read_greeting(reader: ByteReader) -> None:
         return
     if got.startswith(_FAMILY):
         spoken = masked(got[len(_FAMILY) :].split(b"\n")[0].decode("ascii", "replace"))
-        raise AgentVersionMismatch(f"the agent on the host speaks stream version {spoken}, we speak 1")
+        raise AgentVersionMismatch(
+            say("the agent on the host speaks stream version {spoken}, we speak 1", spoken=spoken)
+        )
     while len(got) < _NOISE_SHOWN and b"\n" not in got:
         part = _read(reader, _NOISE_SHOWN - len(got))
         if not part:
@@ -52,7 +63,7 @@ def read_greeting(reader: ByteReader) -> None:
         got += part
     noise = masked(got.decode("utf-8", "replace"))[:_NOISE_SHOWN]
     raise ProtocolViolation(
-        f"something printed to stdout before the agent spoke: {noise!r}",
+        say("something printed to stdout before the agent spoke: {noise}", noise=repr(noise)),
         hint="a shell profile or login script on the host prints text: silence it for non-interactive logins",
     )
 
@@ -61,7 +72,7 @@ def _read(reader: ByteReader, size: int) -> bytes:
     try:
         return reader.read(size)
     except (OSError, ValueError) as gone:
-        raise AgentDied(f"the connection ended before the agent spoke: {gone}") from gone
+        raise AgentDied(say("the connection ended before the agent spoke: {why}", why=gone)) from gone
 
 
 def read_hello(reader: ByteReader, stream: FrameStream) -> Hello:
@@ -69,11 +80,15 @@ def read_hello(reader: ByteReader, stream: FrameStream) -> Hello:
     read_greeting(reader)
     hello, body = stream.receive()
     if not isinstance(hello, Hello) or body:
-        raise ProtocolViolation(f"the agent began with {type(hello).__name__} instead of Hello")
+        raise ProtocolViolation(say("the agent began with {kind} instead of Hello", kind=type(hello).__name__))
     if hello.protocol != PROTOCOL:
         raise AgentVersionMismatch(
-            f"the agent on the host (version {masked(hello.version)[:40]}) speaks protocol {hello.protocol}, "
-            f"we speak {PROTOCOL}"
+            say(
+                "the agent on the host (version {version}) speaks protocol {protocol}, we speak {ours}",
+                version=masked(hello.version)[:40],
+                protocol=hello.protocol,
+                ours=PROTOCOL,
+            )
         )
     return hello
 
@@ -82,12 +97,19 @@ def judge_version(hello: Hello, expected: Expected) -> None:
     """Raises :class:`AgentVersionMismatch` unless it is the deployed agent, to the byte."""
     if hello.version != expected.version:
         raise AgentVersionMismatch(
-            f"the agent on the host is version {masked(hello.version)[:40]}, expected {expected.version}"
+            say(
+                "the agent on the host is version {version}, expected {expected_version}",
+                version=masked(hello.version)[:40],
+                expected_version=expected.version,
+            )
         )
     if expected.bundle and hello.bundle != expected.bundle:
         raise AgentVersionMismatch(
-            f"the agent's file is not the deployed one: SHA-256 {hello.bundle[:12] or 'not given'}…, "
-            f"expected {expected.bundle[:12]}…",
+            say(
+                "the agent's file is not the deployed one: SHA-256 {bundle}…, expected {expected_bundle}…",
+                bundle=hello.bundle[:12] or say("not given"),
+                expected_bundle=expected.bundle[:12],
+            ),
             hint="if nobody deployed by hand, the host may be compromised; else run: drbackup agents deploy HOST",
         )
 
@@ -96,23 +118,35 @@ def judge_clock(hello: Hello, now_ns: int, limit: timedelta) -> int:
     """The agent's clock minus ours in nanoseconds. Raises :class:`ClockSkewed` beyond ``limit``."""
     skew_ns = hello.clock_ns - now_ns
     if abs(skew_ns) > limit.total_seconds() * 1e9:
-        ahead = "ahead of" if skew_ns > 0 else "behind"
         raise ClockSkewed(
-            f"the host's clock is {timedelta(seconds=round(abs(skew_ns) / 1e9))} {ahead} ours (limit {limit})"
+            say(
+                "the host's clock is {skew} ahead of ours (limit {limit})"
+                if skew_ns > 0
+                else "the host's clock is {skew} behind ours (limit {limit})",
+                skew=timedelta(seconds=round(abs(skew_ns) / 1e9)),
+                limit=limit,
+            )
         )
     return skew_ns
+
+
+def exit_words(status: int) -> Said:
+    """How a process ended, by its exit status; negative: the signal that killed it."""
+    if status < 0:
+        return say("killed by signal {signal}", signal=-status)
+    return say("exit status {status}", status=status)
 
 
 def why_it_ended(channel: Channel, died: AgentDied, *, spoke: bool) -> AgentDied | AgentMissing:
     """``died`` with the exit status and the tail of the agent's stderr; :class:`AgentMissing` if it never started."""
     status = channel.exit_status(wait=2.0)
     tail = channel.stderr_tail()
-    parts = [died.message]
+    parts = [died.said]
     if status is not None:
-        parts.append(f"exit status {status}" if status >= 0 else f"killed by signal {-status}")
+        parts.append(exit_words(status))
     if tail:
-        parts.append(f"its last words: {tail}")
-    message = "; ".join(parts)
+        parts.append(say("its last words: {tail}", tail=tail))
+    message = say_all(parts)
     if not spoke and status is not None and status > 0:
-        return AgentMissing(f"the agent does not start: {message}", host=channel.host)
+        return AgentMissing(say("the agent does not start: {why}", why=message), host=channel.host)
     return AgentDied(message, host=channel.host)

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from drbackup.errors import AgentMissing
+from drbackup.errors import AgentMissing, say
 from drbackup.fleet.channel import StderrTail
 
 OWN_AGENT = (sys.executable, "-m", "drbackup_agent", "serve")  # the agent of our own environment
@@ -170,7 +170,10 @@ def open_channel(host: str, command: Sequence[str], environment: Mapping[str, st
             start_new_session=True,
         )
     except OSError as failure:
-        raise AgentMissing(f"the agent can't be started as {command[0]!r}: {failure.strerror}", host=host) from failure
+        raise AgentMissing(
+            say("the agent can't be started as {command}: {why}", command=repr(command[0]), why=failure.strerror),
+            host=host,
+        ) from failure
     for pipe in _pipes(process)[:2]:
         with contextlib.suppress(OSError):  # beyond the kernel's per-user limit the default size still works
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

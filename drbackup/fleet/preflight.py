@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from drbackup.errors import HostUnsuitable
+from drbackup.errors import HostUnsuitable, Said, say, say_all
 from drbackup.fleet.bundle import Bundle
 from drbackup.fleet.remote import Shell
 
@@ -55,8 +55,10 @@ def look(shell: Shell, bundle: Bundle, folder: str, sudo: Sequence[str] = ()) ->
     ran = shell.run([*sudo, "sh", "-c", _QUESTION, "preflight", folder, f"python{bundle.python}"], timeout=60.0)
     said = dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)
     if ran.status != 0 or said.get("marker") != "drbackup-preflight":
-        why = ran.stderr.strip() or f"exit status {ran.status}"
-        raise HostUnsuitable(f"the host does not run a shell command for this login: {why}", host=shell.host)
+        why = ran.stderr.strip() or say("exit status {status}", status=ran.status)
+        raise HostUnsuitable(
+            say("the host does not run a shell command for this login: {why}", why=why), host=shell.host
+        )
     free = said.get("free_kib", "")
     return HostFacts(
         system=said.get("system", ""),
@@ -72,22 +74,42 @@ def look(shell: Shell, bundle: Bundle, folder: str, sudo: Sequence[str] = ()) ->
     )
 
 
-def problems(facts: HostFacts, bundle: Bundle, folder: str) -> list[str]:
+def problems(facts: HostFacts, bundle: Bundle, folder: str) -> list[Said]:
     """Everything that keeps this bundle from running there, in words for the host's administrator."""
     if facts.system != "Linux":
-        return [f"the host runs {facts.system or 'an unknown system'}, the agent needs Linux"]
-    found = []
+        return [say("the host runs {system}, the agent needs Linux", system=facts.system or say("an unknown system"))]
+    found: list[Said] = []
     if facts.machine != bundle.machine:
-        found.append(f"the host is a {facts.machine} machine, this bundle is for {bundle.machine}")
+        found.append(
+            say(
+                "the host is a {machine} machine, this bundle is for {wanted}",
+                machine=facts.machine,
+                wanted=bundle.machine,
+            )
+        )
     found += _python_problems(facts, bundle)
     found += _libc_problems(facts, bundle)
     if not facts.folder:
-        found.append(f"{facts.existing} is not a folder")
+        found.append(say("{folder} is not a folder", folder=facts.existing))
     elif not facts.writable:
-        found.append(f"{facts.account} can't write to {facts.existing} (for {folder})")
+        found.append(
+            say(
+                "{account} can't write to {existing} (for {folder})",
+                account=facts.account,
+                existing=facts.existing,
+                folder=folder,
+            )
+        )
     needed = bundle.unpacked * 2 + bundle.path.stat().st_size + _SPARE_BYTES
     if 0 <= facts.free < needed:
-        found.append(f"{facts.existing} has {facts.free >> 20} MiB free, the agent needs {needed >> 20} MiB")
+        found.append(
+            say(
+                "{folder} has {free} MiB free, the agent needs {needed} MiB",
+                folder=facts.existing,
+                free=facts.free >> 20,
+                needed=needed >> 20,
+            )
+        )
     return found
 
 
@@ -95,27 +117,39 @@ def require_suitable(facts: HostFacts, bundle: Bundle, folder: str, host: str) -
     """Raises :class:`HostUnsuitable` naming every problem."""
     found = problems(facts, bundle, folder)
     if found:
-        raise HostUnsuitable("; ".join(found), host=host)
+        raise HostUnsuitable(say_all(found), host=host)
 
 
-def _python_problems(facts: HostFacts, bundle: Bundle) -> list[str]:
+def _python_problems(facts: HostFacts, bundle: Bundle) -> list[Said]:
     if facts.wanted.startswith(f"{bundle.python}."):
         return []
     oldest = ".".join(map(str, _OLDEST_PYTHON))
     if not facts.python3:
-        return [f"the host has no Python: install python{bundle.python}"]
+        return [say("the host has no Python: install python{wanted}", wanted=bundle.python)]
     if tuple(map(int, facts.python3.split(".")[:2])) < _OLDEST_PYTHON:
-        return [f"the host's Python is {facts.python3}, too old (the agent needs {oldest} or newer)"]
-    mend = f"install python{bundle.python} there, or build the bundle with the host's Python"
-    return [f"the host's Python is {facts.python3}, this bundle is for {bundle.python}: {mend}"]
+        return [
+            say(
+                "the host's Python is {found}, too old (the agent needs {oldest} or newer)",
+                found=facts.python3,
+                oldest=oldest,
+            )
+        ]
+    return [
+        say(
+            "the host's Python is {found}, this bundle is for {wanted}: install python{wanted} there, or build the "
+            "bundle with the host's Python",
+            found=facts.python3,
+            wanted=bundle.python,
+        )
+    ]
 
 
-def _libc_problems(facts: HostFacts, bundle: Bundle) -> list[str]:
+def _libc_problems(facts: HostFacts, bundle: Bundle) -> list[Said]:
     name, _, version = facts.libc.partition(" ")
     if name != "glibc":
-        return [f"the host's C library is not glibc ({facts.libc or 'unknown'})"]
+        return [say("the host's C library is not glibc ({libc})", libc=facts.libc or say("unknown"))]
     if _numbers(version) < _numbers(bundle.glibc):
-        return [f"the host's glibc is {version}, this bundle needs {bundle.glibc}"]
+        return [say("the host's glibc is {version}, this bundle needs {wanted}", version=version, wanted=bundle.glibc)]
     return []
 
 

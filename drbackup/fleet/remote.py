@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 import paramiko
 
-from drbackup.errors import HostUnreachable
+from drbackup.errors import HostUnreachable, say
 from drbackup.fleet.address import SshAddress
 from drbackup.fleet.ssh import SshConnection, connect
 from drbackup.system.masking import masked
@@ -48,7 +48,10 @@ class LocalShell:
         try:
             done = subprocess.run(list(command), input=given, capture_output=True, timeout=timeout)
         except subprocess.TimeoutExpired as late:
-            raise HostUnreachable(f"{command[0]} did not end within {timeout:g} s", host=self.host) from late
+            raise HostUnreachable(
+                say("{command} did not end within {timeout} s", command=command[0], timeout=f"{timeout:g}"),
+                host=self.host,
+            ) from late
         except OSError as failure:
             return Ran(127, "", f"{command[0]}: {failure.strerror}")
         status = done.returncode if done.returncode >= 0 else None
@@ -75,7 +78,13 @@ class SshShell:
             status = channel.exit_status if channel.exit_status_ready() and channel.exit_status >= 0 else None
         except (OSError, EOFError, paramiko.SSHException) as failure:
             raise HostUnreachable(
-                f"{command[0]} did not end within {timeout:g} s, or the connection broke: {failure}", host=self.host
+                say(
+                    "{command} did not end within {timeout} s, or the connection broke: {why}",
+                    command=command[0],
+                    timeout=f"{timeout:g}",
+                    why=failure,
+                ),
+                host=self.host,
             ) from failure
         finally:
             channel.close()

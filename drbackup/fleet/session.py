@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from drbackup import __version__
-from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.errors import AgentDied, AgentStalled, DrbackupError, Interrupted, ProtocolViolation, Said, say
 from drbackup.fleet.answers import Answerer, RequestHandler
 from drbackup.fleet.bodies import Bodies
 from drbackup.fleet.channel import Channel
@@ -152,12 +152,8 @@ class AgentSession:
         except AgentDied as died:
             raise why_it_ended(self._channel, died, spoke=False) from died
         except AgentStalled as silent:
-            tail = self._channel.stderr_tail()
-            raise AgentStalled(
-                f"the agent did not say hello within {self._timeouts.hello:g} s"
-                + (f"; it says: {tail}" if tail else ""),
-                host=self._channel.host,
-            ) from silent
+            hello = say("the agent did not say hello within {seconds} s", seconds=f"{self._timeouts.hello:g}")
+            raise AgentStalled(self._with_last_words(hello), host=self._channel.host) from silent
         self._heard_ns = self._clock()
         return self._hello
 
@@ -176,11 +172,14 @@ class AgentSession:
             raise why_it_ended(self._channel, died, spoke=True) from died
         except AgentStalled as stalled:
             self._grace = _STALLED_GRACE_SECONDS
-            tail = self._channel.stderr_tail()
-            raise AgentStalled(stalled.message + (f"; it says: {tail}" if tail else "")) from stalled
+            raise AgentStalled(self._with_last_words(stalled.said)) from stalled
         except (KeyboardInterrupt, Interrupted):
             self._cancel(future)
             raise
+
+    def _with_last_words(self, what: Said) -> Said:
+        tail = self._channel.stderr_tail()
+        return say("{what}; it says: {tail}", what=what, tail=tail) if tail else what
 
     def close(self) -> None:
         """End the agent and every thread of this session; handler calls that are under way are waited for."""
@@ -198,7 +197,9 @@ class AgentSession:
             if self._stop.is_set():
                 raise Interrupted("the work was stopped while an agent was at it", host=self._channel.host)
             if self._movement.still_for() > stall:
-                raise AgentStalled(f"the agent moved nothing for {stall:g} s", host=self._channel.host)
+                raise AgentStalled(
+                    say("the agent moved nothing for {stall} s", stall=f"{stall:g}"), host=self._channel.host
+                )
         if self._broken is not None:
             self._broken.result()
         return future.result()
@@ -236,7 +237,7 @@ class AgentSession:
                 case Failed():
                     raise error_of(message.code, message.fields, masked).on(self._channel.host)
                 case _:
-                    raise ProtocolViolation(f"an agent may not send {type(message).__name__}")
+                    raise ProtocolViolation(say("an agent may not send {kind}", kind=type(message).__name__))
 
     def _hear_progress(self, handler: RequestHandler, news: Progress) -> None:
         if news != self._last_news:  # the same figures again are a heartbeat, not movement
@@ -261,5 +262,7 @@ class AgentSession:
 
 def _fitting(job: Job, result: Result) -> Result:
     if not isinstance(result, _RESULT_OF[type(job)]):
-        raise ProtocolViolation(f"a {type(job).__name__} ended with a {type(result).__name__}")
+        raise ProtocolViolation(
+            say("a {kind} ended with a {kind2}", kind=type(job).__name__, kind2=type(result).__name__)
+        )
     return result

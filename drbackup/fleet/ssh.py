@@ -21,7 +21,16 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from drbackup.errors import AgentMissing, AuthenticationRefused, HostKeyChanged, HostKeyUnknown, HostUnreachable
+from drbackup.errors import (
+    AgentMissing,
+    AuthenticationRefused,
+    HostKeyChanged,
+    HostKeyUnknown,
+    HostUnreachable,
+    Said,
+    say,
+    say_all,
+)
 from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import StderrTail
 from drbackup.system.masking import masked
@@ -47,7 +56,7 @@ class SshConnection:
 
     def start(self, command: str) -> paramiko.Channel:
         """Start ``command`` there; with a forced command the host runs that one instead."""
-        with _failing_as_unreachable(self.address, "opening a channel"):
+        with _failing_as_unreachable(self.address, say("opening a channel")):
             channel = self.transport.open_session(
                 window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self.address.timeout
             )
@@ -58,7 +67,7 @@ class SshConnection:
         except (paramiko.SSHException, EOFError, OSError) as refused:
             channel.close()
             raise AgentMissing(
-                f"the host refuses to start a command: {_words(refused)}", host=self.address.name
+                say("the host refuses to start a command: {why}", why=_words(refused)), host=self.address.name
             ) from refused
         return channel
 
@@ -150,7 +159,7 @@ def open_channel(address: SshAddress, command: Sequence[str]) -> SshChannel:
 def connect(address: SshAddress) -> SshConnection:
     """An authenticated connection to a host whose key is the pinned one."""
     if not address.host_keys:  # before anything is sent: not even its address is tested
-        raise HostKeyUnknown(f"no host key is pinned for {address.shown}", host=address.name)
+        raise HostKeyUnknown(say("no host key is pinned for {shown}", shown=address.shown), host=address.name)
     below = connect(address.jump) if address.jump is not None else None
     try:
         transport = _negotiate(address, below)
@@ -188,7 +197,7 @@ def _negotiate(address: SshAddress, below: SshConnection | None) -> paramiko.Tra
     options.digests = _MACS
     options.key_types = _pinned_kinds_first(address, options.key_types)
     try:
-        with _failing_as_unreachable(address, "the SSH handshake"):
+        with _failing_as_unreachable(address, say("the SSH handshake")):
             transport.start_client(timeout=address.timeout)
             if not transport.initial_kex_done:
                 raise paramiko.SSHException(f"no key exchange within {address.timeout:g} s")
@@ -204,14 +213,18 @@ def _dial(address: SshAddress) -> socket.socket:
         sock = socket.create_connection((address.host, address.port), timeout=address.timeout)
     except socket.gaierror as unknown:
         raise HostUnreachable(
-            f"the name of {address.shown} can't be resolved: {unknown.strerror}", host=address.name
+            say("the name of {shown} can't be resolved: {why}", shown=address.shown, why=unknown.strerror),
+            host=address.name,
         ) from unknown
     except TimeoutError as late:
         raise HostUnreachable(
-            f"no answer from {address.shown} within {address.timeout:g} s", host=address.name
+            say("no answer from {shown} within {timeout} s", shown=address.shown, timeout=f"{address.timeout:g}"),
+            host=address.name,
         ) from late
     except OSError as failure:
-        raise HostUnreachable(f"no connection to {address.shown}: {failure.strerror}", host=address.name) from failure
+        raise HostUnreachable(
+            say("no connection to {shown}: {why}", shown=address.shown, why=failure.strerror), host=address.name
+        ) from failure
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
     return sock
@@ -224,18 +237,26 @@ def _dial_through(address: SshAddress, below: SshConnection) -> paramiko.Channel
         )
     except (paramiko.SSHException, EOFError, OSError) as failure:
         raise HostUnreachable(
-            f"the jump host {below.address.shown} does not lead to {address.shown}: {_words(failure)}",
+            say(
+                "the jump host {shown} does not lead to {address_shown}: {why}",
+                shown=below.address.shown,
+                address_shown=address.shown,
+                why=_words(failure),
+            ),
             host=address.name,
             hint='on the jump host the key needs port-forwarding,permitopen="HOST:PORT" (agents/install/README.md)',
         ) from failure
 
 
 @contextlib.contextmanager
-def _failing_as_unreachable(address: SshAddress, step: str) -> Iterator[None]:
+def _failing_as_unreachable(address: SshAddress, step: Said) -> Iterator[None]:
     try:
         yield
     except (paramiko.SSHException, EOFError, OSError) as failure:
-        raise HostUnreachable(f"{step} with {address.shown} failed: {_words(failure)}", host=address.name) from failure
+        raise HostUnreachable(
+            say("{step} with {shown} failed: {why}", step=step, shown=address.shown, why=_words(failure)),
+            host=address.name,
+        ) from failure
 
 
 def _words(failure: BaseException) -> str:
@@ -259,7 +280,12 @@ def _check_host_key(address: SshAddress, transport: paramiko.Transport) -> None:
     pinned = [base64.b64decode(line.split()[1]) for line in address.host_keys]
     if shown not in pinned:
         raise HostKeyChanged(
-            f"{address.shown} shows the key {fingerprint(shown)}, pinned: {', '.join(map(fingerprint, pinned))}",
+            say(
+                "{shown} shows the key {fingerprint}, pinned: {fingerprint2}",
+                shown=address.shown,
+                fingerprint=fingerprint(shown),
+                fingerprint2=", ".join(map(fingerprint, pinned)),
+            ),
             host=address.name,
         )
 
@@ -269,14 +295,15 @@ def _check_host_key(address: SshAddress, transport: paramiko.Transport) -> None:
 
 def _log_in(address: SshAddress, transport: paramiko.Transport) -> None:
     """Offer the key file, then the ssh-agent's keys; never a password, never the operator's own ~/.ssh keys."""
-    refusals: list[str] = []
+    refusals: list[Said] = []
     for label, key in _keys(address):
         refusal = _offer(transport, address, key)
         if refusal is None:
             return
-        refusals.append(f"{label}: {refusal}")
+        refusals.append(say("{label}: {refusal}", label=label, refusal=refusal))
+    reasons = say_all(refusals) or say("there is no key to offer")
     raise AuthenticationRefused(
-        f"{address.shown} refused the login: " + ("; ".join(refusals) or "there is no key to offer"),
+        say("{shown} refused the login: {reasons}", shown=address.shown, reasons=reasons),
         host=address.name,
     )
 
@@ -298,14 +325,14 @@ def _load_key(address: SshAddress) -> paramiko.PKey:
         return paramiko.PKey.from_path(Path(address.key_file))
     except (TypeError, paramiko.PasswordRequiredException) as locked:
         raise AuthenticationRefused(
-            f"the key file {address.key_file} has a passphrase",
+            say("the key file {key_file} has a passphrase", key_file=address.key_file),
             host=address.name,
             where=address.key_file,
             hint="load it into an ssh-agent and set ssh_agent: true in the inventory",
         ) from locked
     except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as unreadable:
         raise AuthenticationRefused(
-            f"the key file {address.key_file} can't be used: {_words(unreadable)}",
+            say("the key file {key_file} can't be used: {why}", key_file=address.key_file, why=_words(unreadable)),
             host=address.name,
             where=address.key_file,
         ) from unreadable
@@ -318,11 +345,13 @@ def _offer(transport: paramiko.Transport, address: SshAddress, key: paramiko.PKe
     except paramiko.AuthenticationException as refused:
         if not transport.is_active():
             raise AuthenticationRefused(
-                f"{address.shown} refused the login and hung up: {_words(refused)}", host=address.name
+                say("{shown} refused the login and hung up: {why}", shown=address.shown, why=_words(refused)),
+                host=address.name,
             ) from refused
         return _words(refused)
     except (paramiko.SSHException, EOFError, OSError) as failure:
         raise HostUnreachable(
-            f"the connection to {address.shown} broke during the login: {_words(failure)}", host=address.name
+            say("the connection to {shown} broke during the login: {why}", shown=address.shown, why=_words(failure)),
+            host=address.name,
         ) from failure
-    return f"the host also wants {', '.join(missing)}" if missing else None
+    return say("the host also wants {missing}", missing=", ".join(missing)) if missing else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from drbackup.errors import say
 from drbackup.model.checks.kinds import CHECK_KINDS
 from drbackup.model.document import Document, Finding, Path, nearest
 from drbackup.model.inventory import Inventory
@@ -85,8 +86,10 @@ def _twice(files: Sequence[PolicyFile]) -> Iterator[Finding]:
         earlier = first.setdefault(file.system, file.document)
         if earlier is not file.document:
             where = f"{earlier.file}:{earlier.finding(('system',), '').line}"
-            hint = f"the other one is at {where}"
-            yield file.document.finding(("system",), f"the system '{file.system}' has a policy already", hint)
+            hint = say("the other one is at {where}", where=where)
+            yield file.document.finding(
+                ("system",), say("the system '{system}' has a policy already", system=file.system), hint
+            )
 
 
 def _dependencies(file: PolicyFile, systems: Collection[str]) -> Iterator[Finding]:
@@ -94,28 +97,36 @@ def _dependencies(file: PolicyFile, systems: Collection[str]) -> Iterator[Findin
     named = {path[:2]: (path, name) for path, name in (*file.names("depends_on"), *file.names("depends_on", "system"))}
     for path, name in named.values():
         if name == file.system:
-            yield file.document.finding(path, f"'{name}' depends on itself", "remove this entry")
+            yield file.document.finding(path, say("'{name}' depends on itself", name=name), "remove this entry")
         elif name not in systems:
             hint = nearest(name, set(systems) - {file.system})
-            yield file.document.finding(path, f"no system '{name}' has a policy here", hint)
+            yield file.document.finding(path, say("no system '{name}' has a policy here", name=name), hint)
         elif name in seen:
-            yield file.document.finding(path, f"'{name}' is already in depends_on", "remove one of the two")
+            yield file.document.finding(
+                path, say("'{name}' is already in depends_on", name=name), "remove one of the two"
+            )
         seen.add(name)
 
 
 def _agents(file: PolicyFile, agents: set[str] | None) -> Iterator[Finding]:
     for path, name in (*file.names("sources", "agent"), *file.names("drill", "on")):
         if agents is not None and name not in agents:
-            yield file.document.finding(path, f"inventory.yaml has no agent '{name}'", nearest(name, agents))
+            yield file.document.finding(
+                path, say("inventory.yaml has no agent '{name}'", name=name), nearest(name, agents)
+            )
 
 
 def _stores(file: PolicyFile, stores: set[str] | None) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, name in file.names("copies"):
         if stores is not None and name not in stores:
-            yield file.document.finding(path, f"inventory.yaml has no store '{name}'", nearest(name, stores))
+            yield file.document.finding(
+                path, say("inventory.yaml has no store '{name}'", name=name), nearest(name, stores)
+            )
         elif name in seen:
-            yield file.document.finding(path, f"the store '{name}' is named twice", "one copy there is one copy")
+            yield file.document.finding(
+                path, say("the store '{name}' is named twice", name=name), "one copy there is one copy"
+            )
         seen.add(name)
 
 
@@ -123,7 +134,7 @@ def _sources(file: PolicyFile) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, name in file.names("sources", "name"):
         if name in seen:
-            message = f"a source '{name}' is already in this policy"
+            message = say("a source '{name}' is already in this policy", name=name)
             yield file.document.finding(path, message, "their recovery points could not be told apart: rename one")
         seen.add(name)
 
@@ -133,7 +144,9 @@ def _checks(file: PolicyFile) -> Iterator[Finding]:
     keys = dict.fromkeys(key for kind in CHECK_KINDS for key in kind.source_keys)
     for path, name in (each for key in keys for each in file.names("drill", "checks", key)):
         if name not in sources:
-            yield file.document.finding(path, f"this policy has no source '{name}'", nearest(name, sources))
+            yield file.document.finding(
+                path, say("this policy has no source '{name}'", name=name), nearest(name, sources)
+            )
 
 
 def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
@@ -141,10 +154,12 @@ def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
         form = check.form
         for position, (where, name) in enumerate(form.named):
             source = policy.source(name)
-            misfit = form.misfit(position, source.settings) if source else ""
+            misfit = form.misfit(position, source.settings) if source else say("")
             if source is not None and misfit:
                 path = ("drill", "checks", number, *where)
-                yield document.finding(path, f"'{name}' is a {source.kind} source: {misfit}")
+                yield document.finding(
+                    path, say("'{name}' is a {kind} source: {misfit}", name=name, kind=source.kind, misfit=misfit)
+                )
 
 
 def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
@@ -152,7 +167,7 @@ def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
     if policy.drill is None:
         yield document.finding(
             ("system",),
-            f"'{policy.system}' has no drill: nobody will learn whether its copies are good",
+            say("'{system}' has no drill: nobody will learn whether its copies are good", system=policy.system),
             "add a drill: section with at least one check",
             severity="warning",
         )
@@ -161,7 +176,7 @@ def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
         if policy.drill is not None and source.name not in checked:
             yield document.finding(
                 ("sources", number, "name"),
-                f"no check of the drill looks at '{source.name}'",
+                say("no check of the drill looks at '{source}'", source=source.name),
                 "a copy nobody looks at is not proven: add a check",
                 severity="warning",
             )
@@ -183,7 +198,7 @@ def _cycles(files: Sequence[PolicyFile]) -> Iterator[Finding]:
         number = next((at for at, edge in enumerate(edges) if edge.system == cycle[-1] and not edge.degraded), 0)
         yield file.document.finding(
             ("depends_on", number, "system"),
-            f"systems wait for each other: {' → '.join(cycle)}",
+            say("systems wait for each other: {cycle}", cycle=" → ".join(cycle)),
             "mark the edge the system can start without: {system: NAME, degraded: true}",
         )
 
@@ -200,9 +215,13 @@ def _jumps(file: InventoryFile) -> Iterator[Finding]:
             continue
         other = agents.get(jump)
         if jump not in agents:
-            yield file.document.finding(path, f"no agent '{jump}' to jump through", nearest(jump, set(agents) - {name}))
+            yield file.document.finding(
+                path, say("no agent '{jump}' to jump through", jump=jump), nearest(jump, set(agents) - {name})
+            )
         elif isinstance(other, dict) and other.get("transport") != "ssh":
-            yield file.document.finding(path, f"'{jump}' is not an ssh agent, so nothing can jump through it")
+            yield file.document.finding(
+                path, say("'{jump}' is not an ssh agent, so nothing can jump through it", jump=jump)
+            )
     for cycle in find_cycles({name: [jump] for name, jump in jumps.items() if isinstance(jump, str)}):
         path = ("agents", cycle[-2], "jump")
-        yield file.document.finding(path, f"jump hosts lead in a circle: {' → '.join(cycle)}")
+        yield file.document.finding(path, say("jump hosts lead in a circle: {cycle}", cycle=" → ".join(cycle)))

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 import msgspec
 
+from drbackup.errors import say
 from drbackup.model.window import DAY_NAMES
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -51,7 +52,10 @@ def parse_cron(text: str) -> Cron:
     fields = text.split()
     if len(fields) != 5:
         raise ValueError(
-            f"a cron line has five fields (minute hour day month weekday), here {len(fields)}: like '30 2 * * *'"
+            say(
+                "a cron line has five fields (minute hour day month weekday), here {n}: like '30 2 * * *'",
+                n=len(fields),
+            )
         )
     minutes = _field("minute", fields[0], 0, 59)
     hours = _field("hour", fields[1], 0, 23)
@@ -70,7 +74,7 @@ def parse_cron(text: str) -> Cron:
     )
     start = date(2096, 3, 1)  # a fixed day just after a leap day, before the longest gap there is
     if not any(cron.matches(start + timedelta(days=ahead)) for ahead in range(_LONGEST_GAP_DAYS)):
-        raise ValueError(f"{text!r} names a day that never comes")
+        raise ValueError(say("{text} names a day that never comes", text=repr(text)))
     return cron
 
 
@@ -86,7 +90,9 @@ def _field(name: str, text: str, low: int, high: int, words: tuple[str, ...] = (
             start = _number(name, first, low, high, words)
             end = _number(name, last, low, high, words) if dash else (high if slash else start)
         if end < start:
-            raise ValueError(f"the {name} field of the cron line counts backwards: {span!r}")
+            raise ValueError(
+                say("the {name} field of the cron line counts backwards: {span}", name=name, span=repr(span))
+            )
         found.update(range(start, end + 1, step))
     return found
 
@@ -96,4 +102,12 @@ def _number(name: str, text: str, low: int, high: int, words: tuple[str, ...]) -
         return words.index(text.lower()) + low
     if text.isascii() and text.isdigit() and low <= int(text) <= high:
         return int(text)
-    raise ValueError(f"the {name} field of the cron line reads {text!r}: it takes {low} to {high}")
+    raise ValueError(
+        say(
+            "the {name} field of the cron line reads {text}: it takes {low} to {high}",
+            name=name,
+            text=repr(text),
+            low=low,
+            high=high,
+        )
+    )

@@ -33,15 +33,18 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as lines; splitlines() counts more
 _HINTS = (
-    ("'\\t'", "indent with spaces, never with tabs"),
-    ("mapping values are not allowed", "a ':' inside plain text: put the value in quotes, or mend the indentation"),
-    ("expected <block end>", "all entries of one list or mapping begin in the same column"),
-    ("expected ',' or", "a bracket or brace is not closed, or a comma is missing"),
-    ("could not find expected ':'", "a key needs a ':' and a space after it"),
-    ("while scanning a quoted scalar", "a quotation mark is not closed"),
-    ("undefined alias", "the anchor (&name) must stand before its alias (*name)"),
-    ("cannot start any token", "put a value that begins with a special character in quotes"),
-    ("expected a single document", "one file holds one document: remove the '---' line"),
+    ("'\\t'", say("indent with spaces, never with tabs")),
+    (
+        "mapping values are not allowed",
+        say("a ':' inside plain text: put the value in quotes, or mend the indentation"),
+    ),
+    ("expected <block end>", say("all entries of one list or mapping begin in the same column")),
+    ("expected ',' or", say("a bracket or brace is not closed, or a comma is missing")),
+    ("could not find expected ':'", say("a key needs a ':' and a space after it")),
+    ("while scanning a quoted scalar", say("a quotation mark is not closed")),
+    ("undefined alias", say("the anchor (&name) must stand before its alias (*name)")),
+    ("cannot start any token", say("put a value that begins with a special character in quotes")),
+    ("expected a single document", say("one file holds one document: remove the '---' line")),
 )
 
 
@@ -143,7 +146,11 @@ class _Reader:
             return None
         if self.seen > _MOST_NODES:
             if self.seen == _MOST_NODES + 1:
-                self.complain(place, f"the file unfolds to more than {_MOST_NODES} values", "use fewer aliases")
+                self.complain(
+                    place,
+                    say("the file unfolds to more than {most_nodes} values", most_nodes=_MOST_NODES),
+                    "use fewer aliases",
+                )
             return None
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
@@ -169,7 +176,11 @@ class _Reader:
                 continue
             if key in result:
                 line = self.keys[*path, key][0]
-                self.complain(place, f"the key '{key}' stands here a second time", f"it is already on line {line}")
+                self.complain(
+                    place,
+                    say("the key '{key}' stands here a second time", key=key),
+                    say("it is already on line {line}", line=line),
+                )
                 continue
             self.keys[*path, key] = place
             result[key] = self.build(value_node, (*path, key))
@@ -191,7 +202,9 @@ class _Reader:
         if node.tag == "!" or node.style in ("'", '"', "|", ">"):
             return text
         if node.tag not in (_TAGS + "str", _TAGS + "plain"):
-            self.complain(place, f"the tag {node.tag.replace(_TAGS, '!!')} is not used here", "write the plain value")
+            self.complain(
+                place, say("the tag {tag} is not used here", tag=node.tag.replace(_TAGS, "!!")), "write the plain value"
+            )
             return None
         return text if node.tag == _TAGS + "str" else _plain(text)
 
@@ -243,11 +256,11 @@ def parse_document(text: str, file: str) -> Document:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         words = " ".join(filter(None, (error.context, error.problem)))
-        reader.complain(place, f"not YAML: {words}", _hint(words))
+        reader.complain(place, say("not YAML: {words}", words=words), _hint(words))
         return reader.document(None)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        reader.complain((line, 1), f"not text: {error.reason}", "save the file as plain UTF-8 text")
+        reader.complain((line, 1), say("not text: {why}", why=error.reason), "save the file as plain UTF-8 text")
         return reader.document(None)
     except RecursionError:
         reader.complain((1, 1), "nested too deeply to be a policy")
@@ -256,18 +269,19 @@ def parse_document(text: str, file: str) -> Document:
         reader.complain((1, 1), "the file is empty", "see docs/policy-reference.md for what it must say")
         return reader.document(None)
     for tagged in _foreign_tags(node):
-        reader.complain(_place(tagged), f"the tag {tagged.tag.replace(_TAGS, '!!')} is not used here")
+        reader.complain(_place(tagged), say("the tag {tag} is not used here", tag=tagged.tag.replace(_TAGS, "!!")))
     return reader.document(reader.build(node, ()))
 
 
-def nearest(word: str, known: Collection[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> Said:
     """``did you mean 'x'?``, or the known words if none is near; empty without any."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return say("did you mean '{word}'?", word=close[0])
     shown = sorted(known)[:12]
-    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
-    return f"known: {', '.join(shown)}{more}" if shown else ""
+    if len(known) > len(shown):
+        return say("known: {names} and {more} more", names=", ".join(shown), more=len(known) - len(shown))
+    return say("known: {names}", names=", ".join(shown)) if shown else say("")
 
 
 def _plain(text: str) -> Any:
@@ -302,7 +316,7 @@ def _place(node: yaml.Node) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def _hint(words: str) -> str:
+def _hint(words: str) -> Said:
     return next(
-        (hint for sign, hint in _HINTS if sign in words), "check the indentation, colons and quotes around here"
+        (hint for sign, hint in _HINTS if sign in words), say("check the indentation, colons and quotes around here")
     )

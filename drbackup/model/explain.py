@@ -10,30 +10,39 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from drbackup.errors import Said, say
 from drbackup.model.document import Document, Finding, nearest
 
 _WORDS = {
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "int_parsing": "must be a whole number",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping of keys and values",
-    "model_type": "must be a mapping of keys and values",
-    "model_attributes_type": "must be a mapping of keys and values",
-    "string_too_short": "must not be empty",
+    "string_type": say("must be text"),
+    "int_type": say("must be a whole number"),
+    "float_type": say("must be a number"),
+    "float_parsing": say("must be a number"),
+    "int_parsing": say("must be a whole number"),
+    "bool_type": say("must be true or false"),
+    "tuple_type": say("must be a list"),
+    "dict_type": say("must be a mapping of keys and values"),
+    "model_type": say("must be a mapping of keys and values"),
+    "model_attributes_type": say("must be a mapping of keys and values"),
+    "string_too_short": say("must not be empty"),
 }
 _WAYS_OUT = {
-    "string_type": "put it in quotes",
-    "bool_type": "write true or false, without quotes",
-    "tuple_type": "write [a, b], or one '- a' on each line",
+    "string_type": say("put it in quotes"),
+    "bool_type": say("write true or false, without quotes"),
+    "tuple_type": say("write [a, b], or one '- a' on each line"),
 }
 _PATTERNS = (
-    (r"^/", "must be an absolute path", "begin with /"),
-    (r"^[a-z0-9]([a-z0-9-]", "is not a name", "small letters, digits and dashes, like enterprise-base"),
-    (r"^[a-z0-9]([a-z0-9.-]", "is not an agent's name", "small letters, digits, dashes and dots, like db1.taxation"),
+    (r"^/", say("must be an absolute path"), say("begin with /")),
+    (
+        r"^[a-z0-9]([a-z0-9-]",
+        say("is not a name"),
+        say("small letters, digits and dashes, like enterprise-base"),
+    ),
+    (
+        r"^[a-z0-9]([a-z0-9.-]",
+        say("is not an agent's name"),
+        say("small letters, digits, dashes and dots, like db1.taxation"),
+    ),
 )
 
 
@@ -65,40 +74,63 @@ def _retell(detail: ErrorDetails, document: Document, model: type[BaseModel]) ->
     last = str(loc[-1]) if loc else ""
     if kind == "missing":
         hint = "the level promises nothing here: say rpo and rto" if "objectives" in loc else ""
-        return document.finding(loc[:-1], f"the key '{last}' is missing", hint, at_key=True)
+        return document.finding(loc[:-1], say("the key '{last}' is missing", last=last), hint, at_key=True)
     if kind == "extra_forbidden":
         hint = nearest(last, _keys_at(model, loc[:-1]))
-        return document.finding(loc, f"unknown key '{last}'", hint, at_key=True)
+        return document.finding(loc, say("unknown key '{last}'", last=last), hint, at_key=True)
     if loc and loc[-1] == "[key]":
         return document.finding(loc[:-1], *_pattern_words(detail, loc[-2]), at_key=True)
     if kind == "string_pattern_mismatch":
         return document.finding(loc, *_pattern_words(detail, value))
     if kind == "value_error":
-        return document.finding(loc, str(detail["ctx"]["error"]))
+        return document.finding(loc, said_by(detail["ctx"]["error"]))
     if kind == "literal_error":
         words = str(detail["ctx"]["expected"])
         hint = nearest(str(value), [word.strip("'") for word in words.replace(" or ", ", ").split(", ")])
-        return document.finding(loc, f"{_shown(value)}must be {words}", hint if "did you" in hint else "")
+        return document.finding(
+            loc, say("{value}must be {words}", value=_shown(value), words=words), hint if "did you" in hint else ""
+        )
     if kind == "too_short":
-        return document.finding(loc, f"the list '{last}' must not be empty")
-    words = _WORDS.get(kind) or detail["msg"].replace("Input should be", "must be")
-    return document.finding(loc, f"{_shown(value)}{words}", _WAYS_OUT.get(kind, ""))
+        return document.finding(loc, say("the list '{last}' must not be empty", last=last))
+    words = _WORDS.get(kind) or _limit_words(detail)
+    way_out: Said = _WAYS_OUT.get(kind, say(""))
+    return document.finding(loc, say("{value}{words}", value=_shown(value), words=words), way_out)
 
 
-def _shown(value: Any) -> str:
+def said_by(error: ValueError) -> Said:
+    """What a validator's error says, as it was said."""
+    return say(error.args[0] if error.args and isinstance(error.args[0], Said) else str(error))
+
+
+def _limit_words(detail: ErrorDetails) -> Said:
+    limits = detail.get("ctx", {})
+    match detail["type"]:
+        case "greater_than_equal":
+            return say("must be greater than or equal to {limit}", limit=limits["ge"])
+        case "greater_than":
+            return say("must be greater than {limit}", limit=limits["gt"])
+        case "less_than_equal":
+            return say("must be less than or equal to {limit}", limit=limits["le"])
+        case "less_than":
+            return say("must be less than {limit}", limit=limits["lt"])
+    return say("{words}", words=detail["msg"].replace("Input should be", "must be"))
+
+
+def _shown(value: Any) -> Said:
     if value is None:
-        return "an empty value: "
+        return say("an empty value: ")
     if isinstance(value, bool):
-        return f"{str(value).lower()} "
-    return f"{value!r} " if isinstance(value, str | int | float) else ""
+        return say("{value} ", value=str(value).lower())
+    return say("{value} ", value=repr(value)) if isinstance(value, str | int | float) else say("")
 
 
-def _pattern_words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
+def _pattern_words(detail: ErrorDetails, value: Any) -> tuple[Said, Said]:
     pattern = str(detail.get("ctx", {}).get("pattern", ""))
     for start, words, hint in _PATTERNS:
         if pattern.startswith(start):
-            return f"{value!r} {words}", hint
-    return f"{value!r} is not allowed here", f"it must match {pattern}" if pattern else ""
+            return say("{value} {words}", value=repr(value), words=words), hint
+    hint = say("it must match {pattern}", pattern=pattern) if pattern else say("")
+    return say("{value} is not allowed here", value=repr(value)), hint
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from drbackup.errors import say
 from drbackup.model.policy import known_zone
 from drbackup.model.quantities import Bandwidth, Duration, Whole, YesNo
 from drbackup.model.stores.base import StorePlace
@@ -30,16 +31,22 @@ def _host_key(value: object) -> object:
         return value
     kind, _, rest = value.strip().partition(" ")
     if kind not in HOST_KEY_KINDS:
-        raise ValueError(f"{kind!r} is not a host key's kind: expected a line like 'ssh-ed25519 AAAA…'")
+        raise ValueError(
+            say("{kind} is not a host key's kind: expected a line like 'ssh-ed25519 AAAA…'", kind=repr(kind))
+        )
     body = rest.split()[0] if rest.split() else ""
     try:
         blob = base64.b64decode(body, validate=True)
         (length,) = struct.unpack_from(">I", blob)
         inner = blob[4 : 4 + length].decode("ascii")
     except (binascii.Error, struct.error, UnicodeDecodeError):
-        raise ValueError(f"the {kind} host key is cut off or is not base64: copy the whole line") from None
+        raise ValueError(
+            say("the {kind} host key is cut off or is not base64: copy the whole line", kind=kind)
+        ) from None
     if inner != kind:
-        raise ValueError(f"the host key says {kind} but holds another kind of key ({inner!r})")
+        raise ValueError(
+            say("the host key says {kind} but holds another kind of key ({inner})", kind=kind, inner=repr(inner))
+        )
     return f"{kind} {body}"
 
 
@@ -90,7 +97,7 @@ class AgentEntry(Strict):
         else:
             only_ssh = {"host", "port", "user", "host_keys", "key_file", "ssh_agent", "jump"} & self.model_fields_set
             if only_ssh:
-                raise ValueError(f"a local agent has no {', '.join(sorted(only_ssh))}")
+                raise ValueError(say("a local agent has no {only_ssh}", only_ssh=", ".join(sorted(only_ssh))))
             if self.route == "tunnel":
                 raise ValueError("a local agent has no ssh connection to tunnel through: use route: direct")
         return self

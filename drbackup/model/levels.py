@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from pydantic import Field, model_validator
 
+from drbackup.errors import say
 from drbackup.model.policy import Defaults
 from drbackup.model.quantities import DurationOrZero, YesNo
 from drbackup.model.strict import NonEmpty, Strict
@@ -55,11 +56,17 @@ class LevelTable(Strict):
     @model_validator(mode="after")
     def _complete(self) -> LevelTable:
         if sorted(self.levels) != list(range(1, 7)):
-            raise ValueError(f"the table has levels {sorted(self.levels)}: it needs 1 to 6")
+            raise ValueError(say("the table has levels {levels}: it needs 1 to 6", levels=sorted(self.levels)))
         for number, level in self.levels.items():
             if set(level.elements) != set(self.elements):
                 wrong = sorted(set(level.elements) ^ set(self.elements))
-                raise ValueError(f"level {number} must have exactly the seven elements; look at: {', '.join(wrong)}")
+                raise ValueError(
+                    say(
+                        "level {number} must have exactly the seven elements; look at: {wrong}",
+                        number=number,
+                        wrong=", ".join(wrong),
+                    )
+                )
         return self
 
     def defaults(self, time_zone: str) -> Defaults:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, say
 from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration
 
@@ -66,7 +66,9 @@ def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) ->
     wanted = _with_dependencies(policies, only or policies.keys())
     graph = {name: hard_dependencies(policies[name]) for name in wanted}
     for cycle in find_cycles(graph):
-        raise PolicyError(f"systems wait for each other: {' → '.join(cycle)}; mark one edge degraded: true")
+        raise PolicyError(
+            say("systems wait for each other: {cycle}; mark one edge degraded: true", cycle=" → ".join(cycle))
+        )
     waves: dict[str, int] = {}
     paths: dict[str, Path] = {}
     steps = []
@@ -132,7 +134,7 @@ def _with_dependencies(policies: Mapping[str, Policy], only: Collection[str]) ->
     while pending:
         name = pending.pop()
         if name not in policies:
-            raise PolicyError(f"no policy for system {name!r}", hint="see: drbackup policy check")
+            raise PolicyError(say("no policy for system {name}", name=repr(name)), hint="see: drbackup policy check")
         if name not in wanted:
             wanted.add(name)
             pending.extend(hard_dependencies(policies[name]))

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from drbackup.errors import say
 from drbackup.model.checks.base import CheckForm
 from drbackup.model.checks.kinds import CHECK_KINDS
 from drbackup.model.cron import Cron, parse_cron
@@ -105,7 +106,9 @@ def known_zone(value: str) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone: use an IANA name like Asia/Shanghai") from None
+        raise ValueError(
+            say("{value} is not a time zone: use an IANA name like Asia/Shanghai", value=repr(value))
+        ) from None
     return value
 
 
@@ -150,7 +153,7 @@ class SchedulePolicy(Strict):
         if self.cron is not None and self.window is not None:
             raise ValueError("a cron line already says when: leave window out, or use every with window")
         if self.every is not None and self.every < timedelta(minutes=1):
-            raise ValueError(f"every: {format_duration(self.every)} is shorter than one minute")
+            raise ValueError(say("every: {every} is shorter than one minute", every=format_duration(self.every)))
         if covers_week(self.blackout):
             raise ValueError("the blackouts together cover the whole week: no copy would ever start")
         if self.every is not None and self.window is not None:
@@ -198,7 +201,11 @@ class CheckPolicy(Strict):
         if not any(given == set(kind.model_fields) for kind in CHECK_KINDS):
             forms = " · ".join("{" + ", ".join(sorted(kind.model_fields)) + "}" for kind in CHECK_KINDS)
             raise ValueError(
-                f"a check has exactly one of these sets of keys: {forms}; here: {', '.join(sorted(given))}"
+                say(
+                    "a check has exactly one of these sets of keys: {forms}; here: {given}",
+                    forms=forms,
+                    given=", ".join(sorted(given)),
+                )
             )
         return self
 
@@ -221,9 +228,11 @@ def _drill_every(value: object) -> str | timedelta:
     try:
         length = parse_duration(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not how often: write day, week, month, or a length like 14d") from None
+        raise ValueError(
+            say("{value} is not how often: write day, week, month, or a length like 14d", value=repr(value))
+        ) from None
     if length < timedelta(minutes=1):
-        raise ValueError(f"every: {value} is shorter than one minute")
+        raise ValueError(say("every: {value} is shorter than one minute", value=value))
     return length
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, say
 from drbackup.model.collect import LOCK_LEAST, PACK_LEASE
 from drbackup.model.consistency import InventoryFile, PolicyFile
 from drbackup.model.document import Document, Finding
@@ -43,20 +43,28 @@ def _schedule(document: Document, policy: Policy) -> Iterator[Finding]:
     elif gap > rpo:
         yield document.finding(
             ("schedule", key),
-            f"up to {words(gap)} pass between two copies, but the promised RPO is {words(rpo)}",
+            say("up to {gap} pass between two copies, but the promised RPO is {rpo}", gap=words(gap), rpo=words(rpo)),
             "copy more often, widen the window, or promise less",
         )
     elif gap == rpo:
         yield document.finding(
             ("schedule", key),
-            f"copies come exactly as often as the promised RPO of {words(rpo)}: no time is left for the copy itself",
-            f"copy more often, like every: {words(rpo / 2)}",
+            say(
+                "copies come exactly as often as the promised RPO of {rpo}: no time is left for the copy itself",
+                rpo=words(rpo),
+            ),
+            say("copy more often, like every: {rpo}", rpo=words(rpo / 2)),
             severity="warning",
         )
     for number, span in enumerate(schedule.blackout):
         if isinstance(span, DateSpan) and (pause := pause_around(schedule, policy.system, span)) > rpo:
             path = ("schedule", "blackout", number)
-            message = f"the promised RPO of {words(rpo)} cannot hold: {words(pause)} pass around {span} without a copy"
+            message = say(
+                "the promised RPO of {rpo} cannot hold: {pause} pass around {span} without a copy",
+                rpo=words(rpo),
+                pause=words(pause),
+                span=span,
+            )
             yield document.finding(path, message, "announce it, or shorten the blackout", severity="warning")
 
 
@@ -72,14 +80,25 @@ def _locks(document: Document, policy: Policy, file: InventoryFile) -> Iterator[
         place = f"{where.file}:{where.line}"
         if not lock:
             yield document.finding(
-                ("copies", number), f"the store '{name}' locks nothing: whoever has its credential can delete copies",
-                f"set lock_days at {place} to {horizon.days} or more", severity="warning",
-            )  # fmt: skip
+                ("copies", number),
+                say("the store '{name}' locks nothing: whoever has its credential can delete copies", name=name),
+                say("set lock_days at {place} to {days} or more", place=place, days=horizon.days),
+                severity="warning",
+            )
         elif lock < horizon:
             yield document.finding(
                 ("copies", number),
-                f"the store '{name}' locks objects for {words(lock)}, but keep holds points for {words(horizon)}",
-                f"raise lock_days at {place} to {-(-horizon // timedelta(days=1))}, or keep less long",
+                say(
+                    "the store '{name}' locks objects for {lock}, but keep holds points for {horizon}",
+                    name=name,
+                    lock=words(lock),
+                    horizon=words(horizon),
+                ),
+                say(
+                    "raise lock_days at {place} to {horizon}, or keep less long",
+                    place=place,
+                    horizon=-(-horizon // timedelta(days=1)),
+                ),
             )
 
 
@@ -89,14 +108,23 @@ def _leases(file: InventoryFile) -> Iterator[Finding]:
         if not lock or store.lock_days >= LOCK_LEAST:
             continue
         if lock < PACK_LEASE:
-            effect = "every backup sends everything again"
+            effect = say("every backup sends everything again")
         else:
-            effect = "backups send again what is stored, whenever a lock has less than that left"
+            effect = say("backups send again what is stored, whenever a lock has less than that left")
         yield file.document.finding(
             ("stores", name, store.place.kind, "lock_days"),
-            f"the store '{name}' locks objects for {words(lock)}, but a backup relies only on what stays locked for "
-            f"{words(PACK_LEASE)}: {effect}",
-            f"set lock_days to {LOCK_LEAST} or more: locks are renewed once a day, when a third is over",
+            say(
+                "the store '{name}' locks objects for {lock}, but a backup relies only on what stays locked "
+                "for {pack_lease}: {effect}",
+                name=name,
+                lock=words(lock),
+                pack_lease=words(PACK_LEASE),
+                effect=effect,
+            ),
+            say(
+                "set lock_days to {lock_least} or more: locks are renewed once a day, when a third is over",
+                lock_least=LOCK_LEAST,
+            ),
             severity="warning",
         )
 
@@ -110,9 +138,15 @@ def _level(document: Document, policy: Policy, levels: LevelTable | None) -> Ite
         if numbers.weakest is not None and promised > numbers.weakest:
             yield document.finding(
                 ("objectives", key),
-                f"level {policy.level} of {levels.edition} means {key.upper()} {numbers.text}, "
-                f"but {words(promised)} is promised",
-                f"promise {words(numbers.weakest)} or less, or aim at a lower level",
+                say(
+                    "level {level} of {edition} means {key} {text}, but {promised} is promised",
+                    level=policy.level,
+                    edition=levels.edition,
+                    key=key.upper(),
+                    text=numbers.text,
+                    promised=words(promised),
+                ),
+                say("promise {weakest} or less, or aim at a lower level", weakest=words(numbers.weakest)),
                 severity="warning",
             )
 
@@ -124,9 +158,14 @@ def _dependency_rpo(document: Document, policy: Policy, policies: Mapping[str, P
             continue
         yield document.finding(
             ("depends_on", number, "system"),
-            f"'{edge.system}' may lose {words(other.objectives.rpo)}, but '{policy.system}' needs it and promises to "
-            f"lose no more than {words(policy.objectives.rpo)}",
-            f"promise a shorter RPO for '{edge.system}', or mark the edge degraded: true",
+            say(
+                "'{system}' may lose {rpo}, but '{policy_system}' needs it and promises to lose no more than {words}",
+                system=edge.system,
+                rpo=words(other.objectives.rpo),
+                policy_system=policy.system,
+                words=words(policy.objectives.rpo),
+            ),
+            say("promise a shorter RPO for '{system}', or mark the edge degraded: true", system=edge.system),
             severity="warning",
         )
 
@@ -147,7 +186,12 @@ def _rto_sums(good: Mapping[str, tuple[Document, Policy]]) -> Iterator[Finding]:
             continue
         yield document.finding(
             ("objectives", "rto"),
-            f"promised RTO {words(rto)}, but what must be back first takes {words(step.waits_for.total)}: "
-            f"{step.waits_for} → {step.system}",
+            say(
+                "promised RTO {rto}, but what must be back first takes {total}: {waits_for} → {system}",
+                rto=words(rto),
+                total=words(step.waits_for.total),
+                waits_for=step.waits_for,
+                system=step.system,
+            ),
             "promise a longer RTO, a shorter one along this path, or mark an edge degraded: true",
         )

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from drbackup.errors import say
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(?:\d+[smhdw])+")
 _DURATION_PART = re.compile(r"(\d+)([smhdw])")
@@ -38,11 +40,13 @@ def parse_duration(value: object) -> timedelta:
     elif isinstance(value, str) and _DURATION.fullmatch(value):
         length = timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(value)))
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"{value} has no unit: a length of time is written like {value}m, {value}h or {value}d")
+        raise ValueError(
+            say("{value} has no unit: a length of time is written like {value}m, {value}h or {value}d", value=value)
+        )
     else:
-        raise ValueError(f"{value!r} is not a length of time: write it like 15m, 1h30m, 36h or 7d")
+        raise ValueError(say("{value} is not a length of time: write it like 15m, 1h30m, 36h or 7d", value=repr(value)))
     if length < timedelta(0) or length > _LONGEST:
-        raise ValueError(f"{value!r} is out of range: a length of time is between 0 and 100 years")
+        raise ValueError(say("{value} is out of range: a length of time is between 0 and 100 years", value=repr(value)))
     return length
 
 
@@ -65,21 +69,21 @@ def parse_bytes(value: object) -> int:
         return value
     match = _BYTES.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a size: write it like 512KB, 10MB, 1.5GB or 64MiB")
+        raise ValueError(say("{value} is not a size: write it like 512KB, 10MB, 1.5GB or 64MiB", value=repr(value)))
     return int(float(match[1]) * _BYTE_UNITS[match[2]])
 
 
 def parse_bandwidth(value: object) -> int:
     """Bytes per second from ``10MB`` or ``10MB/s``. Raises ``ValueError``, naming bits when it smells of them."""
     if isinstance(value, str) and re.search(r"bit|bps|[kKmMgG]b(/s)?$", value):
-        raise ValueError(f"{value!r} counts bits: write bytes per second, like 10MB/s")
+        raise ValueError(say("{value} counts bits: write bytes per second, like 10MB/s", value=repr(value)))
     return parse_bytes(value.removesuffix("/s") if isinstance(value, str) else value)
 
 
 def _positive(value: object) -> timedelta:
     length = parse_duration(value)
     if not length:
-        raise ValueError(f"{value!r} is no time at all: it must be longer than zero")
+        raise ValueError(say("{value} is no time at all: it must be longer than zero", value=repr(value)))
     return length
 
 

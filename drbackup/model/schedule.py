@@ -14,7 +14,7 @@ import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, say
 from drbackup.model.policy import SchedulePolicy
 from drbackup.model.window import DateSpan, Window
 from drbackup.system.instants import EPOCH
@@ -134,7 +134,7 @@ def _hopeless(schedule: SchedulePolicy, zone: zoneinfo.ZoneInfo, latest: datetim
 def _first(schedule: SchedulePolicy, system: str, after: datetime) -> datetime:
     found = next(dues(schedule, system, after), None)
     if found is None:
-        raise PolicyError(f"the schedule of {system} never comes due: its blackouts leave no time")
+        raise PolicyError(say("the schedule of {system} never comes due: its blackouts leave no time", system=system))
     return found
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from drbackup.errors import say
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A system's or source's name: small letters, digits and dashes. It becomes part of object names and folders."""
 
@@ -73,4 +75,6 @@ def require_one(model: BaseModel, keys: tuple[str, ...]) -> None:
     given = [str(key) for key in keys if getattr(model, key) is not None]
     if len(given) != 1:
         wanted = ", ".join(map(str, keys))
-        raise ValueError(f"exactly one of {wanted} is needed, here: {', '.join(given) or 'none'}")
+        raise ValueError(
+            say("exactly one of {wanted} is needed, here: {given}", wanted=wanted, given=", ".join(given) or "none")
+        )

@@ -14,11 +14,13 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
+from drbackup.errors import say
+
 DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EVERY_DAY = frozenset(range(7))
 _WINDOW = re.compile(r"(?:(?P<days>[a-z,-]+) )?(?P<open>\d\d:\d\d)-(?P<close>\d\d:\d\d)")
 _DATES = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?")
-_WINDOW_HELP = "write it like 22:00-06:00 or mon-fri 20:00-23:30"
+_WINDOW_HELP = say("write it like 22:00-06:00 or mon-fri 20:00-23:30")
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -53,12 +55,16 @@ def parse_window(value: object) -> Window:
         return value
     match = _WINDOW.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a daily window: {_WINDOW_HELP}")
+        raise ValueError(
+            say("{value} is not a daily window: {window_help}", value=repr(value), window_help=_WINDOW_HELP)
+        )
     opens, closes = _minutes(match["open"]), _minutes(match["close"])
     if opens == 1440:
-        raise ValueError(f"{value!r} opens at 24:00: write 00:00")
+        raise ValueError(say("{value} opens at 24:00: write 00:00", value=repr(value)))
     if opens == closes:
-        raise ValueError(f"{value!r} is empty: for the whole day write 00:00-24:00, or leave the window out")
+        raise ValueError(
+            say("{value} is empty: for the whole day write 00:00-24:00, or leave the window out", value=repr(value))
+        )
     days = _parse_days(match["days"]) if match["days"] else _EVERY_DAY
     return Window(opens, closes if closes > opens else closes + 1440, days)
 
@@ -72,13 +78,13 @@ def parse_blackout(value: object) -> Window | DateSpan:
         try:
             return parse_window(value)
         except ValueError as error:
-            raise ValueError(f"{error}, or dates like 2026-12-28..2027-01-03") from None
+            raise ValueError(say("{why}, or dates like 2026-12-28..2027-01-03", why=say(*error.args))) from None
     try:
         first, last = date.fromisoformat(match[1]), date.fromisoformat(match[2] or match[1])
     except ValueError:
-        raise ValueError(f"{value!r} names a day that is not in the calendar") from None
+        raise ValueError(say("{value} names a day that is not in the calendar", value=repr(value))) from None
     if last < first:
-        raise ValueError(f"{value!r} ends before it begins")
+        raise ValueError(say("{value} ends before it begins", value=repr(value)))
     return DateSpan(first, last)
 
 
@@ -102,7 +108,7 @@ def _parse_blackouts(value: object) -> tuple[Window | DateSpan, ...]:
 def _minutes(clock: str) -> int:
     hours, minutes = int(clock[:2]), int(clock[3:])
     if minutes > 59 or hours * 60 + minutes > 1440:
-        raise ValueError(f"{clock} is not a time of day: 00:00 to 24:00")
+        raise ValueError(say("{clock} is not a time of day: 00:00 to 24:00", clock=clock))
     return hours * 60 + minutes
 
 
@@ -115,7 +121,13 @@ def _parse_days(text: str) -> frozenset[int]:
     for part in text.split(","):
         first, _, last = part.partition("-")
         if first not in DAY_NAMES or (last or first) not in DAY_NAMES:
-            raise ValueError(f"{part!r} is not a weekday: use {' '.join(DAY_NAMES)}, like mon-fri or sat,sun")
+            raise ValueError(
+                say(
+                    "{part} is not a weekday: use {day_names}, like mon-fri or sat,sun",
+                    part=repr(part),
+                    day_names=" ".join(DAY_NAMES),
+                )
+            )
         start, end = DAY_NAMES.index(first), DAY_NAMES.index(last or first)
         found.update(range(start, end + 1) if start <= end else [*range(start, 7), *range(end + 1)])
     return frozenset(found)

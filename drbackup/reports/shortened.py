@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from drbackup.errors import Said, say, say_all
 from drbackup.reports.gettext import _
 
 FEW = 5  # things that one line names
@@ -19,8 +20,10 @@ def rest_by_limit(count: int) -> str:
     return _("… and {n} more: --limit N shows more, --json all").format(n=count)
 
 
-def few(words: Sequence[str], separator: str = "; ", command: str = "--json") -> str:
+def few(words: Sequence[str], separator: str = "; ", command: str = "--json") -> Said:
     """The first of ``words`` in one line, and how many more there are that ``command`` shows."""
+    first = say_all(words[:FEW], separator)
     if len(words) <= FEW:
-        return separator.join(words)
-    return separator.join(words[:FEW]) + " " + rest(len(words) - FEW, command)
+        return first
+    more = say("… and {n} more ({command} shows all)", n=len(words) - FEW, command=command)
+    return say("{first} {more}", first=first, more=more)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt, UsageError
+from drbackup.errors import ObjectCorrupt, UsageError, say
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]*(/[A-Za-z0-9_][A-Za-z0-9._=+@-]*)*")
 _HASHED = re.compile(r"(?:.*[/-])?([0-9a-f]{64})")
@@ -27,7 +27,7 @@ def require_name(name: str) -> str:
     characters a segment because some stores are folder trees underneath.
     """
     if not _NAME.fullmatch(name) or any(len(part) > 255 for part in name.split("/")):
-        raise UsageError(f"not an object name: {name!r}")
+        raise UsageError(say("not an object name: {name}", name=repr(name)))
     return name
 
 
@@ -40,7 +40,7 @@ def require_prefix(prefix: str) -> str:
     if head:
         require_name(head)
     elif prefix:
-        raise UsageError(f"not a prefix of object names: {prefix!r}")
+        raise UsageError(say("not a prefix of object names: {prefix}", prefix=repr(prefix)))
     return prefix
 
 
@@ -54,14 +54,23 @@ def require_match(name: str, data: bytes | memoryview) -> bytes:
     """The SHA-256 of ``data``. Raises :class:`ObjectCorrupt` when ``name`` promises another one."""
     digest = hashlib.sha256(data).digest()
     if digest_in_name(name) not in (None, digest):
-        raise ObjectCorrupt(f"these are not the bytes that {name} promises", where=name)
+        raise ObjectCorrupt(say("these are not the bytes that {name} promises", name=name), where=name)
     return digest
 
 
 def past_the_end(name: str, size: int, offset: int, length: int | None) -> ObjectCorrupt:
     """The error for a range that an object of ``size`` bytes does not have."""
     wanted = "the end" if length is None else f"byte {offset + length}"
-    return ObjectCorrupt(f"{name} has {size} bytes, but {wanted} after byte {offset} was asked for", where=name)
+    return ObjectCorrupt(
+        say(
+            "{name} has {size} bytes, but {wanted} after byte {offset} was asked for",
+            name=name,
+            size=size,
+            wanted=wanted,
+            offset=offset,
+        ),
+        where=name,
+    )
 
 
 class Stat(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from drbackup.errors import PolicyError
+from drbackup.errors import PolicyError, say
 from drbackup.stores.base import Store
 from drbackup.stores.erase import Eraser
 from drbackup.stores.folder.kind import DIRECTORY
@@ -58,4 +58,6 @@ def _kind(name: str, entry: StoreEntry) -> StoreKind:
     for kind in STORE_KINDS:
         if kind.name == entry.place.kind:
             return kind
-    raise PolicyError(f"store {name} is of kind {entry.place.kind}, which nothing here can open")
+    raise PolicyError(
+        say("store {name} is of kind {kind}, which nothing here can open", name=name, kind=entry.place.kind)
+    )

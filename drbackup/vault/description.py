@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from drbackup.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, VaultMissing
+from drbackup.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, VaultMissing, say
 from drbackup.stores.base import Store
 from drbackup.vault.envelope import open_signed, sign_object
 from drbackup.vault.keys import SigningKey
@@ -45,14 +45,16 @@ def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
     try:
         data = store.get(VAULT_NAME)
     except ObjectMissing as missing:
-        raise VaultMissing(f"there is no vault in store {store.name}", where=VAULT_NAME) from missing
+        raise VaultMissing(say("there is no vault in store {store}", store=store.name), where=VAULT_NAME) from missing
     body = open_signed(VAULT_MAGIC, data, evidence_key, VAULT_NAME)
     try:
         description = msgspec.msgpack.decode(body, type=VaultDescription)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{VAULT_NAME}: {bad}", where=VAULT_NAME) from bad
+        raise ObjectCorrupt(say("{vault_name}: {why}", vault_name=VAULT_NAME, why=bad), where=VAULT_NAME) from bad
     if description.format != FORMAT or description.suite != SUITE:
-        raise FormatUnsupported(f"vault format {description.format}, suite {description.suite}")
+        raise FormatUnsupported(
+            say("vault format {format}, suite {suite}", format=description.format, suite=description.suite)
+        )
     if not evidence_key:
         open_signed(VAULT_MAGIC, data, description.evidence_key, VAULT_NAME)
     return description

@@ -8,7 +8,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from drbackup.errors import FormatUnsupported, ObjectCorrupt
+from drbackup.errors import FormatUnsupported, ObjectCorrupt, say
 from drbackup.vault.keys import Keyring, SigningKey, key_id, seal_to, verify
 from drbackup.vault.suite import KEY_SIZE, SUITE
 from drbackup.wire.decode_errors import UNREADABLE
@@ -39,9 +39,11 @@ def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
     try:
         envelope = msgspec.msgpack.decode(blob, type=_Envelope)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"a sealed part can't be read: {bad}") from bad
+        raise ObjectCorrupt(say("a sealed part can't be read: {why}", why=bad)) from bad
     if envelope.suite != SUITE:
-        raise FormatUnsupported(f"sealed with suite {envelope.suite}; this program knows suite {SUITE}")
+        raise FormatUnsupported(
+            say("sealed with suite {suite}; this program knows suite {ours}", suite=envelope.suite, ours=SUITE)
+        )
     key = keyring.open(envelope.sealed_keys, context)
     try:
         return AESGCM(key).decrypt(bytes(12), envelope.sealed, context)
@@ -60,11 +62,14 @@ def open_signed(magic: bytes, data: bytes, public: bytes, what: str) -> bytes:
     Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, both naming ``what``.
     """
     if data[: len(magic)] != magic:
-        raise ObjectCorrupt(f"{what}: starts with {data[:8]!r} instead of {magic!r}", where=what)
+        raise ObjectCorrupt(
+            say("{what}: starts with {data} instead of {magic}", what=what, data=repr(data[:8]), magic=repr(magic)),
+            where=what,
+        )
     try:
         signed = msgspec.msgpack.decode(data[len(magic) :], type=_Signed)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{what}: can't be read: {bad}", where=what) from bad
+        raise ObjectCorrupt(say("{what}: can't be read: {why}", what=what, why=bad), where=what) from bad
     if public:
         verify(public, magic + signed.body, signed.signature, what)
     return signed.body

@@ -18,7 +18,7 @@ from datetime import datetime
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.stores.base import Store
 from drbackup.system.instants import to_ns
 from drbackup.vault.envelope import open_envelope, open_signed, seal_envelope, sign_object
@@ -93,19 +93,19 @@ def read_head(data: bytes, public: bytes, name: str) -> Head:
     :class:`~drbackup.errors.SignatureInvalid`.
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
-        raise ObjectCorrupt(f"{name}: the bytes do not match the hash in the name", where=name)
+        raise ObjectCorrupt(say("{name}: the bytes do not match the hash in the name", name=name), where=name)
     body = open_signed(EVIDENCE_MAGIC, data, public, name)
     try:
         return msgspec.msgpack.decode(body, type=Head)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{name}: {bad}", where=name) from bad
+        raise ObjectCorrupt(say("{name}: {why}", name=name, why=bad), where=name) from bad
 
 
 def open_statement(head: Head, keyring: Keyring, name: str) -> bytes:
     """The statement out of its seal. Raises :class:`~drbackup.errors.WrongKey` or :class:`ObjectCorrupt`."""
     statement = open_envelope(keyring, head.sealed, _CONTEXT)
     if hashlib.sha256(statement).digest() != head.statement:
-        raise ObjectCorrupt(f"{name}: the sealed statement is not the signed one", where=name)
+        raise ObjectCorrupt(say("{name}: the sealed statement is not the signed one", name=name), where=name)
     return statement
 
 

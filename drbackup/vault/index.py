@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import zstandard
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import INDEX
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener, unpack
@@ -51,7 +51,7 @@ def own_table(data: bytes, kind: str, domain: str, keyring: Keyring, name: tuple
     places = tuple(Place(row.id, pack, number, at, row.size, row.raw) for number, (row, at) in enumerate(rows))
     table = PackTable("", pack, places)
     if not table.fits(len(data)):
-        raise ObjectCorrupt(f"{what}: its own table names chunks outside it", where=what)
+        raise ObjectCorrupt(say("{what}: its own table names chunks outside it", what=what), where=what)
     return table
 
 
@@ -62,18 +62,20 @@ def read_index(data: bytes, domain: str, keyring: Keyring, what: str) -> Iterato
     inflate = zstandard.ZstdDecompressor()
     for number, (row, offset) in enumerate(opener.table(data)):
         if not 0 <= row.raw <= MAX_CHUNK:
-            raise ObjectCorrupt(f"{what}: a chunk claims {row.raw} bytes", where=what)
+            raise ObjectCorrupt(say("{what}: a chunk claims {raw} bytes", what=what, raw=row.raw), where=what)
         stored = opener.open(number, data[offset : offset + row.size], row.id)
         try:
             plain = unpack(stored, row.raw, inflate)
             session, pack, places = _TOLD.decode(plain)
         except (zstandard.ZstdError, *UNREADABLE) as bad:
-            raise ObjectCorrupt(f"{what}: chunk {number} can't be read: {bad}", where=what) from bad
+            raise ObjectCorrupt(
+                say("{what}: chunk {number} can't be read: {why}", what=what, number=number, why=bad), where=what
+            ) from bad
         yield PackTable(session, pack, places)
 
 
 def _opener(data: bytes, kind: str, domain: str, keyring: Keyring, what: str) -> PackOpener:
     opener = PackOpener(data[:HEADER_LIMIT], domain, keyring, what)
     if opener.header.kind != kind:
-        raise ObjectCorrupt(f"{what}: is of kind {opener.header.kind!r}", where=what)
+        raise ObjectCorrupt(say("{what}: is of kind {kind}", what=what, kind=repr(opener.header.kind)), where=what)
     return opener

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
 
-from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, WrongKey
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, UsageError, WrongKey, say
 from drbackup.vault.suite import KEY_SIZE, derive
 from drbackup.wire.specs import DomainKeys, Recipient, Secret
 
@@ -39,7 +39,7 @@ class SealKey:
 
     def __init__(self, role: str, seed: bytes) -> None:
         if role not in ROLES or len(seed) != KEY_SIZE:
-            raise UsageError(f"not a key: role {role!r}, {len(seed)} bytes")
+            raise UsageError(say("not a key: role {role}, {n} bytes", role=repr(role), n=len(seed)))
         kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(derive(seed, "ml-kem-768", size=64))
         curve = x25519.X25519PrivateKey.from_private_bytes(derive(seed, "x25519"))
         self._private = hpke.MLKEM768X25519PrivateKey(kem, curve)
@@ -56,7 +56,7 @@ class SealKey:
         try:
             return _SUITE.decrypt(sealed, self._private, info=context)
         except (InvalidTag, ValueError) as bad:
-            raise WrongKey(f"the {self.recipient.role} key does not open this") from bad
+            raise WrongKey(say("the {role} key does not open this", role=self.recipient.role)) from bad
 
 
 def seal_to(recipient: Recipient, secret: bytes, context: bytes) -> bytes:
@@ -83,10 +83,19 @@ class Keyring:
                 try:
                     return key.open(blob, context)
                 except WrongKey as bad:
-                    said = f"what is sealed to the {key.recipient.role} key was altered"
-                    raise ObjectCorrupt(f"{what}: {said}" if what else said, where=what) from bad
+                    said = say("what is sealed to the {role} key was altered", role=key.recipient.role)
+                    raise ObjectCorrupt(
+                        say("{what}: {said}", what=what, said=said) if what else said, where=what
+                    ) from bad
         have = ", ".join(sorted(key.recipient.role for key in self._keys.values())) or "no key"
-        raise WrongKey(f"sealed to keys {', '.join(wanted.hex() for wanted, _ in sealed)}; at hand: {have}", where=what)
+        raise WrongKey(
+            say(
+                "sealed to keys {sealed}; at hand: {have}",
+                sealed=", ".join(wanted.hex() for wanted, _ in sealed),
+                have=have,
+            ),
+            where=what,
+        )
 
 
 class SigningKey:
@@ -111,7 +120,9 @@ def verify(public: bytes, data: bytes, signature: bytes, what: str = "object") -
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError) as bad:
-        raise SignatureInvalid(f"{what}: the signature does not fit the vault's evidence key", where=what) from bad
+        raise SignatureInvalid(
+            say("{what}: the signature does not fit the vault's evidence key", what=what), where=what
+        ) from bad
 
 
 def domain_keys(root_secret: bytes, domain: str, recipients: Iterable[Recipient], epoch: int = 0) -> DomainKeys:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from drbackup.errors import ProtocolViolation, UsageError
+from drbackup.errors import ProtocolViolation, UsageError, say
 from drbackup.model.point import digest_of, kind_of
 from drbackup.stores import base
 
@@ -29,7 +29,9 @@ _SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,126}")
 def require_segment(name: str) -> str:
     """A system's or domain's name as part of an object name; lower case so that no store can mix two up."""
     if not _SEGMENT.fullmatch(name):
-        raise UsageError(f"not usable in an object name: {name!r}", hint="use lower-case letters, digits, . _ -")
+        raise UsageError(
+            say("not usable in an object name: {name}", name=repr(name)), hint="use lower-case letters, digits, . _ -"
+        )
     return name
 
 
@@ -41,7 +43,7 @@ def domain_prefix(domain: str) -> str:
 def pack_name(domain: str, kind: str, pack: bytes) -> str:
     """Object name of a pack: ``pack`` is the SHA-256 of its bytes (32 bytes)."""
     if kind not in PACK_KINDS or len(pack) != 32:
-        raise UsageError(f"not a pack: kind {kind!r}, {len(pack)} bytes of name")
+        raise UsageError(say("not a pack: kind {kind}, {n} bytes of name", kind=repr(kind), n=len(pack)))
     return f"{domain_prefix(domain)}{kind}/{pack.hex()}"
 
 
@@ -95,4 +97,4 @@ def require_packs(packs: Sequence[bytes]) -> None:
     """Raises :class:`ProtocolViolation` unless each is a kind letter and 32 bytes."""
     for pack in packs:
         if len(pack) != _PACK_SIZE or kind_of(pack) not in PACK_KINDS:
-            raise ProtocolViolation(f"not the name of a pack: {pack[:40].hex()}")
+            raise ProtocolViolation(say("not the name of a pack: {pack}", pack=pack[:40].hex()))

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import constant_time
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from drbackup.errors import FormatUnsupported, ObjectCorrupt
+from drbackup.errors import FormatUnsupported, ObjectCorrupt, say
 from drbackup.vault.keys import Keyring, key_id, seal_to
 from drbackup.vault.layout import PACK_KINDS, RECIPIENT_ROLES
 from drbackup.vault.suite import FORMAT, KEY_SIZE, MAX_CHUNK, SUITE, TAG_SIZE, derive
@@ -191,7 +191,7 @@ class PackOpener:
         secret = keyring.open(header.sealed_keys, key_context(header.kind, domain), what)
         sealing, commitment = _pack_keys(secret, header.salt, header.kind, domain)
         if not constant_time.bytes_eq(commitment, header.commitment):
-            raise ObjectCorrupt(f"{what}: the key does not fit its commitment", where=what)
+            raise ObjectCorrupt(say("{what}: the key does not fit its commitment", what=what), where=what)
         self.header = header
         self._what = what
         self._gcm = AESGCM(sealing)
@@ -218,7 +218,9 @@ class PackOpener:
         try:
             rows = _TABLE.decode(plain[4 : 4 + length])
         except UNREADABLE as bad:
-            raise ObjectCorrupt(f"{self._what}: its table can't be read: {bad}", where=self._what) from bad
+            raise ObjectCorrupt(
+                say("{what}: its table can't be read: {why}", what=self._what, why=bad), where=self._what
+            ) from bad
         found = []
         offset = self.header_size
         for row in rows:
@@ -233,26 +235,43 @@ class PackOpener:
             raise self._altered(nonce) from bad
 
     def _altered(self, nonce: int) -> ObjectCorrupt:
-        return ObjectCorrupt(f"{self._what}: chunk {nonce} was altered or is not its own", where=self._what)
+        return ObjectCorrupt(
+            say("{what}: chunk {nonce} was altered or is not its own", what=self._what, nonce=nonce), where=self._what
+        )
 
 
 def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
     """(header, its size with magic and length). Raises :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
     if len(head) < _HEADER_LENGTH.size:
-        raise ObjectCorrupt(f"{what}: {len(head)} bytes are too few for a pack", where=what)
+        raise ObjectCorrupt(say("{what}: {n} bytes are too few for a pack", what=what, n=len(head)), where=what)
     magic, length = _HEADER_LENGTH.unpack_from(head)
     if magic != PACK_MAGIC:
-        raise ObjectCorrupt(f"{what}: starts with {magic!r} instead of {PACK_MAGIC!r}", where=what)
+        raise ObjectCorrupt(
+            say(
+                "{what}: starts with {magic} instead of {pack_magic}",
+                what=what,
+                magic=repr(magic),
+                pack_magic=repr(PACK_MAGIC),
+            ),
+            where=what,
+        )
     end = _HEADER_LENGTH.size + length
     if end > min(len(head), HEADER_LIMIT):
-        raise ObjectCorrupt(f"{what}: a header of {length} bytes", where=what)
+        raise ObjectCorrupt(say("{what}: a header of {length} bytes", what=what, length=length), where=what)
     try:
         header = msgspec.msgpack.decode(head[_HEADER_LENGTH.size : end], type=PackHeader)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{what}: its header can't be read: {bad}", where=what) from bad
+        raise ObjectCorrupt(say("{what}: its header can't be read: {why}", what=what, why=bad), where=what) from bad
     if header.format != FORMAT or header.suite != SUITE or header.kind not in PACK_KINDS:
         raise FormatUnsupported(
-            f"{what}: format {header.format}, suite {header.suite}, kind {header.kind!r}", where=what
+            say(
+                "{what}: format {format}, suite {suite}, kind {kind}",
+                what=what,
+                format=header.format,
+                suite=header.suite,
+                kind=repr(header.kind),
+            ),
+            where=what,
         )
     return header, end
 

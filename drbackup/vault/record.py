@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.model.point import SourceFacts, Totals
 from drbackup.stores.base import Stat, Store
 from drbackup.system.instants import from_ns
@@ -103,19 +103,19 @@ def write_record(store: Store, record: Record, signer: SigningKey) -> tuple[str,
 def decode_record(data: bytes, name: str, evidence_key: bytes) -> Record:
     """Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, naming the object."""
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
-        raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
+        raise ObjectCorrupt(say("{name}: its bytes do not match its name", name=name), where=name)
     body = open_signed(RECORD_MAGIC, data, evidence_key, name)
     try:
         return msgspec.msgpack.decode(body, type=Record)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{name}: {bad}", where=name) from bad
+        raise ObjectCorrupt(say("{name}: {why}", name=name, why=bad), where=name) from bad
 
 
 def read_record(store: Store, name: str, evidence_key: bytes) -> Record:
     """The record behind ``name``, its hash and signature checked, and that it lies under its own system's name."""
     record = decode_record(store.get(name), name, evidence_key)
     if not name.startswith(record_prefix(record.system)):
-        raise ObjectCorrupt(f"{name}: is a record of {record.system}", where=name)
+        raise ObjectCorrupt(say("{name}: is a record of {system}", name=name, system=record.system), where=name)
     return record
 
 
@@ -125,7 +125,7 @@ def unseal(record: Record, keyring: Keyring) -> Sealed:
     try:
         return msgspec.msgpack.decode(plain, type=Sealed)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"the sealed part of a record can't be read: {bad}") from bad
+        raise ObjectCorrupt(say("the sealed part of a record can't be read: {why}", why=bad)) from bad
 
 
 def list_records(store: Store, system: str = "") -> Iterator[Stat]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey
+from drbackup.errors import ObjectCorrupt, SignatureInvalid, WrongKey, say
 from drbackup.stores.base import Store
 from drbackup.system.instants import to_ns
 from drbackup.vault.description import VaultDescription
@@ -70,18 +70,20 @@ def open_sealed_keys(data: bytes, name: str, description: VaultDescription, keyr
     Raises :class:`ObjectCorrupt`, :class:`SignatureInvalid`, or :class:`WrongKey` without the recovery key.
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
-        raise ObjectCorrupt(f"{name}: its bytes do not match its name", where=name)
+        raise ObjectCorrupt(say("{name}: its bytes do not match its name", name=name), where=name)
     signed = open_signed(KEYS_MAGIC, data, description.evidence_key, name)
     try:
         body = msgspec.msgpack.decode(signed, type=_Body)
         if body.vault_id != description.vault_id:
-            raise SignatureInvalid(f"{name}: belongs to vault {body.vault_id}", where=name)
+            raise SignatureInvalid(
+                say("{name}: belongs to vault {vault_id}", name=name, vault_id=body.vault_id), where=name
+            )
         plain = open_envelope(keyring, body.sealed, _context(description.vault_id))
         keys = msgspec.msgpack.decode(plain, type=InstallationKeys)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{name}: can't be read: {bad}", where=name) from bad
+        raise ObjectCorrupt(say("{name}: can't be read: {why}", name=name, why=bad), where=name) from bad
     if not fit(keys, description):
-        raise SignatureInvalid(f"{name}: holds the keys of another vault", where=name)
+        raise SignatureInvalid(say("{name}: holds the keys of another vault", name=name), where=name)
     return keys
 
 

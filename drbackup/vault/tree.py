@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Place
 
@@ -122,7 +122,7 @@ def decode_page(data: bytes, what: str) -> list[Entry]:
     try:
         return _PAGE.decode(data)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{what}: a tree page can't be read: {bad}", where=what) from bad
+        raise ObjectCorrupt(say("{what}: a tree page can't be read: {why}", what=what, why=bad), where=what) from bad
 
 
 def decode_top(data: bytes, what: str, pack: bytes) -> list[PageRef]:
@@ -130,7 +130,7 @@ def decode_top(data: bytes, what: str, pack: bytes) -> list[PageRef]:
     try:
         refs = msgspec.msgpack.decode(data, type=list[PageRef])
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{what}: a tree's top can't be read: {bad}", where=what) from bad
+        raise ObjectCorrupt(say("{what}: a tree's top can't be read: {why}", what=what, why=bad), where=what) from bad
     found = msgspec.structs.replace
     return [PageRef(ref.first, found(ref.place, pack=pack)) if ref.place.pack == HERE else ref for ref in refs]
 
@@ -140,4 +140,4 @@ def decode_root(data: bytes) -> Root:
     try:
         return msgspec.msgpack.decode(data, type=Root)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"a tree's root can't be read: {bad}") from bad
+        raise ObjectCorrupt(say("a tree's root can't be read: {why}", why=bad)) from bad

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from drbackup.errors import AgentDied, ProtocolViolation
+from drbackup.errors import AgentDied, ProtocolViolation, say
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Message
 
@@ -62,7 +62,9 @@ class FrameStream:
         :class:`ProtocolViolation` before a byte is sent when the frame is larger than the other end accepts."""
         header = self._encoder.encode(message)
         if len(header) > MAX_HEADER or len(body) > MAX_BODY:
-            raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes is too large to send")
+            raise ProtocolViolation(
+                say("a frame of {n} + {n2} bytes is too large to send", n=len(header), n2=len(body))
+            )
         try:
             with self._mutex:
                 self._writer.write(_LENGTHS.pack(len(header), len(body)) + header)
@@ -70,19 +72,21 @@ class FrameStream:
                     self._writer.write(body)
                 self._writer.flush()
         except (OSError, ValueError) as gone:
-            raise AgentDied(f"the connection ended while sending: {gone}") from gone
+            raise AgentDied(say("the connection ended while sending: {why}", why=gone)) from gone
 
     def receive(self) -> tuple[Message, Body]:
         """The next frame. Raises :class:`AgentDied` at the stream's end, :class:`ProtocolViolation` on nonsense."""
         header_size, body_size = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
         if header_size > MAX_HEADER or body_size > MAX_BODY:
-            raise ProtocolViolation(f"a frame claims {header_size} + {body_size} bytes")
+            raise ProtocolViolation(
+                say("a frame claims {header_size} + {body_size} bytes", header_size=header_size, body_size=body_size)
+            )
         header = self._exactly(header_size)
         body = self._body(body_size)
         try:
             return self._decoder.decode(header), body
         except UNREADABLE as bad:
-            raise ProtocolViolation(f"a frame can't be read: {bad}") from bad
+            raise ProtocolViolation(say("a frame can't be read: {why}", why=bad)) from bad
 
     def _body(self, size: int) -> Body:
         if self._bodies is None or size < _PIECE:
@@ -107,7 +111,7 @@ class FrameStream:
         try:
             part = self._reader.read(min(missing, _PIECE))
         except (OSError, ValueError) as gone:
-            raise AgentDied(f"the connection ended while receiving: {gone}") from gone
+            raise AgentDied(say("the connection ended while receiving: {why}", why=gone)) from gone
         if not part:
             raise AgentDied("the connection ended before the other side was done")
         return part

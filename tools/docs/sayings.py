@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ FOLDERS = ("drbackup", "agents/drbackup_agent")
 _ERRORS = "drbackup/errors.py"
 _TRANSLATED = ("_", "ngettext", "translated")
 _SAID = ("said", "said_safe", "said_hint")
+_SAID_TYPES = ("Said", "Said | None", "tuple[Said, Said]", "Iterator[tuple[Said, Said]]")
+_FIELD = re.compile(r"\{\w+\}")  # a template of nothing else says nothing
 # calls beside those of error classes: the name, the first position that is a text, the position behind the last
 _TEXTS_OF = {"finding": (1, 3), "Finding": (4, 6), "complain": (1, 3), "reword": (0, 1)}
 _SHOWN_BY_FINDINGS = "drbackup/model/"  # a ValueError there is what a validator says of a policy
@@ -103,7 +106,7 @@ def _declared(trees: dict[str, ast.Module]) -> tuple[set[str], dict[str, ast.exp
 
 
 def _is_said(annotation: ast.expr) -> bool:
-    return ast.unparse(annotation) in ("Said", "Said | None", "errors.Said")
+    return ast.unparse(annotation) in _SAID_TYPES
 
 
 def _class_texts(tree: ast.Module | None) -> list[Text]:
@@ -164,7 +167,13 @@ class _File(ast.NodeVisitor):
 
     def _judge(self, node: ast.expr) -> None:
         match node:
-            case ast.Constant():
+            case ast.Constant(value=str(text)):
+                self._add(text)
+            case ast.Constant(value=None):
+                pass
+            case ast.Starred(value=value):
+                self._judge(value)
+            case ast.Attribute(value=ast.Name(id=name), attr="hint" | "safe") if name in self._known.errors:
                 pass
             case ast.IfExp(body=body, orelse=orelse):
                 self._judge(body)
@@ -191,7 +200,7 @@ class _File(ast.NodeVisitor):
 
     def _judge_name(self, node: ast.expr, name: str) -> None:
         given = self._given(name)
-        if self._is_said_parameter(name) or name in self._asking:
+        if self._is_declared_said(name) or name in self._asking:
             return
         if not given and name in self._known.constants:
             given = [self._known.constants[name]]
@@ -207,12 +216,20 @@ class _File(ast.NodeVisitor):
         around: Sequence[ast.AST] = self._functions[-1:]
         return [value for function in around for node in ast.walk(function) for value in _assigned(node, name)]
 
-    def _is_said_parameter(self, name: str) -> bool:
+    def _is_declared_said(self, name: str) -> bool:
+        if self._functions and self._functions[-1].name in _TEXTS_OF and name in _TEXT_KEYWORDS:
+            return True  # judged wherever that function is called
         arguments = [a for f in self._functions for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
-        return any(a.arg == name and a.annotation is not None and _is_said(a.annotation) for a in arguments)
+        if any(a.arg == name and a.annotation is not None and _is_said(a.annotation) for a in arguments):
+            return True
+        nodes = [node for function in self._functions[-1:] for node in ast.walk(function)]
+        return any(
+            isinstance(node, ast.AnnAssign) and _name(node.target) == name and _is_said(node.annotation)
+            for node in nodes
+        )
 
     def _add(self, text: str) -> None:
-        if any(letter.isalpha() for letter in text):
+        if any(letter.isalpha() for letter in _FIELD.sub("", text)):
             self._result.texts.append(Text(self._file, text))
 
     def _hide(self, node: ast.expr) -> None:

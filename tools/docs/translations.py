@@ -25,13 +25,19 @@ FOLDER = ROOT / LANGUAGE
 KEYWORDS = {"_": None, "ngettext": (1, 2)}
 
 
-def extracted() -> Catalog:
-    """Every string of the source, with the files it stands in."""
+def marked() -> Catalog:
+    """Every string in ``_()`` and ``ngettext()``, with the files it stands in."""
     catalog = Catalog(project="drbackup", charset="utf-8")
     found = extract_from_dir(str(PACKAGE), [("**.py", "python")], keywords=KEYWORDS)
     for file, _line, message, comments, context in sorted(found, key=lambda row: (row[0], row[1])):
         # no line numbers: they would change the file with every edit of the source
         catalog.add(message, None, [(f"drbackup/{file}", 0)], auto_comments=comments, context=context)
+    return catalog
+
+
+def extracted() -> Catalog:
+    """Every string of the source, with the files it stands in."""
+    catalog = marked()
     for text in sorted(set(sayings().texts)):
         catalog.add(text.text, None, [(text.file, 0)])
     return catalog

@@ -25,7 +25,7 @@ from typing import Any, Self
 import msgspec
 import psutil
 
-from drbackup.errors import HostUnsuitable
+from drbackup.errors import HostUnsuitable, say
 from drbackup.system.durable import write_file
 from drbackup.system.file_lock import FileLock, try_file_lock, wait_for_file_lock
 
@@ -110,7 +110,9 @@ def open_sandbox(parent: Path) -> Sandbox:
             assert lock is not None, "nobody else knows the folder's name yet"
             _write_places(folder, [folder])
     except OSError as trouble:
-        raise HostUnsuitable(f"no sandbox can be made in {parent}: {trouble}", where=str(parent)) from trouble
+        raise HostUnsuitable(
+            say("no sandbox can be made in {parent}: {why}", parent=parent, why=trouble), where=str(parent)
+        ) from trouble
     return Sandbox(folder, mark, lock)
 
 
@@ -128,7 +130,7 @@ def wipe_leftovers(parent: Path) -> list[Wipe]:
             done = _wipe(folder.name.removeprefix(_PREFIX), _read_places(folder))
         if not done.proven:
             raise HostUnsuitable(
-                f"an earlier drill's sandbox can't be wiped: {done.text}",
+                say("an earlier drill's sandbox can't be wiped: {text}", text=done.text),
                 where=str(folder),
                 hint="remove the folder by hand; it may hold personal data",
             )

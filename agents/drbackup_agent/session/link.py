@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation
+from drbackup.errors import AgentDied, DrbackupError, Interrupted, ProtocolViolation, say
 from drbackup.wire.error_fields import error_of
 from drbackup.wire.framing import Body, FrameStream
 from drbackup.wire.messages import (
@@ -129,15 +129,15 @@ class Link:
     def _hand_out(self, message: Message, body: Body) -> None:
         match message:
             case Cancel():
-                self.end(Interrupted(f"cancelled by the controller: {message.reason}"))
+                self.end(Interrupted(say("cancelled by the controller: {message}", message=message.reason)))
             case Located() | PutHttp() | PutRelay() | Stored() | GetHttp() | Fetched() | Proceed() | Refused():
                 with self._mutex:
                     reply = self._waiting.pop(message.ask, None)
                 if reply is None:
-                    raise ProtocolViolation(f"an answer to question {message.ask}, which nobody asked")
+                    raise ProtocolViolation(say("an answer to question {ask}, which nobody asked", ask=message.ask))
                 reply.put((message, body))
             case _:
-                raise ProtocolViolation(f"a controller may not send {type(message).__name__} now")
+                raise ProtocolViolation(say("a controller may not send {kind} now", kind=type(message).__name__))
 
     def _worth_telling(self, news: Progress) -> bool:
         now = self._clock()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from drbackup.errors import ProtocolViolation, StoreRefused
+from drbackup.errors import ProtocolViolation, StoreRefused, say
 from drbackup.wire.messages import (
     Answer,
     Locate,
@@ -84,4 +84,4 @@ class WireDestination:
 
 def unfitting(question: str, answer: Answer) -> ProtocolViolation:
     """What to raise when an answer is of no kind that fits."""
-    return ProtocolViolation(f"{question} was answered by {type(answer).__name__}")
+    return ProtocolViolation(say("{question} was answered by {kind}", question=question, kind=type(answer).__name__))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from drbackup.errors import Interrupted
+from drbackup.errors import Interrupted, Said
 from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.write.writer import PointWriter
@@ -38,7 +38,7 @@ class Substance(msgspec.Struct, frozen=True):
 
     items: int
     bytes: int
-    what: str
+    what: Said
 
 
 class SourceContext(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from drbackup.errors import SourceUnreadable, UsageError
+from drbackup.errors import SourceUnreadable, UsageError, say
 from drbackup.model.point import SourceFacts
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
@@ -36,7 +36,7 @@ class CommandSource:
         if not spec.backup:
             raise UsageError("a command source names no command")
         if "/" in spec.name or spec.name in ("", ".", ".."):
-            raise UsageError(f"{spec.name!r} can't be a file name")
+            raise UsageError(say("{name} can't be a file name", name=repr(spec.name)))
         self._spec = spec
         self._context = context
         self._pin = Pin(0)
@@ -64,7 +64,7 @@ class CommandSource:
         return SourceFacts(self._pin.pinned_ns, self.kind, tool=os.path.basename(self._spec.backup[0]))
 
     def substance(self) -> Substance:
-        return Substance(int(self._bytes > 0), self._bytes, "outputs with content")
+        return Substance(int(self._bytes > 0), self._bytes, say("outputs with content"))
 
     def remember(self) -> None:
         """Nothing is remembered between runs."""
@@ -91,7 +91,7 @@ def restore_command(reader: PointReader, spec: CommandSpec, *, stall_seconds: fl
         raise UsageError("this command source names no restore command", hint="restore to a folder instead")
     entry = reader.find(spec.name.encode())
     if entry is None:
-        raise UsageError(f"the point holds no stream named {spec.name!r}")
+        raise UsageError(say("the point holds no stream named {name}", name=repr(spec.name)))
 
     def blocks() -> Iterator[bytes | memoryview]:
         held: bytes | memoryview = b""
@@ -120,7 +120,10 @@ def command_environment(spec: CommandSpec) -> dict[str, str]:
         with open(spec.environment_file, encoding="utf-8") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as bad:
-        raise SourceUnreadable(f"{spec.environment_file}: {bad}", where=spec.environment_file) from bad
+        raise SourceUnreadable(
+            say("{environment_file}: {why}", environment_file=spec.environment_file, why=bad),
+            where=spec.environment_file,
+        ) from bad
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
@@ -128,7 +131,7 @@ def command_environment(spec: CommandSpec) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             where = f"{spec.environment_file}:{number}"
-            raise SourceUnreadable(f"{where}: not a line NAME=value", where=where)
+            raise SourceUnreadable(say("{where}: not a line NAME=value", where=where), where=where)
         environment[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
     return environment
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from drbackup.errors import HostUnsuitable, ProtocolViolation
+from drbackup.errors import HostUnsuitable, ProtocolViolation, say
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.specs import SourceSpec
 from drbackup_agent.sources.base import Source, SourceContext, SourceKind
@@ -32,7 +32,7 @@ def kind_named(name: str) -> SourceKind:
         if kind.name == name:
             return kind
     raise HostUnsuitable(
-        f"this agent knows no source of kind {name}", hint="deploy the controller's agent to this host"
+        say("this agent knows no source of kind {name}", name=name), hint="deploy the controller's agent to this host"
     )
 
 
@@ -45,7 +45,7 @@ def read_spec(spec: SourceSpec) -> msgspec.Struct:
         kind = kind_named(msgspec.msgpack.decode(spec, type=_Named).type)
         return msgspec.msgpack.decode(spec, type=kind.spec)
     except UNREADABLE as bad:
-        raise ProtocolViolation(f"a source's specification can't be read: {bad}") from bad
+        raise ProtocolViolation(say("a source's specification can't be read: {why}", why=bad)) from bad
 
 
 def kind_of(spec: msgspec.Struct) -> SourceKind:

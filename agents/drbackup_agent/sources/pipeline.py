@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from drbackup.errors import ToolFailed, ToolMissing
+from drbackup.errors import ToolFailed, ToolMissing, say
 from drbackup.system.masking import masked
 
 _BLOCK = 1 << 20
@@ -59,7 +59,10 @@ class Child:
                 bufsize=0,
             )
         except (FileNotFoundError, PermissionError, NotADirectoryError) as missing:
-            raise ToolMissing(f"{label}: can't start {argv[0]}: {missing.strerror}", where=argv[0]) from missing
+            raise ToolMissing(
+                say("{label}: can't start {argv}: {why}", label=label, argv=argv[0], why=missing.strerror),
+                where=argv[0],
+            ) from missing
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -95,7 +98,9 @@ class Child:
                 self._wait_for(handle, select.POLLOUT)
             except BrokenPipeError:
                 self.finish()  # raises with its own words if it failed
-                raise ToolFailed(f"{self.label}: {self._name} stopped reading before the end") from None
+                raise ToolFailed(
+                    say("{label}: {name} stopped reading before the end", label=self.label, name=self._name)
+                ) from None
 
     def close_input(self) -> None:
         """No more stdin."""
@@ -108,13 +113,25 @@ class Child:
             code = self.process.wait(self._stall or None)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise ToolFailed(f"{self.label}: {self._name} ended its output but not itself; killed") from None
+            raise ToolFailed(
+                say("{label}: {name} ended its output but not itself; killed", label=self.label, name=self._name)
+            ) from None
         self._ended = True
         self._listener.join(_KILL_AFTER)
         if code:
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            words = self.last_words or "it said nothing on stderr"
-            raise ToolFailed(f"{self.label}: {self._name} {how}: {words}", where=self.label)
+            words = self.last_words or say("it said nothing on stderr")
+            raise ToolFailed(
+                say(
+                    "{label}: {name} was killed by {how}: {words}"
+                    if code < 0
+                    else "{label}: {name} ended with exit code {how}: {words}",
+                    label=self.label,
+                    name=self._name,
+                    how=signal.Signals(-code).name if code < 0 else code,
+                    words=words,
+                ),
+                where=self.label,
+            )
 
     def kill(self) -> None:
         """End the program and all it started; safe at any time."""
@@ -138,7 +155,15 @@ class Child:
             words = self.last_words
             self.kill()
             raise ToolFailed(
-                f"{self.label}: {self._name} moved no bytes for {self._stall:g} s; killed. {words}".strip()
+                say(
+                    "{label}: {name} moved no bytes for {seconds} s; killed. {words}"
+                    if words
+                    else "{label}: {name} moved no bytes for {seconds} s; killed.",
+                    label=self.label,
+                    name=self._name,
+                    seconds=f"{self._stall:g}",
+                    words=words,
+                )
             )
 
     def _listen(self) -> None:

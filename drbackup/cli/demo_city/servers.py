@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from drbackup.cli.demo_city.registers import RegisterTable
-from drbackup.errors import ToolFailed
+from drbackup.errors import ToolFailed, say
 
 _SECONDS = 60
 _WORDS_SAID = 4  # of a command, to say which one it was
@@ -194,7 +194,10 @@ def run_unprivileged(command: Sequence[str], *, feed: str = "") -> str:
     )
     if done.returncode:
         said = (done.stderr or b"").decode(errors="replace").strip()
-        raise ToolFailed(f"{command[0]} ended with {done.returncode}: {said}", where=" ".join(command[:_WORDS_SAID]))
+        raise ToolFailed(
+            say("{command} ended with {returncode}: {said}", command=command[0], returncode=done.returncode, said=said),
+            where=" ".join(command[:_WORDS_SAID]),
+        )
     return (done.stdout or b"").decode()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, ProtocolViolation, WrongKey
+from drbackup.errors import DrbackupError, FormatUnsupported, ObjectCorrupt, ProtocolViolation, WrongKey, say
 from drbackup.model.point import SourceFacts
 from drbackup.stores.base import Store
 from drbackup.vault.keys import Keyring
@@ -40,18 +40,28 @@ def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float, *
     if len(set(result.packs)) != len(result.packs):
         raise ProtocolViolation("the result names a pack twice")
     if len(result.root) > _ROOT_MOST or len(result.facts) > _FACTS_MOST:
-        raise ProtocolViolation(f"a root of {len(result.root)} bytes and facts of {len(result.facts)}")
+        raise ProtocolViolation(say("a root of {n} bytes and facts of {n2}", n=len(result.root), n2=len(result.facts)))
     try:
         root = decode_root(result.root)
         facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
     except (DrbackupError, *UNREADABLE) as bad:
-        raise ProtocolViolation(f"the agent's result can't be read: {bad}") from bad
+        raise ProtocolViolation(say("the agent's result can't be read: {why}", why=bad)) from bad
     _require_counts(result, root)
     latest = now_ns + skew_seconds * 1e9
     if facts.pinned_ns != pinned_ns or not 0 < pinned_ns <= latest:
-        raise ProtocolViolation(f"the copy is of {facts.pinned_ns} ns, but {pinned_ns} ns was pinned")
+        raise ProtocolViolation(
+            say(
+                "the copy is of {pinned_ns} ns, but {pinned_ns2} ns was pinned",
+                pinned_ns=facts.pinned_ns,
+                pinned_ns2=pinned_ns,
+            )
+        )
     if not 0 <= facts.canary_ns <= latest or abs(facts.skew_ns) > (skew_seconds + _SLOW_SECONDS) * 1e9:
-        raise ProtocolViolation(f"a canary of {facts.canary_ns} ns, a clock {facts.skew_ns} ns off")
+        raise ProtocolViolation(
+            say(
+                "a canary of {canary_ns} ns, a clock {skew_ns} ns off", canary_ns=facts.canary_ns, skew_ns=facts.skew_ns
+            )
+        )
     return facts
 
 
@@ -66,16 +76,18 @@ def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: 
     name = object_name(domain, kind + top)
     data = store.get(name)
     if hashlib.sha256(data).digest() != top:
-        raise ObjectCorrupt(f"{name} in store {store.name} does not match its name", where=name)
+        raise ObjectCorrupt(
+            say("{name} in store {store} does not match its name", name=name, store=store.name), where=name
+        )
     reader = PointReader(_Held(data, StoreFetch(store)), keyring, domain, result.root)
     try:
         pages = reader.pages()
     except (WrongKey, FormatUnsupported) as bad:
-        raise ProtocolViolation(f"the tree's top does not open: {bad.message}", where=bad.where) from bad
+        raise ProtocolViolation(say("the tree's top does not open: {what}", what=bad.said), where=bad.where) from bad
     if any(kind + page.place.pack not in packs for page in pages):
         raise ProtocolViolation("a page of the tree lies in a pack that the result does not name")
     if bool(pages) != bool(result.entries):
-        raise ProtocolViolation(f"{result.entries} entries on {len(pages)} pages")
+        raise ProtocolViolation(say("{entries} entries on {n} pages", entries=result.entries, n=len(pages)))
     for page in pages:
         if page.place.pack == top:  # in our hands anyway; older pages were looked at when they were new
             _require_contents(reader.page(page), packs)
@@ -107,7 +119,7 @@ class _Held(msgspec.Struct, frozen=True):
 def _require_counts(result: BackupResult, root: Root) -> None:
     said = (result.entries, result.files, result.content_bytes)
     if said != (root.entries, root.files, root.content_bytes) or len(result.packs) < root.packs:
-        raise ProtocolViolation(f"the result counts {said}, its own tree's root something else")
+        raise ProtocolViolation(say("the result counts {said}, its own tree's root something else", said=said))
     counts = (*said, root.packs - 1, result.new_bytes, result.stored_bytes, result.rows + 1)
     if min(counts) < 0 or max(counts) > _COUNT_MOST:
         raise ProtocolViolation("the result counts less than nothing, or more than there can be")

@@ -19,7 +19,17 @@ from drbackup.controller.backup.adopt import point_of
 from drbackup.controller.copies.fetch_any import ObjectSources
 from drbackup.controller.copies.replicate import Copier
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DoneInPart, DrbackupError, ObjectCorrupt, ObjectMissing, PacksMissing, ProtocolViolation
+from drbackup.errors import (
+    DoneInPart,
+    DrbackupError,
+    ObjectCorrupt,
+    ObjectMissing,
+    PacksMissing,
+    ProtocolViolation,
+    Said,
+    say,
+    say_all,
+)
 from drbackup.model.collect import lock_end_ns
 from drbackup.model.point import Point, SourceFacts, Totals
 from drbackup.model.policy import Policy, SourcePolicy
@@ -107,14 +117,26 @@ class Committer(msgspec.Struct, frozen=True):
         """What to raise when a copy is lacking."""
         if not self.lagging and not self.behind:
             return None
-        lacks = [f"not in {store}: {error.message}" for store, error in self.lagging.items()]
-        lacks += [f"{store} lacks earlier points: {error.message}" for store, error in self.behind.items()]
-        reasons = "; ".join(lacks)
-        hints = [error.hint for error in (*self.lagging.values(), *self.behind.values()) if type(error) is PacksMissing]
+        lacks = [say("not in {store}: {what}", store=store, what=error.said) for store, error in self.lagging.items()]
+        lacks += [
+            say("{store} lacks earlier points: {what}", store=store, what=error.said)
+            for store, error in self.behind.items()
+        ]
+        reasons = say_all(lacks)
+        lacking = (error for error in (*self.lagging.values(), *self.behind.values()) if type(error) is PacksMissing)
+        by_itself = say("what is lacking is copied by itself; check the store (drbackup store probe)")
+        hint: Said = next((error.said_hint for error in lacking), by_itself)
         return DoneInPart(
-            f"{point.system}/{point.source}: point {point.short} is committed in {', '.join(point.copies)}; {reasons}",
+            say(
+                "{system}/{source}: point {point} is committed in {copies}; {reasons}",
+                system=point.system,
+                source=point.source,
+                point=point.short,
+                copies=", ".join(point.copies),
+                reasons=reasons,
+            ),
             where=point.id,
-            hint=hints[0] if hints else "what is lacking is copied by itself; check the store (drbackup store probe)",
+            hint=hint,
         )
 
     def _copier(self, name: str) -> Copier:
@@ -138,14 +160,20 @@ class Committer(msgspec.Struct, frozen=True):
     def _say_left(self, store: str, left: int) -> None:
         """``left``: so many earlier points can be brought, and were not by this run."""
         if left:
-            words = f"{left} of them are left to catching up (at once: drbackup vault catch-up {store})"
+            words = say(
+                "{left} of them are left to catching up (at once: drbackup vault catch-up {store})",
+                left=left,
+                store=store,
+            )
             self.behind.setdefault(store, DoneInPart(words))
 
     def _record(self, result: BackupResult) -> tuple[Record, Sealed]:
         try:
             facts = msgspec.msgpack.decode(result.facts, type=SourceFacts)
         except UNREADABLE as bad:
-            raise ProtocolViolation(f"the agent's facts can't be read: {bad}", host=self.source.agent) from bad
+            raise ProtocolViolation(
+                say("the agent's facts can't be read: {why}", why=bad), host=self.source.agent
+            ) from bad
         totals = Totals(
             entries=result.entries,
             files=result.files,

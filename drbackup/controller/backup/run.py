@@ -24,7 +24,7 @@ from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import BackupRequests, Listeners, UploadTarget
 from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
 from drbackup.controller.runs.specs import backup_job, judge_size, plausibility
-from drbackup.errors import DrbackupError, ObjectCorrupt, PacksMissing, RunTooLong, UsageError
+from drbackup.errors import DrbackupError, ObjectCorrupt, PacksMissing, RunTooLong, UsageError, say
 from drbackup.model.collect import SESSION_MOST, lease_ns
 from drbackup.model.point import Point, digest_of, pack_id
 from drbackup.model.policy import Policy, SourcePolicy
@@ -67,7 +67,10 @@ def run_backup(
     chosen = policy.source(source)
     if chosen is None:
         known = ", ".join(each.name for each in policy.sources)
-        raise UsageError(f"{system} has no source {source}", hint=f"sources: {known}")
+        raise UsageError(
+            say("{system} has no source {source}", system=system, source=source),
+            hint=say("sources: {known}", known=known),
+        )
     wanted = RunRequest(RunKind.BACKUP, system, source, options.due, options.run)
     work = _BackupRun(installation, policy, chosen, options, now).work
     return leased(installation.catalog.runs, wanted, work, now=now, stop=options.stop)
@@ -115,7 +118,14 @@ class _BackupRun:
         """Raises :class:`RunTooLong`. Collecting counts on it that what a run relied on has its record by then."""
         age = self._now() - self._begun
         if age > SESSION_MOST:
-            raise RunTooLong(f"{self._what}: {span_words(age)} passed since it began, {span_words(SESSION_MOST)} may")
+            raise RunTooLong(
+                say(
+                    "{what}: {age} passed since it began, {session_most} may",
+                    what=self._what,
+                    age=span_words(age),
+                    session_most=span_words(SESSION_MOST),
+                )
+            )
 
     # --- from the source to the first copy ---
 
@@ -144,7 +154,15 @@ class _BackupRun:
             missing += condemned  # on their way out of the store, and known there: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])
         names += f" and {len(missing) - _PACKS_NAMED} more" if len(missing) > _PACKS_NAMED else ""
-        raise PacksMissing(f"{self._what}: {len(missing)} packs are not whole in store {store.name}: {names}")
+        raise PacksMissing(
+            say(
+                "{what}: {n} packs are not whole in store {store}: {names}",
+                what=self._what,
+                n=len(missing),
+                store=store.name,
+                names=names,
+            )
+        )
 
     def _session(self, run: LeasedRun, store: Store, use_cache: bool) -> BackupResult:
         run.step(RunState.CONNECTING, host=self._source.agent)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError
 
-from drbackup.errors import CatalogUnusable
+from drbackup.errors import CatalogUnusable, say
 
 BUSY_SECONDS = 30
 _WRITES = "drbackup_writes"
@@ -80,4 +80,6 @@ def _translated(url: str) -> Iterator[None]:
     except DatabaseError as trouble:
         place = make_url(url)
         where = place.database if place.drivername.startswith("sqlite") else place.render_as_string(hide_password=True)
-        raise CatalogUnusable(f"the catalog's database: {trouble.orig or trouble}", where=where) from trouble
+        raise CatalogUnusable(
+            say("the catalog's database: {why}", why=trouble.orig or trouble), where=where
+        ) from trouble

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, insert, select, upd
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import drills
-from drbackup.errors import UsageError
+from drbackup.errors import UsageError, say
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 # What a drill is: one that restores and judges, or one that must find a byte which we flipped.
@@ -56,7 +56,7 @@ class Drills:
                 connection.execute(update(drills).where(drills.c.id == drill.id).values(**_columns(drill))).rowcount
                 != 1
             ):
-                raise UsageError(f"no drill {drill.id}")
+                raise UsageError(say("no drill {id}", id=drill.id))
 
     def adopt(self, drill: Drill) -> None:
         """Remember a drill that signed evidence tells of, whether it was known or not."""
@@ -73,7 +73,7 @@ class Drills:
         with self._database.read() as connection:
             row = connection.execute(select(drills).where(drills.c.id == drill)).mappings().one_or_none()
         if row is None:
-            raise UsageError(f"no drill {drill}", hint="see: drbackup drill list")
+            raise UsageError(say("no drill {drill}", drill=drill), hint="see: drbackup drill list")
         return _drill(row)
 
     def list(self, *, system: str = "") -> Iterator[Drill]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.tables import HEAD
-from drbackup.errors import CatalogUnusable
+from drbackup.errors import CatalogUnusable, say
 
 if TYPE_CHECKING:
     from alembic.config import Config  # heavy, and almost every opening finds nothing to migrate
@@ -38,7 +38,10 @@ def migrate(database: Database) -> None:
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if found and found not in known:
             raise CatalogUnusable(
-                f"the catalog has version {found}, this program knows versions up to {HEAD}", where=database.url
+                say(
+                    "the catalog has version {found}, this program knows versions up to {head}", found=found, head=HEAD
+                ),
+                where=database.url,
             )
         command.upgrade(config, "head")
 

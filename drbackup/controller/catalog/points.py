@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, Select, exists, func, insert, sel
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import point_copies, points
-from drbackup.errors import PointMissing
+from drbackup.errors import PointMissing, say
 from drbackup.model.point import Point, Rung, Totals
 from drbackup.system.instants import from_ns, to_ns
 
@@ -61,7 +61,7 @@ class Points:
         with self._database.write() as connection:
             there = points.c.id == point, points.c.collected_ns == 0
             if connection.execute(update(points).where(*there).values(held=reason)).rowcount != 1:
-                raise PointMissing(f"no recovery point {point}")
+                raise PointMissing(say("no recovery point {point}", point=point))
 
     def list(self, *, system: str = "", source: str = "", store: str = "") -> Iterator[Point]:
         """Every point, newest first by commit time. ``store``: only points that have a copy there."""
@@ -128,15 +128,24 @@ class Points:
             begins = func.substr(points.c.id, 1, len(word)) == word.lower()
             found = self._read(_chosen(system, source).where(begins).limit(2)) if len(word) >= 4 else ()
         if word == "latest" and not found:
+            place = f"{system}/{source}".lstrip("/")
             raise PointMissing(
-                f"{system}/{source} has no recovery point yet".lstrip("/"),
-                hint=f"back it up: drbackup backup {system}/{source}" if source else "see: drbackup status",
+                say("{place} has no recovery point yet", place=place) if place else say("has no recovery point yet"),
+                hint=say("back it up: drbackup backup {system}/{source}", system=system, source=source)
+                if source
+                else "see: drbackup status",
             )
-        scope = f" of {system}/{source}" if source else f" of {system}" if system else ""
         if not found:
-            raise PointMissing(f"no recovery point {word}{scope}")
+            place = f"{system}/{source}" if source else system
+            raise PointMissing(
+                say("no recovery point {word} of {place}", word=word, place=place)
+                if place
+                else say("no recovery point {word}", word=word)
+            )
         if len(found) > 1:
-            raise PointMissing(f"{word} is the beginning of several recovery points", hint="write more of its id")
+            raise PointMissing(
+                say("{word} is the beginning of several recovery points", word=word), hint="write more of its id"
+            )
         return found[0]
 
     def previous(self, system: str, source: str) -> str:

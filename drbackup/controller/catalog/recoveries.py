@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
 from drbackup.controller.catalog.tables import recoveries, recovery_steps
-from drbackup.errors import DrbackupError, Failure, UsageError
+from drbackup.errors import DrbackupError, Failure, UsageError, say
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 from drbackup.wire.error_fields import error_of, fields_of
 
@@ -72,7 +72,7 @@ class Recoveries:
         with self._database.write() as connection:
             row = update(recoveries).where(recoveries.c.id == recovery)
             if connection.execute(row.values(state=state, ended_ns=_ns(ended_at))).rowcount != 1:
-                raise UsageError(f"no recovery {recovery}")
+                raise UsageError(say("no recovery {recovery}", recovery=recovery))
 
     def get(self, recovery: str) -> Recovery:
         """One recovery with its steps. Raises :class:`UsageError`."""
@@ -80,7 +80,7 @@ class Recoveries:
             rows = connection.execute(select(recoveries).where(recoveries.c.id == recovery)).mappings().all()
             found = _recoveries_of(connection, rows)
         if not found:
-            raise UsageError(f"no recovery {recovery}")
+            raise UsageError(say("no recovery {recovery}", recovery=recovery))
         return found[0]
 
     def list(self) -> Iterator[Recovery]:

@@ -36,7 +36,7 @@ from drbackup.controller.catalog.run_rows import (
     same_source,
 )
 from drbackup.controller.catalog.tables import run_steps, runs
-from drbackup.errors import DrbackupError, RunActive, RunLost, UsageError
+from drbackup.errors import DrbackupError, RunActive, RunLost, UsageError, say
 from drbackup.system.instants import from_ns, to_ns
 
 __all__ = [
@@ -93,12 +93,18 @@ class Runs:
         now = lease.now
         row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
         if row is None or row["state"] != RunState.DUE:
-            raise UsageError(f"run {run} is {row['state'] if row else 'unknown'}, not due")
+            raise UsageError(say("run {run} is {state}, not due", run=run, state=row["state"] if row else "unknown"))
         same = same_source(row)
         for other in connection.execute(select(runs).where(*same, runs.c.state.in_(ACTIVE))).mappings():
             if not self._abandoned(other, now):
                 raise RunActive(
-                    f"{other['system']}/{other['source']}: run {other['id']} is {other['state']}",
+                    say(
+                        "{system}/{source}: run {id} is {state}",
+                        system=other["system"],
+                        source=other["source"],
+                        id=other["id"],
+                        state=other["state"],
+                    ),
                     where=str(other["holder"]),
                 )
             mark_died(connection, other, now)
@@ -209,7 +215,7 @@ class Runs:
         with self._database.read() as connection:
             row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
         if row is None:
-            raise UsageError(f"no run {run}")
+            raise UsageError(say("no run {run}", run=run))
         return run_of(row)
 
     def list(
@@ -272,7 +278,13 @@ class Runs:
             # The fence is checked by the statement that writes: nothing can come between.
             if connection.execute(update(runs).where(*ours).values(**columns)).rowcount != 1:
                 raise RunLost(
-                    f"{claim.system}/{claim.source}: run {claim.run} was taken over or ended", where=claim.run
+                    say(
+                        "{system}/{source}: run {run} was taken over or ended",
+                        system=claim.system,
+                        source=claim.source,
+                        run=claim.run,
+                    ),
+                    where=claim.run,
                 )
             if step is not None:
                 add_step(connection, claim.run, *step)

@@ -24,7 +24,7 @@ import msgspec
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.lifecycle import Leaving
 from drbackup.controller.collect.survey import Survey, Surveyor
-from drbackup.errors import DrbackupError, UsageError
+from drbackup.errors import DrbackupError, UsageError, say
 from drbackup.model.collect import (
     COLLECT_GRACE,
     GRACE_LEAST,
@@ -102,8 +102,12 @@ class Collector:
     def __post_init__(self) -> None:
         if self.grace < GRACE_LEAST:
             raise UsageError(
-                f"a grace of {self.grace} is too short: a session may take {SESSION_MOST} to commit",
-                hint=f"at least {GRACE_LEAST}",
+                say(
+                    "a grace of {grace} is too short: a session may take {session_most} to commit",
+                    grace=self.grace,
+                    session_most=SESSION_MOST,
+                ),
+                hint=say("at least {grace_least}", grace_least=GRACE_LEAST),
             )
 
     def plan(self) -> CollectPlan:

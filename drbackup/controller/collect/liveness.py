@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from drbackup.errors import NOT_SOUND, ObjectCorrupt, RestoreMismatch
+from drbackup.errors import NOT_SOUND, ObjectCorrupt, RestoreMismatch, say
 from drbackup.model.point import pack_id
 from drbackup.stores.base import Store
 from drbackup.vault.keys import Keyring
@@ -69,7 +69,7 @@ class LiveCount:
         most = min(size // _LEAST_CHUNK, _MOST_CHUNKS)
         if key not in self._live or not 0 <= place.ordinal <= most or not 0 <= place.size <= size:
             if size:
-                raise ObjectCorrupt(f"a chunk lies outside its pack {place.pack.hex()[:12]}")
+                raise ObjectCorrupt(say("a chunk lies outside its pack {pack}", pack=place.pack.hex()[:12]))
             return kind == TREE and self._first_seen(domain, place)
         seen = self._seen.setdefault(key, bytearray())
         begin = place.ordinal * _PARTS // 8

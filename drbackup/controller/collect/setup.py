@@ -12,7 +12,7 @@ from drbackup.controller.backup.adopt import adopt_records
 from drbackup.controller.collect.collect import Collector, Vaults, Watch, judge_by_policies
 from drbackup.controller.collect.statement import state_collected
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DrbackupError, RunActive, StoreRefused
+from drbackup.errors import DrbackupError, RunActive, StoreRefused, say
 from drbackup.model.collect import COLLECT_GRACE
 from drbackup.stores.erase import Erased
 from drbackup.stores.registry import open_eraser
@@ -32,7 +32,10 @@ class NoEraser:
     name: str
 
     def erase(self, name: str) -> Erased:
-        raise StoreRefused(f"store {self.name} was opened to be looked at, not to remove {name}", where=name)
+        raise StoreRefused(
+            say("store {store} was opened to be looked at, not to remove {name}", store=self.name, name=name),
+            where=name,
+        )
 
 
 def collector(

@@ -15,7 +15,7 @@ import msgspec
 from drbackup.controller.catalog.lifecycle import Leaving
 from drbackup.controller.evidence import write_evidence
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import ObjectCorrupt, StoreUnavailable
+from drbackup.errors import ObjectCorrupt, StoreUnavailable, say
 from drbackup.model.policy import KeepPolicy
 
 SUBJECT = "collected"
@@ -61,7 +61,7 @@ def state_collected(
     missing = sorted(set(written.missing_in) & set(collected))
     if missing:
         raise StoreUnavailable(
-            f"the statement of what is collected could not be written to {', '.join(missing)}",
+            say("the statement of what is collected could not be written to {missing}", missing=", ".join(missing)),
             where=", ".join(missing),
             safe="nothing was removed",
         )
@@ -77,7 +77,9 @@ def collected_ids(statements: Mapping[str, bytes]) -> frozenset[str]:
         try:
             found |= {point.id for point in msgspec.json.decode(statement, type=CollectedStatement).points}
         except msgspec.DecodeError as bad:
-            raise ObjectCorrupt(f"{name}: its statement can't be read: {bad}", where=name) from bad
+            raise ObjectCorrupt(
+                say("{name}: its statement can't be read: {why}", name=name, why=bad), where=name
+            ) from bad
     return frozenset(found)
 
 

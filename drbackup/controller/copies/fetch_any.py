@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, StoreRefused, StoreUnavailable
+from drbackup.errors import DrbackupError, ObjectCorrupt, ObjectMissing, StoreRefused, StoreUnavailable, say
 from drbackup.stores.base import Store, digest_in_name, require_match
 from drbackup.vault.layout import split_pack_name
 
@@ -44,7 +44,9 @@ class ObjectSources(msgspec.Struct, frozen=True):
                 require_match(name, data)  # whatever the store promises: this is about to be believed elsewhere
                 return data, store.name
             except ObjectCorrupt as bad:
-                problems.append(ObjectCorrupt(f"store {store.name}: {bad.message}", where=name))
+                problems.append(
+                    ObjectCorrupt(say("store {store}: {what}", store=store.name, what=bad.said), where=name)
+                )
                 self._forget(store, name)
             except (ObjectMissing, StoreUnavailable, StoreRefused) as absent:
                 problems.append(absent)
@@ -53,7 +55,7 @@ class ObjectSources(msgspec.Struct, frozen=True):
                 if isinstance(problem, kind):
                     raise problem
         asked = ", ".join(store.name for store in self.stores) or "no store"
-        raise ObjectMissing(f"{name} is nowhere: asked {asked}", where=name)
+        raise ObjectMissing(say("{name} is nowhere: asked {asked}", name=name, asked=asked), where=name)
 
     def _forget(self, store: Store, name: str) -> None:
         if (parts := split_pack_name(name)) is not None:

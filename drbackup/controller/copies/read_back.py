@@ -22,6 +22,7 @@ from drbackup.errors import (
     SignatureInvalid,
     StoreUnavailable,
     VaultMissing,
+    say,
 )
 from drbackup.model.inventory import StoreEntry
 from drbackup.stores.base import Store
@@ -160,7 +161,7 @@ def require_there(store: Store, name: str, evidence_key: bytes) -> None:
         _look(store, name, evidence_key)
     except (VaultMissing, *NOT_SOUND) as gone:
         raise StoreUnavailable(
-            f"store {store.name} went away while it was read: {gone.message}",
+            say("store {store} went away while it was read: {what}", store=store.name, what=gone.said),
             where=name,
             hint="check that its disk is mounted, then run it again: what was read is remembered",
         ) from gone

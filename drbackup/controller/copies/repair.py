@@ -22,12 +22,7 @@ from drbackup.controller.copies.scrub import regain
 from drbackup.controller.evidence import objects_in
 from drbackup.controller.home.initialise import read_description
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import (
-    DrbackupError,
-    Interrupted,
-    ObjectCorrupt,
-    ObjectMissing,
-)
+from drbackup.errors import DrbackupError, Interrupted, ObjectCorrupt, ObjectMissing, say
 from drbackup.model.collect import lock_end_ns
 from drbackup.model.point import pack_id
 from drbackup.system.instants import to_ns
@@ -147,7 +142,9 @@ class _Repair:
         if defect.name == VAULT_NAME:
             return self._description(defect)
         if not defect.sound_stores:
-            raise ObjectMissing(f"{defect.name} is whole in no store that answers", where=defect.name)
+            raise ObjectMissing(
+                say("{defect} is whole in no store that answers", defect=defect.name), where=defect.name
+            )
         try:
             return ObjectSources.named(self._installation, defect.sound_stores).fetch(defect.name)
         except (ObjectMissing, ObjectCorrupt):
@@ -168,7 +165,9 @@ class _Repair:
     def _require_wanted(self, defect: Defect) -> None:
         """Asked just before: a record that a collector has removed must not come back."""
         if defect.name not in self._installation.catalog.scrubs.expected(defect.store):
-            raise ObjectMissing(f"{defect.name} is of a point that nobody expects any more", where=defect.name)
+            raise ObjectMissing(
+                say("{defect} is of a point that nobody expects any more", defect=defect.name), where=defect.name
+            )
 
     def judge(self, name: str) -> None:
         """Let the points climb that are whole again."""

@@ -16,7 +16,7 @@ import msgspec
 from drbackup.controller.copies.fetch_any import ObjectSources
 from drbackup.controller.copies.presence import missing_packs
 from drbackup.controller.home.installation import Installation
-from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, PacksMissing
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, PacksMissing, say
 from drbackup.model.collect import lock_end_ns
 from drbackup.model.point import Point
 from drbackup.stores.base import Store
@@ -43,9 +43,15 @@ class Copier(msgspec.Struct, frozen=True):
         condemned = self.installation.catalog.lifecycle.condemned(domain, self.target.name, packs)
         if condemned:
             raise PacksMissing(
-                f"{len(condemned)} packs that are needed are condemned in store {self.target.name}",
+                say(
+                    "{n} packs that are needed are condemned in store {target}",
+                    n=len(condemned),
+                    target=self.target.name,
+                ),
                 where=object_name(domain, condemned[0]),
-                hint=f"the next collect pardons them: drbackup vault collect {self.target.name} --apply",
+                hint=say(
+                    "the next collect pardons them: drbackup vault collect {target} --apply", target=self.target.name
+                ),
             )
         missing = missing_packs(self.target, domain, packs, known.sizes(domain, packs))
         self._require_whole(domain, [pack for pack in packs if pack not in set(missing)])
@@ -102,7 +108,9 @@ class Copier(msgspec.Struct, frozen=True):
     def _damaged(self, name: str, why: str) -> PacksMissing:
         store = self.target.name
         return PacksMissing(
-            f"{name} is damaged in store {store}: {why}", where=name, hint=f"mend it: drbackup vault repair {store}"
+            say("{name} is damaged in store {store}: {why}", name=name, store=store, why=why),
+            where=name,
+            hint=say("mend it: drbackup vault repair {store}", store=store),
         )
 
     def _locked(self, begun_ns: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from drbackup.controller.drills.selection import lot
 from drbackup.controller.restore.restore import LocatedPoint
-from drbackup.errors import PointMissing
+from drbackup.errors import PointMissing, say
 from drbackup.stores.base import SignedPut, Stat, Store
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
@@ -89,5 +89,5 @@ def _some_place(found: LocatedPoint, keyring: Keyring, seed: bytes) -> Place:
         if len(places) >= 1000:
             break
     if not places:
-        raise PointMissing(f"{found.point.source} has no content that could be damaged")
+        raise PointMissing(say("{source} has no content that could be damaged", source=found.point.source))
     return places[lot(seed, "negative/chunk", len(places))]

@@ -33,7 +33,7 @@ from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
 from drbackup.controller.runs.specs import checks as wire_checks
 from drbackup.controller.runs.specs import limits
-from drbackup.errors import DrbackupError, Failure, Interrupted, UsageError
+from drbackup.errors import DrbackupError, Failure, Interrupted, UsageError, say
 from drbackup.model.point import DrilledPoint, Point, Rung
 from drbackup.model.policy import Policy
 from drbackup.model.sources.kinds import whole_check
@@ -99,7 +99,7 @@ def run_drill(installation: Installation, system: str, options: DrillOptions = _
     """
     policy = installation.policy(system)
     if policy.drill is None:
-        raise UsageError(f"{system}'s policy has no drill", hint="add drill: to the policy")
+        raise UsageError(say("{system}'s policy has no drill", system=system), hint="add drill: to the policy")
     return _DrillRun(installation, policy, options, now).run()
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.wire.decode_errors import UNREADABLE
 
 DRILL_FORMAT = "drbackup-drill/1"
@@ -120,4 +120,4 @@ def decode(data: bytes, what: str) -> DrillStatement:
     try:
         return msgspec.json.decode(data, type=DrillStatement)
     except UNREADABLE as bad:
-        raise ObjectCorrupt(f"{what}: is no drill's evidence: {bad}", where=what) from bad
+        raise ObjectCorrupt(say("{what}: is no drill's evidence: {why}", what=what, why=bad), where=what) from bad

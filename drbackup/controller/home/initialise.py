@@ -25,7 +25,7 @@ from drbackup.controller.home.keyfiles import (
     write_seeds,
 )
 from drbackup.controller.home.policies import load
-from drbackup.errors import DrbackupError, ObjectExists, UsageError
+from drbackup.errors import DrbackupError, ObjectExists, UsageError, say
 from drbackup.stores.base import Store
 from drbackup.stores.registry import open_store
 from drbackup.system.durable import write_file
@@ -60,7 +60,7 @@ def initialise(home: Path, policies_folder: Path, custodians: tuple[int, int], *
     :class:`~drbackup.errors.PolicyError`; and the store's error when not one store could take the vault.
     """
     if is_initialised(home):
-        raise UsageError(f"there is an installation in {home} already", safe="nothing was changed")
+        raise UsageError(say("there is an installation in {home} already", home=home), safe="nothing was changed")
     inventory = load(policies_folder).inventory
     seeds = {name: new_seed() for name in (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY, DRILL_KEY)}
     recovery = new_seed()
@@ -136,7 +136,7 @@ def _found_in(
             continue
         if taken:
             raise UsageError(
-                f"store {store.name} holds a vault already",
+                say("store {store} holds a vault already", store=store.name),
                 hint="if its home is lost: drbackup vault rebuild --recovery-key FILE; else give this installation "
                 "another prefix in inventory.yaml",
                 safe="nothing was changed",
@@ -148,7 +148,9 @@ def _found_in(
             create_vault(store, description, signer)
             store.put(*sealed)
         except ObjectExists:
-            raise UsageError(f"store {store.name}: somebody else founded a vault there a moment ago") from None
+            raise UsageError(
+                say("store {store}: somebody else founded a vault there a moment ago", store=store.name)
+            ) from None
         except DrbackupError as failed:
             pending[store.name], trouble = failed.message, failed
             continue

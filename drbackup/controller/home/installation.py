@@ -16,7 +16,7 @@ from typing import Self
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.home.keyfiles import CATALOG_KEY, DOMAINS_KEY, DRILL_KEY, EVIDENCE_KEY, read_seed
 from drbackup.controller.home.policies import PolicySet, load, load_readable
-from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing
+from drbackup.errors import CatalogUnusable, SignatureInvalid, UsageError, VaultMissing, say
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory, StoreEntry
 from drbackup.model.policy import Policy
@@ -72,7 +72,7 @@ class Installation:
         """
         if not is_initialised(home):
             raise VaultMissing(
-                f"there is no installation in {home}",
+                say("there is no installation in {home}", home=home),
                 where=str(home),
                 hint="name its folder with --home or DRBACKUP_HOME; to found a new one: drbackup init",
             )
@@ -81,7 +81,7 @@ class Installation:
         if not new_catalog and not path.exists():
             # An empty one made in silence would start every chain of records anew and show a city without backups.
             raise CatalogUnusable(
-                f"the catalog {path} is gone",
+                say("the catalog {path} is gone", path=path),
                 where=str(path),
                 hint="bring it back from the vault: drbackup vault rebuild",
             )
@@ -111,14 +111,18 @@ class Installation:
         self.policies.require_known(system)
         found = self.policies.policies.get(system)
         if found is None:
-            raise UsageError(f"no policy for system {system}", hint=nearest(system, self.policies.policies))
+            raise UsageError(
+                say("no policy for system {system}", system=system), hint=nearest(system, self.policies.policies)
+            )
         return found
 
     def agent(self, name: str) -> AgentEntry:
         """Raises :class:`UsageError` for an unknown agent."""
         found = self.inventory.agents.get(name)
         if found is None:
-            raise UsageError(f"no agent {name} in the inventory", hint=nearest(name, self.inventory.agents))
+            raise UsageError(
+                say("no agent {name} in the inventory", name=name), hint=nearest(name, self.inventory.agents)
+            )
         return found
 
     def reload_policies(self) -> PolicySet:
@@ -132,7 +136,9 @@ class Installation:
         """The opened store. Raises :class:`UsageError` for an unknown name."""
         entry = self.inventory.stores.get(name)
         if entry is None:
-            raise UsageError(f"no store {name} in the inventory", hint=nearest(name, self.inventory.stores))
+            raise UsageError(
+                say("no store {name} in the inventory", name=name), hint=nearest(name, self.inventory.stores)
+            )
         with self._mutex:
             held = self._stores.get(name)
             if held is None or held[0] != entry:  # a reload may have moved the store
@@ -152,7 +158,9 @@ class Installation:
         if known is None or (self.inventory.stores[name].place.may_be_unmounted and store.stat(VAULT_NAME) is None):
             known = read_vault(store, self.signer.public)
             if known.evidence_key != self.signer.public:
-                raise SignatureInvalid(f"the vault in store {name} names another evidence key", where=name)
+                raise SignatureInvalid(
+                    say("the vault in store {name} names another evidence key", name=name), where=name
+                )
             with self._mutex:
                 self._vaults[name] = known
         return known

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from drbackup.errors import VaultMissing, WrongKey
+from drbackup.errors import VaultMissing, WrongKey, say
 from drbackup.system.durable import create_file, create_folder
 
 CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY, DRILL_KEY = "catalog.key", "evidence.key", "domains.key", "drill.key"
@@ -52,13 +52,15 @@ def read_seed(folder: Path, name: str, environment: Mapping[str, str] = os.envir
     try:
         text = path.read_text("ascii").strip()
     except FileNotFoundError:
-        raise VaultMissing(f"there is no key {path}", where=str(path)) from None
+        raise VaultMissing(say("there is no key {path}", path=path), where=str(path)) from None
     except (OSError, UnicodeDecodeError) as unreadable:
-        raise WrongKey(f"the key {path} can't be read: {unreadable}", where=str(path)) from unreadable
+        raise WrongKey(
+            say("the key {path} can't be read: {why}", path=path, why=unreadable), where=str(path)
+        ) from unreadable
     try:
         seed = bytes.fromhex(text)
     except ValueError:
         seed = b""
     if len(seed) != _SEED_SIZE:  # never show what is in it
-        raise WrongKey(f"{path} is not a key: 64 hex digits are expected", where=str(path))
+        raise WrongKey(say("{path} is not a key: 64 hex digits are expected", path=path), where=str(path))
     return seed

@@ -126,7 +126,8 @@ def inspect_folder(folder: Path) -> Inspection:
     if not folder.is_dir():
         raise PolicyError(
             say("there is no policy folder {folder}", folder=folder),
-            hint="name it with --policies or DRBACKUP_POLICIES; an example is the policies/ folder of the source",
+            hint="name it with --policies or DRBACKUP_POLICIES; an example is the policies/ folder that comes with "
+            "drbackup",
         )
     reading = _Reading(folder)
     inventory = reading.inventory()
@@ -188,8 +189,12 @@ class _Reading:
             path = shipped_levels() / f"{named}.yaml"
         if not path.exists():
             present = [other.stem for each in (self.folder / LEVELS, shipped_levels()) for other in each.glob("*.yaml")]
-            hint = nearest(named, present) or f"copy the file {named}.yaml into {self.folder / LEVELS}"
-            self.findings.append(inventory.document.finding(("levels",), f"there is no level table '{named}'", hint))
+            hint = nearest(named, present) or say(
+                "copy the file {named}.yaml into {folder}", named=named, folder=self.folder / LEVELS
+            )
+            self.findings.append(
+                inventory.document.finding(("levels",), say("there is no level table '{named}'", named=named), hint)
+            )
             return None
         return self._model(self._document(path), LevelTable)
 
@@ -207,8 +212,8 @@ class _Reading:
             return PolicyFile(document, None)
         file = PolicyFile(document, self._model(document, Policy, defaults))
         if file.policy is not None and file.policy.system != path.stem:
-            hint = f"rename the file to {file.policy.system}.yaml"
-            message = f"the file of '{file.policy.system}' is not named after it"
+            hint = say("rename the file to {system}.yaml", system=file.policy.system)
+            message = say("the file of '{system}' is not named after it", system=file.policy.system)
             self.findings.append(document.finding(("system",), message, hint, severity="warning"))
         return file
 
@@ -218,7 +223,7 @@ class _Reading:
             if len(data) > _MOST_BYTES:
                 raise OSError(f"{len(data)} bytes are too many for a policy")
         except OSError as error:
-            finding = Finding(str(path), 1, 1, "", f"the file can't be read: {error.strerror or error}")
+            finding = Finding(str(path), 1, 1, "", say("the file can't be read: {why}", why=error.strerror or error))
             self.findings.append(finding)
             return Document(str(path), "", None, {}, {}, (finding,))
         self.digest.update(b"%s\0%d\0" % (path.name.encode(errors="surrogateescape"), len(data)) + data)

@@ -10,7 +10,7 @@ import msgspec
 from drbackup.controller.home.initialise import write_description
 from drbackup.controller.home.keyfiles import CATALOG_KEY, DOMAINS_KEY, EVIDENCE_KEY, add_seeds, read_seed
 from drbackup.controller.rebuild.points import Fault, Origin
-from drbackup.errors import NOT_SOUND, DrbackupError, SignatureInvalid, VaultMissing, WrongKey
+from drbackup.errors import NOT_SOUND, DrbackupError, SignatureInvalid, VaultMissing, WrongKey, say
 from drbackup.stores.base import Store
 from drbackup.vault.description import VaultDescription, read_vault
 from drbackup.vault.keys import CATALOG, RECOVERY, Keyring, SealKey, SigningKey
@@ -98,7 +98,7 @@ def _vaults(
     for name, each in ours.items():
         if each != description:  # which of two is ours only a person can say
             raise SignatureInvalid(
-                f"stores {chosen} and {name} hold different vaults",
+                say("stores {chosen} and {name} hold different vaults", chosen=chosen, name=name),
                 where=name,
                 hint="name the store whose evidence key is the printed one",
             )
@@ -138,7 +138,7 @@ def _unsealed(
 def _require_ours(seeds: Mapping[str, bytes], description: VaultDescription, home: Path) -> None:
     if CATALOG_KEY not in seeds:
         raise WrongKey(
-            f"there is no catalog key in {home / 'keys'}",
+            say("there is no catalog key in {home}", home=home / "keys"),
             where=str(home / "keys" / CATALOG_KEY),
             hint="join the custodians' shares (drbackup keys combine) and say --recovery-key FILE",
         )

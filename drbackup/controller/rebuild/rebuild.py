@@ -28,7 +28,7 @@ from drbackup.controller.home.installation import CATALOG_FILE
 from drbackup.controller.rebuild.keys import HomeKeys
 from drbackup.controller.rebuild.packs import PackScan, Watch
 from drbackup.controller.rebuild.points import Fault, Origin, chain_faults, read_points, whole_copies
-from drbackup.errors import NOT_SOUND, CatalogUnusable, RunActive, UsageError
+from drbackup.errors import NOT_SOUND, CatalogUnusable, RunActive, UsageError, say
 from drbackup.stores.base import Store
 from drbackup.system.durable import put_in_place
 from drbackup.system.file_lock import try_file_lock
@@ -173,7 +173,7 @@ def require_lost(home: Path) -> None:
     path = home / CATALOG_FILE
     if has_catalog(home):
         raise UsageError(
-            f"the catalog {path} is whole",
+            say("the catalog {path} is whole", path=path),
             where=str(path),
             hint="it knows more than any rebuilt one; to rebuild it all the same, move it away first",
             safe="nothing was changed",
@@ -198,7 +198,9 @@ def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: dat
         with Catalog.open(fresh) as catalog:
             report = _begin(home, keys, stores, now, watch).into(catalog)
         if Path(f"{fresh}-wal").exists():
-            raise CatalogUnusable(f"{fresh} is still open elsewhere", where=str(fresh), hint="run the rebuild again")
+            raise CatalogUnusable(
+                say("{fresh} is still open elsewhere", fresh=fresh), where=str(fresh), hint="run the rebuild again"
+            )
         _move_away(path, now)  # also a log without its catalog: SQLite would take it for the new one's
         put_in_place(fresh, path)
     return report

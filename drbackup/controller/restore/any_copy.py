@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from drbackup.errors import DrbackupError, VaultMissing
+from drbackup.errors import DrbackupError, VaultMissing, say
 from drbackup.model.point import Point
 
 _Result = TypeVar("_Result")
@@ -25,7 +25,7 @@ def from_any_copy(
     An error of ``another_may_do`` is told to ``heard`` and the next store is tried. Raises the last store's error, any
     other error at once, and :class:`VaultMissing` when the point lies in no known store.
     """
-    failure: DrbackupError = VaultMissing(f"point {point.short} lies in no store of the inventory")
+    failure: DrbackupError = VaultMissing(say("point {point} lies in no store of the inventory", point=point.short))
     for store in stores or point.copies:
         try:
             return attempt(store)

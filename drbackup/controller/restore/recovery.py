@@ -33,7 +33,7 @@ from drbackup.controller.restore.recovery_plan import (
 )
 from drbackup.controller.restore.restore import RestoreOptions, restore_point
 from drbackup.controller.runs.agent import Connector
-from drbackup.errors import DrbackupError, Failure, Interrupted, PointMissing
+from drbackup.errors import DrbackupError, Failure, Interrupted, PointMissing, say
 from drbackup.model.point import SourceName
 from drbackup.vault.layout import timestamp
 from drbackup.wire.messages import Progress
@@ -309,7 +309,7 @@ def load_plan(installation: Installation, recovery: str) -> RecoveryPlan:
     """The plan of a remembered recovery, to go on with it by name. Raises :class:`PointMissing` for one without."""
     document = msgspec.json.decode(installation.catalog.recoveries.get(recovery).plan, type=dict[str, msgspec.Raw])
     if "plan" not in document:
-        raise PointMissing(f"recovery {recovery} holds no plan")
+        raise PointMissing(say("recovery {recovery} holds no plan", recovery=recovery))
     return RecoveryPlan.decode(bytes(document["plan"]).decode())
 
 

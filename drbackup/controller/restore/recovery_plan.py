@@ -20,7 +20,7 @@ from drbackup.controller.restore.restore import choose_point, locate, unsealing_
 from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
 from drbackup.controller.runs.specs import source_spec
-from drbackup.errors import DrbackupError, Failure, HostUnsuitable, Interrupted, PointMissing, WrongKey
+from drbackup.errors import DrbackupError, Failure, HostUnsuitable, Interrupted, PointMissing, WrongKey, say
 from drbackup.model.plan import hard_dependencies, recovery_plan
 from drbackup.model.point import SourceName
 from drbackup.vault.keys import DRILL, Keyring, SealKey
@@ -160,7 +160,10 @@ def target_of(
         return "", FolderTarget(str(folder / system / source.source))
     found = installation.policy(system).source(source.source)
     if found is None:  # the policy changed since the plan was made
-        raise PointMissing(f"{system} has no source {source.source} any more", hint="plan the recovery again")
+        raise PointMissing(
+            say("{system} has no source {source} any more", system=system, source=source.source),
+            hint="plan the recovery again",
+        )
     return source.agent, InPlaceTarget(source_spec(found))
 
 

@@ -92,7 +92,14 @@ def choose_point(catalog: Catalog, system: str, source: str, which: str = "lates
         return catalog.points.get(which, system=system, source=source)
     found = catalog.points.at_or_before(when, system, source)
     if found is None:
-        raise PointMissing(f"{system}/{source} has no recovery point of {which} or before")
+        raise PointMissing(
+            say(
+                "{system}/{source} has no recovery point of {which} or before",
+                system=system,
+                source=source,
+                which=which,
+            )
+        )
     return found
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from drbackup.controller.catalog import Catalog
 from drbackup.controller.catalog.packs import Pack
-from drbackup.errors import ObjectMissing, ProtocolViolation
+from drbackup.errors import ObjectMissing, ProtocolViolation, say
 from drbackup.model.collect import lease_ns, lock_end_ns
 from drbackup.model.point import digest_of, kind_of
 from drbackup.stores.base import SignedPut, Store
@@ -106,7 +106,7 @@ class BackupRequests(_Telling):
         name = self._name(kind, pack, size)
         for place in places:
             if place.pack != pack or len(place.id) != NAME_SIZE or not _inside(place, size):
-                raise ProtocolViolation(f"a place outside its pack {pack.hex()[:12]}", where=name)
+                raise ProtocolViolation(say("a place outside its pack {pack}", pack=pack.hex()[:12]), where=name)
         target = self._target
         if body is not None:
             target.store.put(name, body)  # the session has compared it with its name
@@ -119,9 +119,14 @@ class BackupRequests(_Telling):
 
     def _name(self, kind: str, pack: bytes, size: int) -> str:
         if kind not in PACK_KINDS or len(pack) != NAME_SIZE:
-            raise ProtocolViolation(f"not a pack: kind {kind[:20]!r}, {len(pack)} bytes of name")
+            raise ProtocolViolation(
+                say("not a pack: kind {kind}, {n} bytes of name", kind=repr(kind[:20]), n=len(pack))
+            )
         if not 0 < size <= MAX_PACK:
-            raise ProtocolViolation(f"a pack of {size} bytes; at most {MAX_PACK} are taken", where=pack.hex())
+            raise ProtocolViolation(
+                say("a pack of {size} bytes; at most {max_pack} are taken", size=size, max_pack=MAX_PACK),
+                where=pack.hex(),
+            )
         return pack_name(self._target.domain, kind, pack)
 
 
@@ -174,5 +179,5 @@ class ReadingRequests(_Telling):
             return url
         stat = store.stat(name)
         if stat is None:
-            raise ObjectMissing(f"store {store.name} has no {name}", where=name)
+            raise ObjectMissing(say("store {store} has no {name}", store=store.name, name=name), where=name)
         return store.get(name, offset, max(0, min(length, stat.size - offset))) if offset < stat.size else b""

@@ -14,7 +14,7 @@ from typing import Self
 
 from drbackup.controller.catalog.holder import this_process
 from drbackup.controller.catalog.runs import Claim, Counters, LeaseRequest, Runs
-from drbackup.errors import CatalogUnusable, DrbackupError, RunLost
+from drbackup.errors import CatalogUnusable, DrbackupError, RunLost, say
 from drbackup.wire.messages import Progress
 
 RUN_LEASE = timedelta(seconds=90)
@@ -92,7 +92,11 @@ class Lease:
                     return
             except Exception as bug:  # noqa: BLE001 — whatever it was, the run must hear of it
                 # A thread that ended in silence would let the lease run out, and another run begin, while we work on.
-                self._give_up(DrbackupError(f"the lease could not be renewed: {type(bug).__name__}: {bug}"))
+                self._give_up(
+                    DrbackupError(
+                        say("the lease could not be renewed: {kind}: {why}", kind=type(bug).__name__, why=bug)
+                    )
+                )
                 return
 
     def _give_up(self, why: DrbackupError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drbackup.errors import SourceEmpty, SourceShrunk
+from drbackup.errors import SourceEmpty, SourceShrunk, say
 from drbackup.model.inventory import AgentEntry
 from drbackup.model.point import Point
 from drbackup.model.policy import CheckPolicy, Policy, SourcePolicy
@@ -36,12 +36,26 @@ def judge_size(size: int, plausible: Plausibility, what: str) -> None:
     if size == 0 and plausible.allow_empty:
         return
     if size < max(plausible.min_bytes, 1):
-        raise SourceEmpty(f"{what}: {size} bytes were copied, at least {max(plausible.min_bytes, 1)} are expected")
+        raise SourceEmpty(
+            say(
+                "{what}: {size} bytes were copied, at least {min_bytes} are expected",
+                what=what,
+                size=size,
+                min_bytes=max(plausible.min_bytes, 1),
+            )
+        )
     if size < plausible.previous * (1 - plausible.max_shrink):
         share = 1 - size / plausible.previous
         raise SourceShrunk(
-            f"{what}: {size} bytes, {share:.0%} less than the {plausible.previous} of the last point; "
-            f"at most {plausible.max_shrink:.0%} may vanish"
+            say(
+                "{what}: {size} bytes, {share} less than the {previous} of the last point; at most "
+                "{max_shrink} may vanish",
+                what=what,
+                size=size,
+                share=f"{share:.0%}",
+                previous=plausible.previous,
+                max_shrink=f"{plausible.max_shrink:.0%}",
+            )
         )
 
 

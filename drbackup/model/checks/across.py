@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from drbackup.errors import Said, say
 from drbackup.model.checks.base import CheckForm
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import Name, NonEmpty
@@ -27,7 +28,7 @@ class AcrossCheck(CheckForm):
     def query(self) -> str:
         return self.sql
 
-    def misfit(self, position: int, source: SourceSettings) -> str:
+    def misfit(self, position: int, source: SourceSettings) -> Said:
         if position:
-            return "" if source.trees() else "the second name of across must be a files source"
-        return "" if source.is_database else "only a database can be asked by sql"
+            return say("") if source.trees() else say("the second name of across must be a files source")
+        return say("") if source.is_database else say("only a database can be asked by sql")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import ClassVar
 
+from drbackup.errors import Said
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import Kind
 from drbackup.model.verdict import Expectation
@@ -38,7 +39,7 @@ class CheckForm(Kind, abc.ABC):
         return ""
 
     @abc.abstractmethod
-    def misfit(self, position: int, source: SourceSettings) -> str:
+    def misfit(self, position: int, source: SourceSettings) -> Said:
         """Why a source can't stand at this position of :attr:`named`; empty: it can."""
 
     def expectation(self) -> Expectation:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from drbackup.errors import Said, say
 from drbackup.model.checks.base import CheckForm
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import Name
@@ -21,6 +22,6 @@ class CountsCheck(CheckForm):
     source: Name = Field(description="The source it looks at.")
     counts: Literal["match"] = Field(description="Rows and checksums as at the pinned instant.")
 
-    def misfit(self, position: int, source: SourceSettings) -> str:
+    def misfit(self, position: int, source: SourceSettings) -> Said:
         del position
-        return "" if source.is_database else "counts: match counts rows; for files use files: match"
+        return say("") if source.is_database else say("counts: match counts rows; for files use files: match")

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from drbackup.errors import Said, say
 from drbackup.model.checks.base import CheckForm
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import Name
@@ -21,6 +22,6 @@ class FilesCheck(CheckForm):
     source: Name = Field(description="The source it looks at.")
     files: Literal["match"] = Field(description="Every file as at the pinned instant.")
 
-    def misfit(self, position: int, source: SourceSettings) -> str:
+    def misfit(self, position: int, source: SourceSettings) -> Said:
         del position
-        return "files: match compares trees; for a database use counts: match" if source.is_database else ""
+        return say("files: match compares trees; for a database use counts: match") if source.is_database else say("")

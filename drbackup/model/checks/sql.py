@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from drbackup.errors import Said, say
 from drbackup.model.checks.base import CheckForm
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import Name, NonEmpty, Strict
@@ -30,7 +31,9 @@ class Expect(Strict):
         if "equals" in self.model_fields_set and len(self.model_fields_set) > 1:
             raise ValueError("equals stands alone: leave out min and max")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}: nothing can pass")
+            raise ValueError(
+                say("min {min} is greater than max {max}: nothing can pass", min=f"{self.min:g}", max=f"{self.max:g}")
+            )
         return self
 
 
@@ -48,9 +51,9 @@ class SqlCheck(CheckForm):
     def query(self) -> str:
         return self.sql
 
-    def misfit(self, position: int, source: SourceSettings) -> str:
+    def misfit(self, position: int, source: SourceSettings) -> Said:
         del position
-        return "" if source.is_database else "only a database can be asked by sql"
+        return say("") if source.is_database else say("only a database can be asked by sql")
 
     def expectation(self) -> Expectation:
         given = self.expect

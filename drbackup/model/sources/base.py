@@ -6,6 +6,7 @@ import abc
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
+from drbackup.errors import Said
 from drbackup.model.strict import Kind
 from drbackup.model.words import Words
 
@@ -38,7 +39,7 @@ class SourceSettings(Kind, abc.ABC):
         del name, path
         return None
 
-    def doubts(self, source: str) -> Iterator[tuple[str, str]]:
+    def doubts(self, source: str) -> Iterator[tuple[Said, Said]]:
         """What is allowed, but should be known of the source of this name: (warning, way out)."""
         del source
         yield from ()

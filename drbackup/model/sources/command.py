@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from drbackup.errors import Said, say
 from drbackup.model.sources.base import SourceSettings
 from drbackup.model.strict import NonEmpty
 
@@ -27,7 +28,9 @@ class CommandPolicy(SourceSettings):
     @classmethod
     def _not_a_line(cls, value: Any) -> Any:
         if isinstance(value, str):
-            raise ValueError(f"{value!r} is one line: write a list of program and arguments, no shell is used")
+            raise ValueError(
+                say("{value} is one line: write a list of program and arguments, no shell is used", value=repr(value))
+            )
         return value
 
     def lives(self) -> str:
@@ -37,9 +40,9 @@ class CommandPolicy(SourceSettings):
         if self.restore:
             yield f"{' '.join(self.restore)} < {folder}/{self.name}"
 
-    def doubts(self, source: str) -> Iterator[tuple[str, str]]:
+    def doubts(self, source: str) -> Iterator[tuple[Said, Said]]:
         if not self.restore:
             yield (
-                f"'{source}' has no restore program: its copy can only be restored as a plain file",
-                "add restore: [program, argument, …], which reads the copy on stdin",
+                say("'{source}' has no restore program: its copy can only be restored as a plain file", source=source),
+                say("add restore: [program, argument, …], which reads the copy on stdin"),
             )

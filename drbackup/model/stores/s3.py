@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from drbackup.errors import say
 from drbackup.model.quantities import Whole, YesNo
 from drbackup.model.stores.base import StorePlace
 from drbackup.model.words import Words
@@ -35,7 +36,10 @@ class S3Place(StorePlace):
     def _address(self) -> Self:
         if self.endpoint and not self.endpoint.startswith(("https://", "http://")):
             raise ValueError(
-                f"endpoint {self.endpoint!r} must begin with https:// (or http:// inside one machine room)"
+                say(
+                    "endpoint {endpoint} must begin with https:// (or http:// inside one machine room)",
+                    endpoint=repr(self.endpoint),
+                )
             )
         return self
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUnavailable
+from drbackup.errors import ObjectCorrupt, ObjectExists, ObjectMissing, StoreUnavailable, say
 from drbackup.stores.base import SignedPut, Stat, digest_in_name, require_match, require_name, require_prefix
 from drbackup.stores.folder.syscalls import (
     hash_whole,
@@ -63,7 +63,9 @@ class DirectoryStore:
                 os.fsync(folder)
         except FileNotFoundError as gone:
             self._durable.clear()  # what we made is not there any more: the disk was taken away or changed
-            raise StoreUnavailable(f"store {self.name}: its folders vanished under {name}", where=name) from gone
+            raise StoreUnavailable(
+                say("store {store}: its folders vanished under {name}", store=self.name, name=name), where=name
+            ) from gone
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[offset, offset+length)``. Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused."""
@@ -71,13 +73,20 @@ class DirectoryStore:
         try:
             with self._faults(name), self._folder(parents) as folder, _opened(leaf, _FILE, folder) as file:
                 if not stat.S_ISREG(os.fstat(file).st_mode):
-                    raise ObjectMissing(f"{name} is no object in store {self.name}", where=name)
+                    raise ObjectMissing(
+                        say("{name} is no object in store {store}", name=name, store=self.name), where=name
+                    )
                 data = read_range(file, offset, length, name)
         except FileNotFoundError:
-            raise ObjectMissing(f"store {self.name} has no object {name}", where=name) from None
+            raise ObjectMissing(
+                say("store {store} has no object {name}", store=self.name, name=name), where=name
+            ) from None
         promised = digest_in_name(name) if offset == 0 and length is None else None
         if promised is not None and hashlib.sha256(data).digest() != promised:
-            raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
+            raise ObjectCorrupt(
+                say("the bytes of {name} in store {store} do not match its name", name=name, store=self.name),
+                where=name,
+            )
         return data
 
     def check(self, name: str) -> int:
@@ -86,13 +95,20 @@ class DirectoryStore:
         try:
             with self._faults(name), self._folder(parents) as folder:
                 if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
-                    raise ObjectMissing(f"{name} is no object in store {self.name}", where=name)
+                    raise ObjectMissing(
+                        say("{name} is no object in store {store}", name=name, store=self.name), where=name
+                    )
                 with _opened(leaf, _FILE, folder) as file:
                     size, digest = _hashed(file, self.name, name)
         except FileNotFoundError:
-            raise ObjectMissing(f"store {self.name} has no object {name}", where=name) from None
+            raise ObjectMissing(
+                say("store {store} has no object {name}", store=self.name, name=name), where=name
+            ) from None
         if digest_in_name(name) not in (None, digest):
-            raise ObjectCorrupt(f"the bytes of {name} in store {self.name} do not match its name", where=name)
+            raise ObjectCorrupt(
+                say("the bytes of {name} in store {store} do not match its name", name=name, store=self.name),
+                where=name,
+            )
         return size
 
     def repair(self, name: str, data: bytes | memoryview) -> None:
@@ -168,7 +184,9 @@ class DirectoryStore:
                     return True
         except FileNotFoundError:
             return False
-        raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name)
+        raise ObjectExists(
+            say("{name} exists in store {store} with other bytes", name=name, store=self.name), where=name
+        )
 
     def _create(self, folder: int, leaf: str, name: str, data: bytes | memoryview) -> None:
         temporary = _write_hidden(folder, data)
@@ -211,14 +229,22 @@ class DirectoryStore:
                     self._durable.add(reached)
                 if _is_object(part, current):
                     raise ObjectExists(
-                        f"store {self.name}: {reached[:-1]} is an object, so {name} can't be", where=name
+                        say(
+                            "store {store}: {reached} is an object, so {name} can't be",
+                            store=self.name,
+                            reached=reached[:-1],
+                            name=name,
+                        ),
+                        where=name,
                     )
                 current = stack.enter_context(_opened(part, _FOLDER, current))
             yield current
 
     def _require_mounted(self) -> None:
         if not self.path.is_dir() and not self.within.is_dir():
-            raise StoreUnavailable(f"store {self.name}: {self.path} is not there; is its disk mounted?")
+            raise StoreUnavailable(
+                say("store {store}: {path} is not there; is its disk mounted?", store=self.name, path=self.path)
+            )
 
     def _make_root(self) -> None:
         if self.path.is_dir():
@@ -294,7 +320,9 @@ def _hashed(file: int, store: str, name: str) -> tuple[int, bytes]:
         if fault.errno != errno.EIO:
             raise
         # The folder and the file could be opened: this object lies on bad sectors, the disk is not away.
-        raise ObjectCorrupt(f"{name} in store {store} can't be read: {fault.strerror}", where=name) from fault
+        raise ObjectCorrupt(
+            say("{name} in store {store} can't be read: {why}", name=name, store=store, why=fault.strerror), where=name
+        ) from fault
 
 
 def _is_object(part: str, folder: int) -> bool:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable
+from drbackup.errors import DrbackupError, ObjectExists, StoreFull, StoreRefused, StoreUnavailable, say
 from drbackup.stores.base import past_the_end
 from drbackup.system.durable import NO_LINKS, rename_new, write_all
 
@@ -27,7 +27,7 @@ _memory = threading.local()
 
 def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
     """The error class for a failed system call on object ``name`` of ``store``."""
-    text = f"store {store}, {name}: {fault.strerror or fault}"
+    text = say("store {store}, {name}: {why}", store=store, name=name, why=fault.strerror or fault)
     if fault.errno in _NO_ROOM:
         return StoreFull(text, where=name)
     if fault.errno in _NOT_ALLOWED:
@@ -36,12 +36,18 @@ def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
         )
     if fault.errno in (errno.ELOOP, errno.ENOTDIR):
         return StoreRefused(
-            f"store {store}, {name}: a symbolic link stands in its path, and none is followed",
+            say(
+                "store {store}, {name}: a symbolic link stands in its path, and none is followed",
+                store=store,
+                name=name,
+            ),
             where=name,
             hint="somebody put the link there: look at the store's folder by hand",
         )
     if fault.errno == errno.EISDIR:
-        return ObjectExists(f"store {store}: {name} is a folder of other objects", where=name)
+        return ObjectExists(
+            say("store {store}: {name} is a folder of other objects", store=store, name=name), where=name
+        )
     # EIO, ESTALE, ENODEV, ENOTCONN …: the disk or the mount behind the folder is ill.
     return StoreUnavailable(text, where=name, hint="check the disk or mount behind the store (dmesg), then run again")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import boto3.session
 from botocore.config import Config
 
-from drbackup.errors import StoreRefused
+from drbackup.errors import StoreRefused, say
 from drbackup.stores.base import require_name
 from drbackup.stores.retry import DEFAULT_RETRY, RetryLimits
 from drbackup.stores.s3.status import require_authority
@@ -132,9 +132,13 @@ def _from_file(path: str) -> Credentials:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as fault:
-        raise StoreRefused(f"can't read the credentials file: {fault.strerror}", where=path, hint=_HINT) from fault
+        raise StoreRefused(
+            say("can't read the credentials file: {why}", why=fault.strerror), where=path, hint=_HINT
+        ) from fault
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise StoreRefused("everybody on this host may read this credential", where=path, hint=f"chmod 600 {path}")
+        raise StoreRefused(
+            "everybody on this host may read this credential", where=path, hint=say("chmod 600 {path}", path=path)
+        )
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(text)

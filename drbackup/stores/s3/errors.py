@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from drbackup.errors import StoreRefused, StoreUnavailable
+from drbackup.errors import StoreRefused, StoreUnavailable, say
 from drbackup.stores.retry import TryAgain
 from drbackup.stores.s3.status import blame_clock, error_for
 
@@ -32,22 +32,24 @@ def faults_as_ours(name: str) -> Iterator[None]:
     except boto.SSLError as fault:
         raise tls_error(fault, name) from fault
     except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as fault:
-        raise TryAgain(StoreUnavailable(f"{name}: {fault}", where=name)) from fault
+        raise TryAgain(StoreUnavailable(say("{name}: {why}", name=name, why=fault), where=name)) from fault
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as fault:
-        raise StoreRefused(f"{name}: {fault}", where=name) from fault
+        raise StoreRefused(say("{name}: {why}", name=name, why=fault), where=name) from fault
     except boto.BotoCoreError as fault:
-        raise StoreRefused(f"{name}: {fault}", where=name, hint="check the store's entry in inventory.yaml") from fault
+        raise StoreRefused(
+            say("{name}: {why}", name=name, why=fault), where=name, hint="check the store's entry in inventory.yaml"
+        ) from fault
 
 
 def tls_error(fault: Exception, name: str) -> Exception:
     """A certificate that does not check is never retried; a broken handshake is."""
     if "CERTIFICATE_VERIFY_FAILED" in str(fault) or "certificate" in str(fault).lower():
         return StoreRefused(
-            f"{name}: the store's certificate does not check: {fault}",
+            say("{name}: the store's certificate does not check: {why}", name=name, why=fault),
             where=name,
             hint="name the authority's PEM file as ca_file in inventory.yaml",
         )
-    return TryAgain(StoreUnavailable(f"{name}: {fault}", where=name))
+    return TryAgain(StoreUnavailable(say("{name}: {why}", name=name, why=fault), where=name))
 
 
 def read_body(answer: Mapping[str, Any], name: str, deadline: float) -> bytes:
@@ -70,6 +72,6 @@ def _pieces(answer: Mapping[str, Any], name: str, deadline: float, most: int) ->
         while piece := body.read(most):
             yield piece
             if time.monotonic() > deadline:
-                raise TryAgain(StoreUnavailable(f"{name}: the store sends too slowly", where=name))
+                raise TryAgain(StoreUnavailable(say("{name}: the store sends too slowly", name=name), where=name))
     finally:
         body.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from drbackup.errors import StoreRefused
+from drbackup.errors import StoreRefused, say
 from drbackup.model.inventory import StoreEntry
 from drbackup.model.stores.s3 import S3Place
 from drbackup.stores.erase import CREDENTIAL_HINT, Eraser
@@ -57,7 +57,10 @@ def _open_eraser(name: str, entry: StoreEntry) -> Eraser:
     credentials = _place(entry).collect_credentials_file
     if not credentials:
         raise StoreRefused(
-            f"store {name} has no credential for collecting, and the one that writes must not be able to delete",
+            say(
+                "store {name} has no credential for collecting, and the one that writes must not be able to delete",
+                name=name,
+            ),
             where=name,
             hint=CREDENTIAL_HINT,
             safe="nothing was removed",

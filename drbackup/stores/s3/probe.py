@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused, StoreUnavailable
+from drbackup.errors import DrbackupError, ObjectMissing, StoreRefused, StoreUnavailable, say
 from drbackup.stores.base import SignedPut
 from drbackup.stores.retry import TryAgain
 from drbackup.stores.s3.errors import faults_as_ours
@@ -186,7 +186,7 @@ def clock_difference(store: S3Store) -> float | None:
         # Unsigned on purpose: a signature made with a wrong clock would be refused, and this should still measure it.
         answer = pool.request("HEAD", endpoint, retries=False, timeout=retry.stall, redirect=False)
     except urllib3.exceptions.HTTPError as fault:
-        raise StoreUnavailable(f"{endpoint}: {fault}", where=endpoint) from fault
+        raise StoreUnavailable(say("{endpoint}: {why}", endpoint=endpoint, why=fault), where=endpoint) from fault
     date = answer.headers.get("Date")
     if date is None:
         return None

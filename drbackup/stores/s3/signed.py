@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable
+from drbackup.errors import ObjectExists, StoreRefused, StoreUnavailable, say
 from drbackup.stores.base import past_the_end
 from drbackup.stores.retry import DEFAULT_RETRY, RetryLimits, TryAgain
 from drbackup.stores.s3.status import blame_clock, error_for, read_error, require_authority
@@ -71,14 +71,14 @@ def put_signed(
     expected = b64encode(hashlib.sha256(data).digest()).decode("ascii")
     signed = {name.lower(): value for name, value in headers.items()}
     if signed.get(_CHECKSUM, expected) != expected or signed.get("content-length", str(len(data))) != str(len(data)):
-        raise StoreRefused(f"{_shown(url)}: signed for other bytes than these", where=_shown(url))
+        raise StoreRefused(say("{url}: signed for other bytes than these", url=_shown(url)), where=_shown(url))
 
     def attempt(deadline: float) -> None:
         answer = _ask("PUT", url, signed, retry, ca_file, _Blocks(data))
         said = _read(answer, url, deadline)
         reported = answer.headers.get(_CHECKSUM, expected)
         if reported != expected:
-            raise ObjectExists(f"{_shown(url)}: the store reports another digest", where=_shown(url))
+            raise ObjectExists(say("{url}: the store reports another digest", url=_shown(url)), where=_shown(url))
         if answer.status != 412 and not 200 <= answer.status < 300:
             raise _refusal(answer, said, url)
 
@@ -152,7 +152,10 @@ def send_once(
 
 def _refusal(answer: urllib3.BaseHTTPResponse, body: bytes, url: str) -> Exception:
     if 200 <= answer.status < 300:
-        return StoreRefused(f"{_shown(url)}: the store does not serve ranges ({answer.status})", where=_shown(url))
+        return StoreRefused(
+            say("{url}: the store does not serve ranges ({status})", url=_shown(url), status=answer.status),
+            where=_shown(url),
+        )
     return blame_clock(error_for(answer.status, *read_error(body), _shown(url)), answer.headers.get("Date"))
 
 
@@ -175,7 +178,9 @@ def _ask(
     except SSLError as fault:
         raise _tls_error(fault, url) from None
     except HTTPError as fault:
-        raise TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url))) from None
+        raise TryAgain(
+            StoreUnavailable(say("{url}: {why}", url=_shown(url), why=_masked(fault)), where=_shown(url))
+        ) from None
 
 
 def _read(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
@@ -200,9 +205,13 @@ def _pieces(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iter
             yield piece
             if time.monotonic() > deadline:
                 answer.close()
-                raise TryAgain(StoreUnavailable(f"{_shown(url)}: the store sends too slowly", where=_shown(url)))
+                raise TryAgain(
+                    StoreUnavailable(say("{url}: the store sends too slowly", url=_shown(url)), where=_shown(url))
+                )
     except HTTPError as fault:  # cut short, or silent for longer than the stall timeout
-        raise TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url))) from None
+        raise TryAgain(
+            StoreUnavailable(say("{url}: {why}", url=_shown(url), why=_masked(fault)), where=_shown(url))
+        ) from None
     finally:
         answer.release_conn()
 
@@ -210,12 +219,12 @@ def _pieces(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iter
 def _tls_error(fault: Exception, url: str) -> Exception:
     if "certificate" in str(fault).lower():
         return StoreRefused(
-            f"{_shown(url)}: the store's certificate does not check: {_masked(fault)}",
+            say("{url}: the store's certificate does not check: {why}", url=_shown(url), why=_masked(fault)),
             where=_shown(url),
             hint="the controller reads the authority's file (ca_file of the store in inventory.yaml); an agent trusts "
             "what its server trusts: put the authority there, on Debian with update-ca-certificates",
         )
-    return TryAgain(StoreUnavailable(f"{_shown(url)}: {_masked(fault)}", where=_shown(url)))
+    return TryAgain(StoreUnavailable(say("{url}: {why}", url=_shown(url), why=_masked(fault)), where=_shown(url)))
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ from drbackup.errors import (
     StoreFull,
     StoreRefused,
     StoreUnavailable,
+    say,
 )
 from drbackup.stores.retry import TryAgain
 
@@ -66,24 +67,30 @@ def error_for(status: int, code: str, message: str, name: str) -> DrbackupError 
     """
     said = " ".join(part for part in (str(status), code, message) if part)
     if status == 507 or code in _FULL_CODES or _FULL_WORDS.search(message):
-        return StoreFull(f"no room for {name}: {said}", where=name)
+        return StoreFull(say("no room for {name}: {said}", name=name, said=said), where=name)
     if code in _MISSING_CODES or (status in (404, 405) and not code.startswith("NoSuchB")):
-        return ObjectMissing(f"no object {name}", where=name)
+        return ObjectMissing(say("no object {name}", name=name), where=name)
     if status == 412:
-        return ObjectExists(f"{name} exists already", where=name)
+        return ObjectExists(say("{name} exists already", name=name), where=name)
     if status == 416:
-        return ObjectCorrupt(f"{name} is shorter than the range asked for", where=name)
+        return ObjectCorrupt(say("{name} is shorter than the range asked for", name=name), where=name)
     if code in _MANGLED_CODES:
-        return TryAgain(StoreUnavailable(f"the bytes of {name} changed on the way to the store: {said}", where=name))
+        return TryAgain(
+            StoreUnavailable(
+                say("the bytes of {name} changed on the way to the store: {said}", name=name, said=said), where=name
+            )
+        )
     if code in _CLOCK_CODES or "expired" in message.lower():
-        return StoreRefused(f"{name}: {said}", where=name, hint=_CLOCK_HINT)
+        return StoreRefused(say("{name}: {said}", name=name, said=said), where=name, hint=_CLOCK_HINT)
     if status in _PASSING_STATUS or code in _PASSING_CODES:
-        return TryAgain(StoreUnavailable(f"{name}: the store answers {said}", where=name))
+        return TryAgain(StoreUnavailable(say("{name}: the store answers {said}", name=name, said=said), where=name))
     if code == "NoSuchBucket":
-        return StoreRefused(f"{name}: {said}", where=name, hint="check bucket and endpoint in inventory.yaml")
+        return StoreRefused(
+            say("{name}: {said}", name=name, said=said), where=name, hint="check bucket and endpoint in inventory.yaml"
+        )
     if status >= 500:
-        return TryAgain(StoreUnavailable(f"{name}: the store answers {said}", where=name))
-    return StoreRefused(f"{name}: {said}", where=name)
+        return TryAgain(StoreUnavailable(say("{name}: the store answers {said}", name=name, said=said), where=name))
+    return StoreRefused(say("{name}: {said}", name=name, said=said), where=name)
 
 
 def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupError | TryAgain:
@@ -99,7 +106,7 @@ def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupEr
         return error
     if abs(apart) > _CLOCK_LIMIT:
         return StoreRefused(
-            f"{error.message}; the store's clock is {apart:+.0f} s from this host's",
+            say("{what}; the store's clock is {apart} s from this host's", what=error.said, apart=f"{apart:+.0f}"),
             where=error.where,
             hint=_CLOCK_HINT,
         )

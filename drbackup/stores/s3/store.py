@@ -74,7 +74,9 @@ class S3Store:
             self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
         except ObjectExists:
             if not self.holds(name, len(data), digest):
-                raise ObjectExists(f"{name} exists in store {self.name} with other bytes", where=name) from None
+                raise ObjectExists(
+                    say("{name} exists in store {store} with other bytes", name=name, store=self.name), where=name
+                ) from None
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[offset, offset+length)``; to the end when ``length`` is None.
@@ -187,8 +189,10 @@ class S3Store:
         version = self._matching(name, sha256)
         if version is None:
             if not any(self._versions(name)):
-                raise ObjectMissing(f"store {self.name} has no object {name}", where=name)
-            raise ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
+                raise ObjectMissing(say("store {store} has no object {name}", store=self.name, name=name), where=name)
+            raise ObjectCorrupt(
+                say("no version of {name} in store {store} matches its hash", name=name, store=self.name), where=name
+            )
         return self._read(name, offset, length, version)
 
     def _address(self, name: str, version: str = "") -> dict[str, Any]:
@@ -239,7 +243,9 @@ class S3Store:
                 size, digest = self._hash(name, version)
                 if digest == promised:
                     return version, size
-        raise missing or ObjectCorrupt(f"no version of {name} in store {self.name} matches its hash", where=name)
+        raise missing or ObjectCorrupt(
+            say("no version of {name} in store {store} matches its hash", name=name, store=self.name), where=name
+        )
 
     def _version_for(self, name: str) -> str:
         """The version id to ask for; empty when the newest is right, or when nothing better is known.

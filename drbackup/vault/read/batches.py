@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.vault.suite import MAX_CHUNK
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
@@ -127,6 +127,14 @@ def require_place(place: Place, what: str = "") -> None:
     """Raises :class:`ObjectCorrupt`, before memory is taken, for a place that no honest writer makes."""
     what = what or place.pack.hex()
     if not 0 <= place.raw <= MAX_CHUNK or not 0 <= place.size <= 2 * MAX_CHUNK:
-        raise ObjectCorrupt(f"{what}: a chunk claims {place.raw} bytes", where=what)
+        raise ObjectCorrupt(say("{what}: a chunk claims {raw} bytes", what=what, raw=place.raw), where=what)
     if not 0 <= place.ordinal < 1 << 32 or not 0 <= place.offset < 1 << 40:
-        raise ObjectCorrupt(f"{what}: a chunk claims number {place.ordinal}, offset {place.offset}", where=what)
+        raise ObjectCorrupt(
+            say(
+                "{what}: a chunk claims number {ordinal}, offset {offset}",
+                what=what,
+                ordinal=place.ordinal,
+                offset=place.offset,
+            ),
+            where=what,
+        )

@@ -10,7 +10,7 @@ import mmap
 
 import zstandard
 
-from drbackup.errors import ObjectCorrupt
+from drbackup.errors import ObjectCorrupt, say
 from drbackup.system.memory import huge_buffer
 from drbackup.vault.pack import PackOpener
 from drbackup.vault.suite import TAG_SIZE
@@ -39,7 +39,9 @@ class OpenBuffer:
         """
         stored = len(sealed) - TAG_SIZE
         if len(sealed) != place.size or stored < 0:
-            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} is cut short", where=what)
+            raise ObjectCorrupt(
+                say("{what}: chunk {ordinal} is cut short", what=what, ordinal=place.ordinal), where=what
+            )
         if stored == place.raw:
             opener.open_into(place.ordinal, sealed, place.id, into)
             return
@@ -50,7 +52,10 @@ class OpenBuffer:
         try:
             self._decompress(frame, place, into)
         except zstandard.ZstdError as bad:
-            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} does not decompress: {bad}", where=what) from bad
+            raise ObjectCorrupt(
+                say("{what}: chunk {ordinal} does not decompress: {why}", what=what, ordinal=place.ordinal, why=bad),
+                where=what,
+            ) from bad
 
     def _decompress(self, frame: memoryview, place: Place, into: memoryview) -> None:
         # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.

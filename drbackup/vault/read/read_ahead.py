@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from drbackup.errors import Interrupted, ObjectCorrupt
+from drbackup.errors import Interrupted, ObjectCorrupt, say
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PackOpener
@@ -80,7 +80,10 @@ class DataPacks:
             head = data if start == 0 and len(data) >= HEADER_LIMIT else self._get(pack, 0, HEADER_LIMIT)
             opener = PackOpener(bytes(head[:HEADER_LIMIT]), self._domain, self._keyring, self.name(pack))
             if opener.header.kind != DATA:
-                raise ObjectCorrupt(f"{self.name(pack)}: is of kind {opener.header.kind!r}", where=self.name(pack))
+                raise ObjectCorrupt(
+                    say("{pack}: is of kind {kind}", pack=self.name(pack), kind=repr(opener.header.kind)),
+                    where=self.name(pack),
+                )
             with self._mutex:
                 self._openers[pack] = opener
                 if len(self._openers) > _OPENERS:

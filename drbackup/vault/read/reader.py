@@ -17,7 +17,7 @@ from typing import TypeVar
 import zstandard
 from blake3 import blake3
 
-from drbackup.errors import ObjectCorrupt, RestoreMismatch
+from drbackup.errors import ObjectCorrupt, RestoreMismatch, say
 from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PACK_SIZE, PackOpener, unpack
@@ -90,7 +90,9 @@ class PointReader:
             count += 1
             yield entry
         if not prefix and count != self.root.entries:
-            raise RestoreMismatch(f"the tree has {count} entries instead of {self.root.entries}")
+            raise RestoreMismatch(
+                say("the tree has {count} entries instead of {entries}", count=count, entries=self.root.entries)
+            )
 
     def find(self, path: bytes) -> Entry | None:
         """The entry of exactly this path."""
@@ -108,7 +110,9 @@ class PointReader:
             hasher.update(piece)
             yield piece
         if entry.digest and hasher.digest() != entry.digest:
-            raise RestoreMismatch(f"{entry.path!r}: the restored content has another digest than the copied one")
+            raise RestoreMismatch(
+                say("{path}: the restored content has another digest than the copied one", path=repr(entry.path))
+            )
 
     def read_ahead(self, take: Callable[[Part[_T], memoryview], None]) -> ReadAhead[_T]:
         """For reading many contents: each is added, and ``take`` gets its authenticated parts on other threads. The
@@ -180,9 +184,21 @@ class PointReader:
         try:
             plain = unpack(stored, place.raw, self._inflate)
         except zstandard.ZstdError as bad:
-            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} does not decompress: {bad}", where=what) from bad
+            raise ObjectCorrupt(
+                say("{what}: chunk {ordinal} does not decompress: {why}", what=what, ordinal=place.ordinal, why=bad),
+                where=what,
+            ) from bad
         if len(plain) != place.raw:
-            raise ObjectCorrupt(f"{what}: chunk {place.ordinal} has {len(plain)} bytes, not {place.raw}", where=what)
+            raise ObjectCorrupt(
+                say(
+                    "{what}: chunk {ordinal} has {n} bytes, not {raw}",
+                    what=what,
+                    ordinal=place.ordinal,
+                    n=len(plain),
+                    raw=place.raw,
+                ),
+                where=what,
+            )
         self.spent(time.monotonic() - begun, 0.0)
         _remember(self._chunks, place.id, plain, _CHUNKS)
         return plain
@@ -192,7 +208,9 @@ class PointReader:
         if (known := self._openers.get(key)) is None:
             known = PackOpener(bytes(self._range(kind, pack, 0, HEADER_LIMIT)), self._domain, self._keyring, what)
             if known.header.kind != kind:
-                raise ObjectCorrupt(f"{what}: is of kind {known.header.kind!r}", where=what)
+                raise ObjectCorrupt(
+                    say("{what}: is of kind {kind}", what=what, kind=repr(known.header.kind)), where=what
+                )
             _remember(self._openers, key, known, _OPENERS)
         return known
 

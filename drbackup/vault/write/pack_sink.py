@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 import zstandard
 
-from drbackup.errors import FormatUnsupported, HostUnsuitable
+from drbackup.errors import FormatUnsupported, HostUnsuitable, say
 from drbackup.system.memory import huge_buffer
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey, unpack
 from drbackup.vault.suite import MAX_CHUNK, chunk_id
@@ -103,7 +103,11 @@ class ChunkSink:
         reader would take back: a file of terabytes, whose places don't fit into one page."""
         if len(data) > MAX_CHUNK:
             raise FormatUnsupported(
-                f"a chunk of {len(data)} bytes can't be read back, at most {MAX_CHUNK} may be written",
+                say(
+                    "a chunk of {n} bytes can't be read back, at most {max_chunk} may be written",
+                    n=len(data),
+                    max_chunk=MAX_CHUNK,
+                ),
                 hint="the source holds a file with too many pieces for one page of a tree: split it",
             )
         chunk = Chunk(data)

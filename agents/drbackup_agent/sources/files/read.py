@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from drbackup.errors import SourceUnstable
+from drbackup.errors import SourceUnstable, say
 from drbackup.system.console import one_line
 from drbackup.vault.write.writer import Content, PointWriter
 from drbackup_agent.sources.base import Watch
@@ -80,7 +80,8 @@ def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int
         # What was read in vain is not content; its chunks stay in the vault unnamed.
         writer.done_bytes = done_bytes
     raise SourceUnstable(
-        f"/{one_line(found.path)} changed each of the {retries + 1} times it was read", where="/" + one_line(found.path)
+        say("/{path} changed each of the {retries} times it was read", path=one_line(found.path), retries=retries + 1),
+        where="/" + one_line(found.path),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError
+from drbackup.errors import DrbackupError, PathEscape, PointMissing, TargetOccupied, UsageError, say
 from drbackup.system.console import one_line
 from drbackup.vault.read.read_ahead import ReadAhead
 from drbackup.vault.read.reader import PointReader
@@ -114,7 +114,7 @@ def _require_empty(request: FolderRequest) -> None:
         except FileNotFoundError:
             occupied = os.path.lexists(place)
         if occupied:
-            raise TargetOccupied(f"{place} is not empty", where=place)
+            raise TargetOccupied(say("{place} is not empty", place=place), where=place)
 
 
 def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[Entry, bool]]:
@@ -139,7 +139,10 @@ def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[E
             found = True
             yield entry, False
         if not found:
-            raise PointMissing(f"the point holds nothing at {one_line(path)!r}", hint="see: drbackup points ls POINT")
+            raise PointMissing(
+                say("the point holds nothing at {path}", path=repr(one_line(path))),
+                hint="see: drbackup points ls POINT",
+            )
 
 
 class _TreeRestore:
@@ -201,7 +204,8 @@ class _TreeRestore:
         if above:
             return None
         raise UsageError(
-            f"{one_line(entry.path)} does not lie below {one_line(strip)}", hint="choose another strip or paths"
+            say("{path} does not lie below {strip}", path=one_line(entry.path), strip=one_line(strip)),
+            hint="choose another strip or paths",
         )
 
     def _file(self, entry: Entry, path: bytes) -> None:
@@ -239,7 +243,11 @@ class _TreeRestore:
         if stat is not None and stat.st_mtime_ns != entry.mtime_ns and not self._journal.knows(path, stat):
             name = one_line(path)
             raise TargetOccupied(
-                f"{name} was put into {self._request.folder} after an earlier restore of this point broke off",
+                say(
+                    "{name} was put into {folder} after an earlier restore of this point broke off",
+                    name=name,
+                    folder=self._request.folder,
+                ),
                 where=name,
             )
 
@@ -252,7 +260,8 @@ class _TreeRestore:
         origin = self._reader.find(entry.target)
         if origin is None or origin.kind != EntryKind.FILE:
             raise PathEscape(
-                f"{one_line(entry.path)} is a hard link to nothing in this point", where=one_line(entry.path)
+                say("{path} is a hard link to nothing in this point", path=one_line(entry.path)),
+                where=one_line(entry.path),
             )
         first = self._path(origin, above=False) if self._came_before(origin, entry) else None
         if first is not None:

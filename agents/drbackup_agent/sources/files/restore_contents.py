@@ -17,7 +17,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from drbackup.errors import Interrupted, RestoreMismatch
+from drbackup.errors import Interrupted, RestoreMismatch, say
 from drbackup.system.console import one_line
 from drbackup.vault.read.batches import PAGE, Part
 from drbackup.vault.tree import Entry
@@ -52,8 +52,14 @@ class FileOnItsWay:
         given = sum(extent.length for extent in entry.extents)
         size = entry.size if self._segments is None else sum(length for _, length in self._segments)
         if given != size:
-            less = "less" if given < size else "more"
-            raise RestoreMismatch(f"{one_line(entry.path)}: {less} content than its size allows")
+            raise RestoreMismatch(
+                say(
+                    "{path}: less content than its size allows"
+                    if given < size
+                    else "{path}: more content than its size allows",
+                    path=one_line(entry.path),
+                )
+            )
 
     def digest(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
         """The next part in order."""
@@ -67,7 +73,7 @@ class FileOnItsWay:
         entry = self.entry
         if entry.digest and (self._hasher is None or self._hasher.digest() != entry.digest):
             raise RestoreMismatch(
-                f"{one_line(entry.path)}: the restored content has another digest than the copied one",
+                say("{path}: the restored content has another digest than the copied one", path=one_line(entry.path)),
                 where=one_line(entry.path),
             )
 
@@ -220,7 +226,7 @@ def segments(entry: Entry) -> Iterator[tuple[int, int]]:
     at = 0
     for offset, length in (*entry.holes, (entry.size, 0)):
         if offset < at or length < 0 or offset + length > entry.size:
-            raise RestoreMismatch(f"{one_line(entry.path)}: its map of holes makes no sense")
+            raise RestoreMismatch(say("{path}: its map of holes makes no sense", path=one_line(entry.path)))
         if offset > at:
             yield at, offset - at
         at = offset + length

@@ -12,7 +12,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from drbackup.errors import DrbackupError, HostUnsuitable, TargetFull, TargetOccupied
+from drbackup.errors import DrbackupError, HostUnsuitable, TargetFull, TargetOccupied, say
 from drbackup.system.console import one_line
 from drbackup.vault.tree import Entry
 
@@ -74,7 +74,9 @@ class Slot:
         try:
             os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
         except IsADirectoryError as bad:
-            raise TargetOccupied(f"{self.where} is a folder", hint="move it away: folders are never removed") from bad
+            raise TargetOccupied(
+                say("{where} is a folder", where=self.where), hint="move it away: folders are never removed"
+            ) from bad
         except OSError as bad:
             raise self.error(bad) from bad
         self._give_back(self)
@@ -136,9 +138,9 @@ def partial_name(name: bytes) -> bytes:
 def target_error(bad: OSError, where: str) -> DrbackupError:
     """The error class of what the target's filesystem said."""
     if bad.errno in _FULL:
-        return TargetFull(f"no room to restore {where}", where=where)
+        return TargetFull(say("no room to restore {where}", where=where), where=where)
     return HostUnsuitable(
-        f"{where}: {bad.strerror}",
+        say("{where}: {why}", where=where, why=bad.strerror),
         where=where,
         safe="what was at the target before is still there",
         hint="mend it and run the same command again",

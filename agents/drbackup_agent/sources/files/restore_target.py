@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from drbackup.errors import PathEscape, RestoreMismatch, TargetOccupied
+from drbackup.errors import PathEscape, RestoreMismatch, TargetOccupied, say
 from drbackup.system.console import one_line
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup_agent.sources.base import Watch
@@ -48,7 +48,7 @@ def safe_parts(path: bytes) -> list[bytes]:
     """The components of a stored path. Raises :class:`PathEscape` for anything that could lead elsewhere."""
     parts = path.split(b"/")
     if b"\0" in path or not _NO_NAMES.isdisjoint(parts) or len(max(parts, key=len)) > 255:
-        raise PathEscape(f"the tree holds the name {one_line(path)!r}", where=one_line(path))
+        raise PathEscape(say("the tree holds the name {path}", path=repr(one_line(path))), where=one_line(path))
     return parts
 
 
@@ -70,7 +70,7 @@ def require_possible(entry: Entry) -> None:
         and (not entry.xattrs or all(name and b"\0" not in name for name, _ in entry.xattrs))
     )
     if not possible:
-        raise RestoreMismatch(f"{one_line(entry.path)}: no file can have the facts the tree gives it")
+        raise RestoreMismatch(say("{path}: no file can have the facts the tree gives it", path=one_line(entry.path)))
 
 
 class Target:
@@ -173,7 +173,9 @@ class Target:
             handle = os.open(name, _DIRECTORY, dir_fd=parent)
         except OSError as bad:
             if bad.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise PathEscape(f"{one_line(path)} is no folder, yet the tree goes on below it") from bad
+                raise PathEscape(
+                    say("{path} is no folder, yet the tree goes on below it", path=one_line(path))
+                ) from bad
             raise target_error(bad, self._shown(path)) from bad
         keeps = entry is None or (path in self._fixed and not made)
         level = OpenFolder(name, path, handle, None if keeps else entry, inherits=_has_default_acl(handle))
@@ -186,9 +188,11 @@ class Target:
         if is_folder(parent, name):
             return
         if not described:
-            raise PathEscape(f"{one_line(path)} is no folder, yet the tree goes on below it", where=one_line(path))
+            raise PathEscape(
+                say("{path} is no folder, yet the tree goes on below it", path=one_line(path)), where=one_line(path)
+            )
         if not self._replace:
-            raise TargetOccupied(f"{self._shown(path)} exists and is no folder", where=self._shown(path))
+            raise TargetOccupied(say("{path} exists and is no folder", path=self._shown(path)), where=self._shown(path))
         self._call(path, os.unlink, name, dir_fd=parent)
 
     def _open_up(self, handle: int, path: bytes) -> None:
@@ -253,7 +257,9 @@ class Target:
         """Give what was made under the temporary name its own name."""
         parent, name = self.folder_of(path)
         if is_folder(parent, name):
-            raise TargetOccupied(f"{self._shown(path)} is a folder", hint="move it away: folders are never removed")
+            raise TargetOccupied(
+                say("{path} is a folder", path=self._shown(path)), hint="move it away: folders are never removed"
+            )
         self._call(path, os.rename, partial_name(name), name, src_dir_fd=parent, dst_dir_fd=parent)
 
     def add_special(self, entry: Entry, path: bytes) -> None:
@@ -287,7 +293,7 @@ class Target:
         try:
             first_name = safe_parts(first)[-1]
             if modes.S_ISDIR(os.stat(first_name, dir_fd=source, follow_symlinks=False).st_mode):
-                raise PathEscape(f"{one_line(path)} is a hard link to a folder", where=one_line(path))
+                raise PathEscape(say("{path} is a hard link to a folder", path=one_line(path)), where=one_line(path))
             self._call(path, os.link, first_name, partial, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(source)
@@ -314,7 +320,9 @@ class Target:
             try:
                 below = os.open(part, _DIRECTORY, dir_fd=handle)
             except OSError as bad:
-                raise PathEscape(f"{one_line(path)}: a hard link's target that was not restored") from bad
+                raise PathEscape(
+                    say("{path}: a hard link's target that was not restored", path=one_line(path))
+                ) from bad
             finally:
                 os.close(handle)
             handle = below

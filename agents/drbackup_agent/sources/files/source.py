@@ -11,7 +11,7 @@ import stat as modes
 
 from msgspec.structs import replace
 
-from drbackup.errors import DrbackupError, SourceUnreadable
+from drbackup.errors import DrbackupError, SourceUnreadable, say
 from drbackup.model.point import SourceFacts
 from drbackup.system.console import one_line
 from drbackup.vault.tree import EntryKind
@@ -62,7 +62,7 @@ class FilesSource:
                 if os.path.isdir(path):
                     os.listdir(path)
                 elif not os.access(path, os.R_OK):
-                    raise SourceUnreadable(f"{path}: can't be read")
+                    raise SourceUnreadable(say("{path}: can't be read", path=path))
             except (DrbackupError, OSError) as bad:
                 checks.append(PreflightCheck(f"path {path}", False, str(bad)))
             else:
@@ -106,7 +106,7 @@ class FilesSource:
         )
 
     def substance(self) -> Substance:
-        return Substance(self._files, self._bytes, "files")
+        return Substance(self._files, self._bytes, say("files"))
 
     def remember(self) -> None:
         if self._cache is not None:

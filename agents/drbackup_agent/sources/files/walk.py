@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from drbackup.errors import SourceUnreadable
+from drbackup.errors import SourceUnreadable, say
 from drbackup.system.console import one_line
 from drbackup_agent.sources.base import Watch
 
@@ -66,11 +66,15 @@ def top_paths(paths: Sequence[str]) -> list[bytes]:
     for given in paths:
         plain = os.path.normpath(given)
         if not os.path.isabs(plain):
-            raise SourceUnreadable(f"{given}: not an absolute path", where=given)
+            raise SourceUnreadable(say("{given}: not an absolute path", given=given), where=given)
         plain = "/" + plain.lstrip("/")
         real = os.path.realpath(plain)
         if real != plain:
-            raise SourceUnreadable(f"{given} leads over a symbolic link to {real}", where=given, hint=f"name {real}")
+            raise SourceUnreadable(
+                say("{given} leads over a symbolic link to {real}", given=given, real=real),
+                where=given,
+                hint=say("name {real}", real=real),
+            )
         tops.append(os.fsencode(plain[1:]))
     kept: list[bytes] = []
     for top in sorted(set(tops), key=lambda each: each.replace(b"/", b"\0")):
@@ -217,4 +221,4 @@ def open_quietly(name: bytes, flags: int, parent: int) -> int:
 
 def unreadable(path: bytes, bad: OSError) -> SourceUnreadable:
     """The error for a path that must not be skipped."""
-    return SourceUnreadable(f"/{one_line(path)}: {bad.strerror}", where="/" + one_line(path))
+    return SourceUnreadable(say("/{path}: {why}", path=one_line(path), why=bad.strerror), where="/" + one_line(path))

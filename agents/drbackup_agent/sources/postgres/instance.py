@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from drbackup.errors import ToolFailed, ToolMissing
+from drbackup.errors import ToolFailed, ToolMissing, say
 from drbackup_agent.sources.base import DrillSandbox
 from drbackup_agent.sources.postgres.tools import TOOL_FOLDERS
 
@@ -151,7 +151,9 @@ def _account() -> Account:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
-    raise ToolMissing(f"none of the accounts {', '.join(ACCOUNTS)} exists to run a throw-away database")
+    raise ToolMissing(
+        say("none of the accounts {accounts} exists to run a throw-away database", accounts=", ".join(ACCOUNTS))
+    )
 
 
 def _owner(account: Account) -> tuple[int, int] | None:
@@ -206,7 +208,14 @@ def _run(argv: list[str], cwd: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=cwd)
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).splitlines()[-8:])
-        raise ToolFailed(f"{Path(_program(argv)).name} ended with {done.returncode}: {tail}")
+        raise ToolFailed(
+            say(
+                "{argv} ended with {returncode}: {said}",
+                argv=Path(_program(argv)).name,
+                returncode=done.returncode,
+                said=tail,
+            )
+        )
 
 
 def _program(argv: list[str]) -> str:
@@ -219,7 +228,7 @@ def _await_ready(server: subprocess.Popen[bytes], tools: Path, socket: Path, log
     while subprocess.run(probe, timeout=10).returncode != 0:
         if server.poll() is not None or time.monotonic() > deadline:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-            raise ToolFailed(f"the throw-away PostgreSQL did not start: {tail}")
+            raise ToolFailed(say("the throw-away PostgreSQL did not start: {said}", said=tail))
         time.sleep(0.05)  # polling, with the deadline above
 
 

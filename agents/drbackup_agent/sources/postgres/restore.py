@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from drbackup.errors import DrbackupError, PointMissing, RestoreMismatch, TargetOccupied, ToolFailed
+from drbackup.errors import DrbackupError, PointMissing, RestoreMismatch, TargetOccupied, ToolFailed, say
 from drbackup.system.console import one_line
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
@@ -116,7 +116,7 @@ class _DatabaseRestore:
             things = session.value(_IN_USE)
         if things != "0":
             raise TargetOccupied(
-                f"the database {self._wanted} holds {things} things",
+                say("the database {wanted} holds {things} things", wanted=self._wanted, things=things),
                 where=self._wanted,
                 hint="choose another name, or say --replace: it is then dropped once the restored one is proven",
             )
@@ -153,7 +153,7 @@ class _DatabaseRestore:
     def _script(self, name: bytes, connection: DatabaseAddress) -> None:
         entry = self._reader.find(name)
         if entry is None:
-            raise PointMissing(f"the point holds no {name.decode()}")
+            raise PointMissing(say("the point holds no {name}", name=name.decode()))
         self._run(self._blocks(entry), name.decode(), connection)
 
     def _load(self, entry: Entry, connection: DatabaseAddress) -> None:
@@ -173,12 +173,17 @@ class _DatabaseRestore:
             count = count_table(session, entry, self._header(entry))
         if count.rows != count.wanted_rows:
             raise RestoreMismatch(
-                f"table {count.name}: {count.rows} rows were restored, {count.wanted_rows} were copied",
+                say(
+                    "table {count}: {rows} rows were restored, {wanted_rows} were copied",
+                    count=count.name,
+                    rows=count.rows,
+                    wanted_rows=count.wanted_rows,
+                ),
                 where=count.name,
             )
         if not count.matches:
             raise RestoreMismatch(
-                f"table {count.name}: the restored rows differ from the copied ones", where=count.name
+                say("table {count}: the restored rows differ from the copied ones", count=count.name), where=count.name
             )
 
     def _in_parallel(self, entries: list[Entry], work: Callable[[Entry], None]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from drbackup.errors import SourceUnstable, ToolFailed
+from drbackup.errors import SourceUnstable, ToolFailed, say
 from drbackup_agent.sources.postgres.tables import Table, list_tables
 from drbackup_agent.sources.postgres.tools import PsqlSession
 
@@ -60,7 +60,7 @@ def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns
             return snapshot
         session.close()
         reason = f"{changed[0][0]} was rewritten or truncated while the snapshot was taken"
-    raise SourceUnstable(f"no steady snapshot in {_TRIES} attempts: {reason}")
+    raise SourceUnstable(say("no steady snapshot in {tries} attempts: {reason}", tries=_TRIES, reason=reason))
 
 
 def join_snapshot(session: PsqlSession, name: str) -> None:

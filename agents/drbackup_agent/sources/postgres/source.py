@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from drbackup.errors import DrbackupError, ToolFailed, ToolTooOld
+from drbackup.errors import DrbackupError, ToolFailed, ToolTooOld, say
 from drbackup.model.point import SourceFacts
 from drbackup.vault.tree import Entry, EntryKind
 from drbackup.vault.write.writer import Content, PointWriter
@@ -99,7 +99,7 @@ class PostgresSource:
         )
 
     def substance(self) -> Substance:
-        return Substance(self._rows + self._large_objects, self._bytes, "rows and large objects")
+        return Substance(self._rows + self._large_objects, self._bytes, say("rows and large objects"))
 
     def remember(self) -> None:
         """Nothing is remembered between runs."""
@@ -125,7 +125,12 @@ class PostgresSource:
             self._server_text = session.value("SELECT pg_catalog.current_setting('server_version')").split()[0]
         if self._tools.major < self._server // 10000:
             raise ToolTooOld(
-                f"{self._tools.version} ({self._tools.folder}) is older than the server, PostgreSQL {self._server_text}"
+                say(
+                    "{version} ({folder}) is older than the server, PostgreSQL {server_text}",
+                    version=self._tools.version,
+                    folder=self._tools.folder,
+                    server_text=self._server_text,
+                )
             )
         return self._tools
 
@@ -178,7 +183,9 @@ class PostgresSource:
         stamp = self._snapshot.taken_ns
         for name in sorted(scripts):
             if not scripts[name].size:
-                raise ToolFailed(f"database {self._spec.database}: {name.decode()} came out empty")
+                raise ToolFailed(
+                    say("database {database}: {name} came out empty", database=self._spec.database, name=name.decode())
+                )
             writer.add(Entry(name, EntryKind.FILE, 0o600, mtime_ns=stamp, atime_ns=stamp), scripts[name])
             self._bytes += scripts[name].size
         writer.add(Entry(TABLES, EntryKind.DIR, 0o700, mtime_ns=stamp, atime_ns=stamp))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import msgspec
 from blake3 import blake3
 
-from drbackup.errors import RestoreMismatch
+from drbackup.errors import RestoreMismatch, say
 from drbackup.system.console import one_line
 from drbackup.vault.read.reader import PointReader
 from drbackup.vault.tree import Entry, EntryKind
@@ -198,7 +198,7 @@ def loaded_table(header: bytes) -> bytes:
     """The quoted name, with its schema, of the table that a COPY line loads."""
     named = _NAME.match(header)
     if named is None:
-        raise RestoreMismatch(f"no table is named in {header[:200]!r}")
+        raise RestoreMismatch(say("no table is named in {header}", header=repr(header[:200])))
     return named[1]
 
 
@@ -208,6 +208,6 @@ def header_of(begin: bytes, entry: Entry) -> bytes:
     header = rest[: rest.find(b"\n") + 1]
     if prologue + b"\n" != _PROLOGUE or not header.startswith(b"COPY ") or not header.endswith(_FROM):
         raise RestoreMismatch(
-            f"{one_line(entry.path)} does not begin as a table's stream does", where=one_line(entry.path)
+            say("{path} does not begin as a table's stream does", path=one_line(entry.path)), where=one_line(entry.path)
         )
     return header

@@ -17,7 +17,7 @@ from typing import Self
 import msgspec
 from msgspec.structs import replace
 
-from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld
+from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld, say
 from drbackup_agent.sources.pipeline import Child, output
 from drbackup_agent.sources.postgres.spec import PostgresSpec
 
@@ -54,7 +54,9 @@ class PostgresTools(msgspec.Struct, frozen=True):
         if folder:
             found = cls.look(Path(folder))
             if found is None:
-                raise ToolMissing(f"{folder} has no {', '.join(_NEEDED)}", where=folder)
+                raise ToolMissing(
+                    say("{folder} has no {needed}", folder=folder, needed=", ".join(_NEEDED)), where=folder
+                )
         else:
             places = {place for pattern in TOOL_FOLDERS for place in root.glob(pattern)}
             places |= {Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place}
@@ -64,7 +66,13 @@ class PostgresTools(msgspec.Struct, frozen=True):
             found = max(known, key=lambda tools: (tools.major, tools.minor))
         if found.major < at_least:
             raise ToolTooOld(
-                f"pg_dump {found.major}.{found.minor} in {found.folder} is older than the server's version {at_least}"
+                say(
+                    "pg_dump {major}.{minor} in {folder} is older than the server's version {at_least}",
+                    major=found.major,
+                    minor=found.minor,
+                    folder=found.folder,
+                    at_least=at_least,
+                )
             )
         return found
 
@@ -76,7 +84,9 @@ class PostgresTools(msgspec.Struct, frozen=True):
         said = output([str(folder / "pg_dump"), "--version"], label="pg_dump --version").decode("ascii", "replace")
         version = _VERSION.search(said)
         if version is None:
-            raise ToolFailed(f"{folder}/pg_dump does not say its version: {said.strip()!r}")
+            raise ToolFailed(
+                say("{folder}/pg_dump does not say its version: {said}", folder=folder, said=repr(said.strip()))
+            )
         return cls(folder, int(version[1]), int(version[2] or 0))
 
     def path(self, name: str) -> str:
@@ -195,7 +205,7 @@ class PsqlSession:
             block = self._child.read()
             if not block:
                 self._child.finish()  # raises with psql's words
-                raise ToolFailed(f"{self.label}: psql ended early")
+                raise ToolFailed(say("{label}: psql ended early", label=self.label))
             held += block
             if held.endswith(mark):
                 if len(held) > len(mark):

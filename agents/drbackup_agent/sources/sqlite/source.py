@@ -24,6 +24,7 @@ from drbackup.errors import (
     SourceUnreadable,
     SourceUnstable,
     TargetOccupied,
+    say,
 )
 from drbackup.model.point import SourceFacts
 from drbackup.system.durable import put_in_place
@@ -81,18 +82,19 @@ class SqliteSource:
         except sqlite3.OperationalError as bad:
             if bad.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise SourceUnstable(
-                    f"{self._spec.path}: locked for {_BUSY_SECONDS:g} s", where=self._spec.path
+                    say("{path}: locked for {busy_seconds} s", path=self._spec.path, busy_seconds=f"{_BUSY_SECONDS:g}"),
+                    where=self._spec.path,
                 ) from bad
             if bad.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise HostUnsuitable(
-                    f"no room for a copy of {self._spec.path} in {self._copy.parent}",
+                    say("no room for a copy of {path} in {parent}", path=self._spec.path, parent=self._copy.parent),
                     where=str(self._copy.parent),
                     safe=NOTHING_COMMITTED_LOST,
                     hint="free space there, or name another state_folder for the agent in inventory.yaml",
                 ) from bad
-            raise SourceUnreadable(f"{self._spec.path}: {bad}", where=self._spec.path) from bad
+            raise SourceUnreadable(say("{path}: {why}", path=self._spec.path, why=bad), where=self._spec.path) from bad
         except sqlite3.Error as bad:
-            raise SourceUnreadable(f"{self._spec.path}: {bad}", where=self._spec.path) from bad
+            raise SourceUnreadable(say("{path}: {why}", path=self._spec.path, why=bad), where=self._spec.path) from bad
         return self._pin
 
     def copy(self, writer: PointWriter, watch: Watch) -> SourceFacts:
@@ -116,7 +118,7 @@ class SqliteSource:
         )
 
     def substance(self) -> Substance:
-        return Substance(self._tables, self._bytes, "tables")
+        return Substance(self._tables, self._bytes, say("tables"))
 
     def remember(self) -> None:
         """Nothing is remembered between runs."""
@@ -130,9 +132,9 @@ class SqliteSource:
         path = Path(self._spec.path)
         try:
             if not modes.S_ISREG(path.stat().st_mode):
-                raise SourceUnreadable(f"{path}: not a file", where=str(path))
+                raise SourceUnreadable(say("{path}: not a file", path=path), where=str(path))
         except OSError as bad:
-            raise SourceUnreadable(f"{path}: {bad.strerror}", where=str(path)) from bad
+            raise SourceUnreadable(say("{path}: {why}", path=path, why=bad.strerror), where=str(path)) from bad
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
 
     def _new_copy(self) -> Path:
@@ -148,7 +150,9 @@ def require_sound(database: sqlite3.Connection, name: str) -> None:
     """Raises :class:`SourceUnreadable` unless ``quick_check`` is content."""
     said = [str(row[0]) for row in database.execute("PRAGMA quick_check(5)")]
     if said != ["ok"]:
-        raise SourceUnreadable(f"{name}: the database is damaged: {'; '.join(said)}", where=name)
+        raise SourceUnreadable(
+            say("{name}: the database is damaged: {said}", name=name, said="; ".join(said)), where=name
+        )
 
 
 def require_replaceable(target: Path, *, replace_it: bool) -> None:
@@ -156,13 +160,15 @@ def require_replaceable(target: Path, *, replace_it: bool) -> None:
     if not os.path.lexists(target) or (target.is_file() and target.stat().st_size == 0):
         return
     if not replace_it:
-        raise TargetOccupied(f"{target} exists", where=str(target))
+        raise TargetOccupied(say("{target} exists", target=target), where=str(target))
     try:
         with closing(sqlite3.connect(target, timeout=0, isolation_level=None)) as database:
             database.execute("BEGIN EXCLUSIVE")
             database.execute("ROLLBACK")
     except sqlite3.OperationalError as busy:
-        raise TargetOccupied(f"{target} is in use: {busy}", hint="stop the program that uses it") from busy
+        raise TargetOccupied(
+            say("{target} is in use: {why}", target=target, why=busy), hint="stop the program that uses it"
+        ) from busy
     except sqlite3.DatabaseError:
         return  # damaged: that is why it is being replaced
 
@@ -177,7 +183,9 @@ def place_restored(restored: Path, target: Path) -> None:
         with closing(sqlite3.connect(f"file:{quote(str(restored))}?mode=ro&immutable=1", uri=True)) as database:
             require_sound(database, str(target))
     except (sqlite3.Error, SourceUnreadable) as bad:
-        raise RestoreMismatch(f"{target}: the restored database is not sound: {bad}") from bad
+        raise RestoreMismatch(
+            say("{target}: the restored database is not sound: {why}", target=target, why=bad)
+        ) from bad
     for suffix in ("-wal", "-shm", "-journal"):
         Path(f"{target}{suffix}").unlink(missing_ok=True)
     put_in_place(restored, target)
