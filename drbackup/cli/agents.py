@@ -23,7 +23,7 @@ from drbackup.fleet.remote import LocalShell, Shell, ssh_shell
 from drbackup.model.document import nearest
 from drbackup.model.inventory import AgentEntry, Inventory
 from drbackup.reports.failures import document_of, joined
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 
 
 @click.group()
@@ -159,8 +159,8 @@ def _reached_by(entry: AgentEntry) -> str:
 
 def _shown(line: CheckLine) -> Text:
     word, style = {True: ("OK", "green"), False: (_("FAILED"), "bold red"), None: (_("not tried"), "dim")}[line.ok]
-    text = Text(f"    {line.name}: ").append(word, style=style)
-    return text.append(f" ({line.detail})") if line.detail else text
+    text = Text(f"    {translated(line.name)}: ").append(word, style=style)
+    return text.append(f" ({translated(line.detail)})") if line.detail else text
 
 
 def _deployed_line(name: str, deployed: Deployed) -> Text:

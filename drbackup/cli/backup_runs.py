@@ -20,7 +20,7 @@ from drbackup.errors import DoneInPart, DrbackupError
 from drbackup.model.point import Point, SourceName
 from drbackup.reports.failures import document_of, joined
 from drbackup.reports.figures import size, span
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.tables import plain_table, point_document, right
 from drbackup.wire.messages import Note, Progress
 
@@ -92,7 +92,11 @@ def _run_one(context: CliContext, which: SourceName, bars: Bars, options: Backup
         error = failure
     took = context.now() - begun
     said = (
-        error.message if error else f"{size(point.totals.bytes)} → {size(point.totals.stored_bytes)}" if point else ""
+        translated(error.said)
+        if error
+        else f"{size(point.totals.bytes)} → {size(point.totals.stored_bytes)}"
+        if point
+        else ""
     )
     bars.end(name, said, good=error is None)
     return Outcome(name, took, point, error)

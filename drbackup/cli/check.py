@@ -141,7 +141,7 @@ def _agents(installation: Installation, now: Callable[[], datetime]) -> Iterator
         if not bad:
             yield Line(_("agents"), name, True, plurals.checks(len(answer)))
         for line in bad:
-            yield Line(_("agents"), name, False, f"{line.name}: {line.detail}")
+            yield Line(_("agents"), name, False, f"{translated(line.name)}: {translated(line.detail)}")
 
 
 def _shown(lines: list[Line]) -> Iterator[Text]:

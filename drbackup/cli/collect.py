@@ -59,7 +59,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
             context.show(document, *_plan_lines(context, plan, survey.notes), *_promise(plan))
             return
         with collecting_alone(installation):
-            strange = [each.message for each in adopt_lost(installation, stores, now=context.now())]
+            strange = [each.said for each in adopt_lost(installation, stores, now=context.now())]
             report = work.apply()
             renewed = Renewer(work.grounds, lockers_of(installation, stores), context.now()).renew(report.survey)
             if not stores:

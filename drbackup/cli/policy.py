@@ -23,7 +23,8 @@ from drbackup.model.plan import PlanStep, recovery_plan
 from drbackup.model.policy import Policy
 from drbackup.model.quantities import format_duration
 from drbackup.model.schedule import dues
-from drbackup.reports.gettext import translated
+from drbackup.reports import plurals
+from drbackup.reports.gettext import _, ngettext, translated
 from drbackup.reports.policy.schema import schema_text
 
 _SHOWN_DUES = 3
@@ -91,9 +92,13 @@ def plan(obj: PolicyContext, systems: tuple[str, ...]) -> None:
         return
     for step in order.steps:
         rto = format_duration(loaded.policies[step.system].objectives.rto)
-        waits = f", after {step.waits_for} = {format_duration(step.waits_for.total)}" if step.after else ""
-        later = f"; reconnects to {', '.join(step.reconnect)}" if step.reconnect else ""
-        click.echo(f"wave {step.wave}  {step.system}  RTO {rto}{waits}{later}")
+        line = _("wave {wave}  {system}  RTO {rto}").format(wave=step.wave, system=step.system, rto=rto)
+        if step.after:
+            total = format_duration(step.waits_for.total)
+            line += _(", after {path} = {total}").format(path=step.waits_for, total=total)
+        if step.reconnect:
+            line += _("; reconnects to {systems}").format(systems=", ".join(step.reconnect))
+        click.echo(line)
 
 
 @policy.command()
@@ -113,14 +118,14 @@ def _known(loaded: PolicySet, system: str) -> Policy:
 
 def _verdict(inspection: Inspection, folder: Path) -> str:
     errors, warnings = len(inspection.errors), len(inspection.findings) - len(inspection.errors)
-    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    counts = {
+        "errors": ngettext("{n} error", "{n} errors", errors).format(n=errors),
+        "warnings": ngettext("{n} warning", "{n} warnings", warnings).format(n=warnings),
+    }
     if inspection.policy_set is None:
-        return f"{folder}: {counts}"
-    return f"{folder}: {_count(len(inspection.policy_set.policies), 'system')} checked, {counts}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+        return _("{folder}: {errors}, {warnings}").format(folder=folder, **counts)
+    words = _("{folder}: {systems} checked, {errors}, {warnings}")
+    return words.format(folder=folder, systems=plurals.systems(len(inspection.policy_set.policies)), **counts)
 
 
 def _findings_document(inspection: Inspection) -> dict[str, Any]:

@@ -246,7 +246,9 @@ def _details(outcome: SystemOutcome) -> str:
 
 
 def _preflight_line(line: PreflightLine) -> Text:
-    return Text("  ✗ ", style="bold red").append(line.what, style="bold").append(f"  {line.said}", style="red")
+    return (
+        Text("  ✗ ", style="bold red").append(line.what, style="bold").append(f"  {translated(line.said)}", style="red")
+    )
 
 
 def _document(plan: RecoveryPlan, outcome: RecoveryOutcome) -> JsonObject:

@@ -113,7 +113,7 @@ def _plan_lines(diagnosis: Diagnosis) -> list[Text]:
         end = _("from {store}").format(store=defect.sound_stores[0]) if defect.sound_stores else _nowhere(diagnosis)
         lines.append(_wound_line(defect, end, "yellow" if defect.sound_stores else "red"))
     lines += _rest(diagnosis.defects)
-    lines += [Text(f"  ! {name}: {error.message}", style="yellow") for name, error in diagnosis.away.items()]
+    lines += [Text(f"  ! {name}: {translated(error.said)}", style="yellow") for name, error in diagnosis.away.items()]
     mendable = [defect for defect in diagnosis.defects if defect.sound_stores]
     if not diagnosis.stores:
         return lines
@@ -138,7 +138,7 @@ def _done_lines(diagnosis: Diagnosis, repaired: Repaired) -> list[Text]:
         lines.append(Text("  ✓ ", style="green").append(f"{defect.store}: {defect.name} ← {donor}"))
     lines += _rest(repaired.mended)
     for defect, error in repaired.failed[:_SHOWN]:
-        lines.append(_wound_line(defect, error.message if defect.sound_stores else _nowhere(diagnosis), "red"))
+        lines.append(_wound_line(defect, translated(error.said) if defect.sound_stores else _nowhere(diagnosis), "red"))
     lines += _rest(repaired.failed)
     words = _("mended and read back: {mended}; not mended: {failed}; points proven now: {points}")
     points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"

@@ -19,6 +19,8 @@ from drbackup.errors import (
     HostKeyChanged,
     HostKeyUnknown,
     HostUnreachable,
+    Said,
+    say,
 )
 from drbackup.fleet.channel import Channel
 from drbackup.fleet.greeting import Expected, judge_clock, judge_version
@@ -26,11 +28,11 @@ from drbackup.fleet.no_requests import NoRequests
 from drbackup.fleet.session import AgentSession, Timeouts
 from drbackup.wire.messages import Hello, PreflightJob, PreflightResult
 
-STEPS = ("reachable", "host key", "login", "agent", "version", "clock")
+STEPS = (say("reachable"), say("host key"), say("login"), say("agent"), say("version"), say("clock"))
 
 
 class CheckLine(msgspec.Struct, frozen=True):
-    """One check. ``ok`` None: not tried, because an earlier one failed."""
+    """One check. ``ok`` None: not tried, because an earlier one failed. Texts may be :class:`Said`."""
 
     name: str
     ok: bool | None
@@ -64,7 +66,7 @@ def check_agent(
         wanted = expected()
         lines = [
             *_passed(*STEPS[:3], local=local),
-            CheckLine("agent", True, f"{hello.hostname}, Python {hello.python}, {hello.platform}"),
+            CheckLine(say("agent"), True, f"{hello.hostname}, Python {hello.python}, {hello.platform}"),
             _version(hello, wanted),
             _clock(hello, heard, timeouts.clock_skew),
         ]
@@ -87,43 +89,51 @@ def _step_of(failure: DrbackupError) -> str:
             return "agent"
 
 
+def _words(failure: DrbackupError) -> Said:
+    return say("{what} — {hint}", what=failure.said, hint=failure.said_hint)
+
+
 def _stopped_at(step: str, failure: DrbackupError) -> tuple[CheckLine, ...]:
     at = STEPS.index(step)
     # An unpinned host is refused before it is connected to.
     reached: bool | None = None if isinstance(failure, HostKeyUnknown) else True
     lines = [CheckLine(name, reached) for name in STEPS[:at]]
-    lines.append(CheckLine(step, False, f"{failure.message} — {failure.hint}"))
-    return (*lines, *(CheckLine(name, None) for name in STEPS[at + 1 :]), CheckLine("host", None))
+    lines.append(CheckLine(step, False, _words(failure)))
+    return (*lines, *(CheckLine(name, None) for name in STEPS[at + 1 :]), CheckLine(say("host"), None))
 
 
 def _passed(*names: str, local: bool) -> list[CheckLine]:
-    return [CheckLine(name, True, "a local process" if local else "") for name in names]
+    return [CheckLine(name, True, say("a local process") if local else "") for name in names]
 
 
 def _version(hello: Hello, wanted: Expected | None) -> CheckLine:
     try:
         judge_version(hello, wanted or Expected(__version__))
     except AgentVersionMismatch as wrong:
-        return CheckLine("version", False, f"{wrong.message} — {wrong.hint}")
-    origin = f"SHA-256 {hello.bundle[:12]}… as deployed" if wanted else "not deployed from here"
-    return CheckLine("version", True, f"{hello.version}, {origin}")
+        return CheckLine(say("version"), False, _words(wrong))
+    detail = say(
+        "{version}, SHA-256 {sha}… as deployed" if wanted else "{version}, not deployed from here",
+        version=hello.version,
+        sha=hello.bundle[:12],
+    )
+    return CheckLine(say("version"), True, detail)
 
 
 def _clock(hello: Hello, heard_ns: int, limit: timedelta) -> CheckLine:
     try:
         skew_ns = judge_clock(hello, heard_ns, limit)
     except ClockSkewed as wrong:
-        return CheckLine("clock", False, f"{wrong.message} — {wrong.hint}")
-    return CheckLine("clock", True, f"{skew_ns / 1e9:+.1f} s")
+        return CheckLine(say("clock"), False, _words(wrong))
+    return CheckLine(say("clock"), True, f"{skew_ns / 1e9:+.1f} s")
 
 
 def _host_lines(session: AgentSession, *, sound: bool) -> list[CheckLine]:
     """The agent's own look at its host: space, state folder, tools. A wrong agent is given no job."""
     if not sound:
-        return [CheckLine("host", None)]
+        return [CheckLine(say("host"), None)]
     try:
         result = session.work(PreflightJob(), NoRequests())
     except DrbackupError as failure:
-        return [CheckLine("host", False, f"{failure.message} — {failure.hint}")]
+        return [CheckLine(say("host"), False, _words(failure))]
     assert isinstance(result, PreflightResult)
-    return [CheckLine(f"host: {check.name}", check.good, check.detail) for check in result.checks]
+    return [CheckLine(say("host: {name}", name=check.name), check.good, check.detail) for check in result.checks]

@@ -6,12 +6,15 @@ lie in ``drbackup/locale``. A missing translation shows the English text; a miss
 
 from __future__ import annotations
 
+import functools
 import gettext
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 from drbackup.errors import Said
+from drbackup.reports.recall import Recall, system_said
 
 DOMAIN = "drbackup"
 FOLDER = Path(__file__).resolve().parent.parent / "locale"
@@ -53,15 +56,37 @@ def _(text: str) -> str:
 
 
 def translated(text: str) -> str:
-    """``text`` in the reader's language: by its template if it was said with values, else by itself."""
+    """``text`` in the reader's language: by its template if it was said with values, else by itself.
+
+    A plain text that was kept without its template, as the catalog keeps it, is shown by the template that fits it.
+    """
     if not isinstance(text, Said):
-        return _(text) if text else ""
-    values = {name: translated(value) if isinstance(value, Said) else value for name, value in text.values.items()}
+        words = _(text) if text else ""
+        said = _recall().said(text) if words == text and _language != "en" else None
+        return words if said is None else translated(said)
+    values = {name: _value(value) for name, value in text.values.items()}
     words = _(text.template) if text.template else ""
     try:
         return words.format_map(values) if values else words
     except (LookupError, ValueError):  # a template from another machine that fits a text of ours by chance only
         return str(text)
+
+
+def _value(value: str) -> str:
+    """A value is a name or a figure, unless it was said itself or is what the operating system says."""
+    if isinstance(value, Said):
+        return translated(value)
+    said = system_said(value)
+    return value if said is None else translated(said)
+
+
+@functools.cache
+def _recall() -> Recall:
+    """Of the one catalogue there is beside English."""
+    data = (FOLDER / "zh_CN" / "LC_MESSAGES" / f"{DOMAIN}.mo").read_bytes()
+    _magic, _version, count, table = struct.unpack_from("<4I", data)
+    places = (struct.unpack_from("<2I", data, table + 8 * number) for number in range(count))
+    return Recall(data[offset : offset + length].decode() for length, offset in places)
 
 
 def ngettext(one: str, many: str, count: int) -> str:
