@@ -486,6 +486,13 @@ class Failure(msgspec.Struct, frozen=True):
             return str(self.message) or self.code
         return f"{self.code}: {self.message}" if self.message else self.code
 
+    @property
+    def said(self) -> Said:
+        """:attr:`line` for a person's language."""
+        if self.code == DrbackupError.__name__:
+            return say(self.message or self.code)
+        return say("{code}: {what}", code=self.code, what=say(self.message)) if self.message else say(self.code)
+
     def error(self) -> DrbackupError:
         """The same failure to be raised, as its own class."""
         fields = {"host": self.host, "where": self.where, "safe": self.safe, "hint": self.hint}

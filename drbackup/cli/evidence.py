@@ -69,7 +69,11 @@ def verify(context: CliContext, folder: Path | None, public_key: str | None, sto
     heads = {report.head.digest for report in reports.values()}
     document = {"chains": [_document(name, report) for name, report in reports.items()], "heads_agree": len(heads) == 1}
     context.show(document, *[_line(name, report) for name, report in reports.items()])
-    faults = [f"{name}: {fault}" for name, report in reports.items() for fault in report.faults]
+    faults = [
+        say("{name}: {fault}", name=name, fault=say(fault))
+        for name, report in reports.items()
+        for fault in report.faults
+    ]
     if len(heads) > 1:
         faults.append(say("the chains do not end in the same piece"))
     if faults:

@@ -171,11 +171,7 @@ def _alike(failures: list[Failure], message: str) -> DrbackupError:
 
 def _reasons(failures: list[Failure]) -> Said:
     """Each reason once, ``Code: message``."""
-    lines = []
-    for failure in failures:
-        named = failure.message and failure.code != DrbackupError.__name__
-        lines.append(say_all((failure.code, failure.message), ": ") if named else failure.line)
-    return say_all(dict.fromkeys(lines))
+    return say_all(dict.fromkeys(failure.said for failure in failures))
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
@@ -242,7 +238,10 @@ def _lines(outcome: RecoveryOutcome, *, wide: bool) -> list[RenderableType]:
 
 
 def _details(outcome: SystemOutcome) -> str:
-    return "; ".join(f"{source}: {detail}" for source, detail in outcome.details.items())
+    failures = {source: failure.said for source, failure in outcome.failures.items()}
+    return "; ".join(
+        f"{source}: {translated(failures.get(source, detail))}" for source, detail in outcome.details.items()
+    )
 
 
 def _preflight_line(line: PreflightLine) -> Text:

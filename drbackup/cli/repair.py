@@ -96,7 +96,7 @@ def _names(defects: list[Defect]) -> str:
 
 def _wound_line(defect: Defect, end: str, style: str) -> Text:
     line = Text("  ✗ " if style == "red" else "  • ", style=style)
-    line.append(f"{defect.store}: {defect.why}")
+    line.append(f"{defect.store}: {translated(defect.why)}")
     if defect.points:
         line.append(f" ({count_points(len(defect.points))})")
     return line.append(f" → {end}")

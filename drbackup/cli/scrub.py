@@ -65,7 +65,11 @@ def scrub_command(
     lines += [Text(f"! {name}: {translated(ill.said)}", style="bold yellow") for name, ill in away.items()]
     unread = {name: ill.message for name, ill in away.items()}
     context.show({"stores": [_document(report) for report in reports], "away": unread}, *lines)
-    damages = [f"{report.store}: {damage.why}" for report in reports for damage in report.damages]
+    damages = [
+        say("{store}: {why}", store=report.store, why=say(damage.why))
+        for report in reports
+        for damage in report.damages
+    ]
     if damages:
         raise ObjectCorrupt(
             few(damages),
@@ -102,7 +106,7 @@ def _lines(context: CliContext, report: ScrubReport) -> list[Text]:
     line.append("  " + words.format(objects=objects(len(report.damages)), **figures))
     for damage in report.damages:
         needed = points(len(damage.points)) if damage.points else _("no point needs it")
-        line.append(f"\n    {damage.why} ({needed})", style="red")
+        line.append(f"\n    {translated(damage.why)} ({needed})", style="red")
     lines = [line]
     covered = report.coverage
     if covered.oldest is not None:

@@ -20,7 +20,7 @@ from drbackup.controller.rebuild.rebuild import RebuildReport, has_catalog, look
 from drbackup.errors import DoneInPart, SignatureInvalid, say
 from drbackup.reports import plurals
 from drbackup.reports.figures import size
-from drbackup.reports.gettext import _
+from drbackup.reports.gettext import _, translated
 from drbackup.reports.shortened import few
 from drbackup.stores.registry import open_store
 
@@ -77,7 +77,7 @@ def rebuild_command(
         report = work(context.home, keys, opened, now=context.now(), watch=watch)
     context.show(_rebuilt_document(keys, report, apply), *_rebuilt_lines(keys, report, apply))
     if apply and report.faults:
-        named = few([fault.why for fault in report.faults])
+        named = few([say(fault.why) for fault in report.faults])
         raise DoneInPart(
             say("the catalog is rebuilt, but not everything is as it should be: {named}", named=named),
             hint="look at each object named; then: drbackup vault scrub",
@@ -105,7 +105,7 @@ def _rebuilt_lines(keys: HomeKeys, report: RebuildReport, applied: bool) -> list
     read = {"packs": plurals.packs(report.packs), "size": size(report.bytes), "chunks": plurals.chunks(report.chunks)}
     text = words.format(points=plurals.points(report.points), drills=plurals.drills(report.drills), **read)
     lines = [*_lines_of_keys(keys), Text(text, style="bold")]
-    lines += [Text(f"  ✗ {fault.store or '–'}: {fault.why}", style="red") for fault in report.faults]
+    lines += [Text(f"  ✗ {fault.store or '–'}: {translated(fault.why)}", style="red") for fault in report.faults]
     lines += [Text(f"  ! {note}", style="yellow") for note in report.notes]
     return [*lines, _outcome(applied, _("the catalog is rebuilt; next: drbackup check, drbackup vault scrub"))]
 

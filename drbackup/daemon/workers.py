@@ -144,7 +144,9 @@ class Workers:
             request = ScrubRequest(within=entry.within, rate=entry.rate, stop=held.stop)
             report = scrub(self._installation, run.source, request, now=self._now)
             if not report.good:
-                named = few([damage.why for damage in report.damages], command=f"drbackup vault repair {run.source}")
+                named = few(
+                    [say(damage.why) for damage in report.damages], command=f"drbackup vault repair {run.source}"
+                )
                 raise ObjectCorrupt(
                     say(
                         "{n} objects are damaged or missing in store {source}: {named}",

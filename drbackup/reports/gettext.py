@@ -60,7 +60,7 @@ def translated(text: str) -> str:
 
     A plain text that was kept without its template, as the catalog keeps it, is shown by the template that fits it.
     """
-    if not isinstance(text, Said):
+    if not isinstance(text, Said) or not text.values:
         words = _(text) if text else ""
         said = _recall().said(text) if words == text and _language != "en" else None
         return words if said is None else translated(said)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -141,7 +142,7 @@ class _File(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = _name(node.func)
         if name == "say" and (node.keywords or isinstance(node.args[0], ast.Constant)):
-            self._template(node.args[0])
+            self._template(node.args[0], {keyword.arg for keyword in node.keywords})
         elif name in self._known.errors or (name == "ValueError" and self._file.startswith(_SHOWN_BY_FINDINGS)):
             self._judge_texts(node, slice(0, 1))
         elif name in _TEXTS_OF:
@@ -155,12 +156,12 @@ class _File(ast.NodeVisitor):
             if keyword.arg in _TEXT_KEYWORDS:
                 self._judge(keyword.value)
 
-    def _template(self, node: ast.expr) -> None:
-        """The first argument of ``say``: constants, or a choice of them."""
+    def _template(self, node: ast.expr, values: set[str | None]) -> None:
+        """The first argument of ``say``: constants, or a choice of them, whose fields are all among the values."""
         if isinstance(node, ast.IfExp):
-            self._template(node.body)
-            self._template(node.orelse)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self._template(node.body, values)
+            self._template(node.orelse, values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _fits(node.value, values):
             self._add(node.value)
         else:
             self._hide(node)
@@ -252,6 +253,15 @@ def _assigned(node: ast.AST, name: str) -> Iterator[ast.expr]:
                     yield of
         elif value is not None and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(target)):
             yield value
+
+
+def _fits(template: str, values: set[str | None]) -> bool:
+    """Whether the template has plain fields only, each with a value. Without values it is shown as it is."""
+    try:
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError:
+        return not values
+    return not values or all(name in values and not spec and not conversion for _, name, spec, conversion in fields)
 
 
 def _name(function: ast.expr) -> str:

@@ -93,7 +93,7 @@ class PreflightLine(msgspec.Struct, frozen=True):
     @classmethod
     def failed(cls, what: str, failure: Failure) -> PreflightLine:
         """The line of something that failed."""
-        return cls(what, False, failure.line, failure)
+        return cls(what, False, failure.said, failure)
 
 
 def plan_recovery(installation: Installation, systems: Collection[str] = (), *, when: str = "latest") -> RecoveryPlan:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from drbackup.errors import Said, say
+from drbackup.errors import Failure, Said, say
 from drbackup.reports import gettext
 from drbackup.reports.gettext import translated
 from drbackup.reports.recall import Recall, system_said
@@ -95,3 +95,11 @@ def test_a_stored_error_is_read_in_chinese() -> None:
 
 def test_nothing_is_looked_up_for_a_reader_of_english() -> None:
     assert translated("store offsite: there is no vault in store offsite").startswith("store offsite: ")
+
+
+@pytest.mark.usefixtures("chinese")
+def test_a_stored_line_of_a_recovery_is_read_in_chinese() -> None:
+    failure = Failure.read("VaultMissing: there is no vault in store offsite")
+    assert str(failure.said) == failure.line
+    assert translated(failure.said) == "VaultMissing: 对象存储 offsite 中没有备份库"
+    assert translated(Failure.read("the run was cancelled").said) == "本次运行已取消"
