@@ -37,6 +37,26 @@ cli = CommandList(
 click.version_option(__version__, prog_name="drbackup")(cli)
 
 
+# click's own complaints as it prints them, so that they are found and shown in the reader's language
+CLICK_TEXTS = (
+    say("No such command {name}."),
+    say("No such option {name}."),
+    say("Missing command."),
+    say("Missing argument {name}."),
+    say("Missing option {name}."),
+    say("Invalid value for {name}: {why}"),
+    say("Option {name} requires an argument."),
+    say("Option {name} does not take a value."),
+    say("Got unexpected extra argument ({words})"),
+    say("Got unexpected extra arguments ({words})"),
+    say("{value} is not one of {choices}."),
+    say("{value} is not a valid {kind}."),
+    say("File {name} does not exist."),
+    say("Directory {name} does not exist."),
+    say("Path {name} does not exist."),
+)
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM ends a command as Ctrl-C does: with everything unwound and exit code 130."""
     raise KeyboardInterrupt

@@ -52,3 +52,11 @@ def test_what_an_agent_says_arrives_in_chinese(site: Site) -> None:
     assert f"失败：{site.scans}: 没有该文件或目录 (db1)" in failed
     assert "下一步：检查代理所用账户是否有权读取该数据源" in failed
     assert _sentences(failed) == []
+
+
+def test_a_mistyped_command_is_said_in_chinese(bare: Site) -> None:
+    for words, said in ((("statsu",), "没有命令 'statsu'。"), (("points", "show"), "缺少参数 'POINT'。")):
+        answer = bare.run(*words, **CHINESE)
+        assert answer.code == 2
+        assert answer.err.startswith(f"失败：{said}")
+        assert _sentences(answer.err) == []

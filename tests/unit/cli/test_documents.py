@@ -39,7 +39,7 @@ def test_every_exit_code_is_documented_and_no_other() -> None:
 
 # What is neither a constant nor said by a template, and why that is right.
 NOT_SAID = {
-    "problem.format_message()": "click's own words of a command line's mistake",
+    "problem.format_message()": "click's own words: CLICK_TEXTS there has their templates",
     "untouched()": "in the reader's language where it is made",
     "_next(installation, diagnosis, failed)": "in the reader's language where it is made",
     "_next(installation, diagnosis, lost)": "in the reader's language where it is made",
