@@ -1,1 +1,1 @@
-"""The drbackup command: reads the words, calls the controller, prints the result."""
+"""The drbackup command: it reads the command line, calls the controller and prints the result."""

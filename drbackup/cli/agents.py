@@ -1,4 +1,4 @@
-"""``drbackup agents``: the agents of the inventory, whether they are fit, and putting a new one into service."""
+"""``drbackup agents``: lists and checks the agents of the inventory, and puts a new version into service on a host."""
 
 from __future__ import annotations
 

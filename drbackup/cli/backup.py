@@ -1,5 +1,8 @@
-"""``drbackup backup``: the command's words. What it does is :mod:`drbackup.cli.backup_runs`, which takes a third of a
-second to load; a local agent starts in that time."""
+"""``drbackup backup``: the command's arguments and options.
+
+The work is in :mod:`drbackup.cli.backup_runs`, which takes about 0.3 s to load. A local agent is started before that,
+so both load at the same time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``drbackup backup`` does: sources backed up several at once, and of each how it went."""
+"""What ``drbackup backup`` does: it backs up several sources at the same time and shows how each of them went."""
 
 from __future__ import annotations
 
@@ -26,25 +26,29 @@ from drbackup.wire.messages import Note, Progress
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How one source's backup went: a point, or an error; both when a copy is lacking."""
+    """How one source's backup went: a point, or an error, or both when a store lacks its copy."""
 
-    place: str
+    place: str  # SYSTEM/SOURCE
     took: timedelta
-    point: Point | None
-    error: DrbackupError | None
+    point: Point | None  # None: nothing was committed
+    error: DrbackupError | None  # None: committed in every store of the policy
 
 
 class BackupRequest(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
-    places: tuple[str, ...]
-    everything: bool
-    jobs: int
-    accept_shrink: bool
+    places: tuple[str, ...]  # each SYSTEM or SYSTEM/SOURCE
+    everything: bool  # --all: every source of every system
+    jobs: int  # sources at the same time
+    accept_shrink: bool  # a much smaller copy is no error
 
 
 def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> None:
-    """Carry the command out, show the outcomes, and raise when some failed."""
+    """A backup of every chosen source, with all outcomes shown.
+
+    Raises what :func:`~drbackup.cli.failures.joined` makes of the failures: :class:`DoneInPart` when some sources were
+    backed up and some were not. With ``--all`` a system whose policy is broken counts as a failure.
+    """
     sources = chosen_sources(context, request.places, everything=request.everything)
     names = [SourceName(policy.system, source) for policy, source in sources]
     outcomes = _run_all(context, names, request, connect)
@@ -58,7 +62,7 @@ def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> 
 
 
 def _run_all(context: CliContext, names: list[SourceName], request: BackupRequest, connect: Connector) -> list[Outcome]:
-    """All of them, in the given order. An interrupt ends every session cleanly before it goes on its way."""
+    """The outcomes of all sources, in the given order. An interrupt is raised when every session has ended cleanly."""
     with Bars(context) as bars:
 
         def one(name: SourceName) -> Callable[[threading.Event], Outcome]:

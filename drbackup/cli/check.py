@@ -1,4 +1,4 @@
-"""``drbackup check``: the whole installation, one line a check. Changes nothing and stores nothing."""
+"""``drbackup check``: checks the whole installation, one line for each check. It changes and stores nothing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _AT_ONCE = 8
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One check."""
+    """One check and its result."""
 
-    area: str
-    name: str
+    area: str  # the heading above it, in the reader's language
+    name: str  # what was checked
     ok: bool | None  # None: the installation is not at fault, but a person should know
-    detail: str = ""
-    code: str = ""  # the need's, where the line says one that status says, too
+    detail: str = ""  # in the reader's language
+    code: str = ""  # the need's code, where the line shows a need that status shows, too
 
 
 @click.command()
@@ -115,8 +115,11 @@ def _stores(installation: Installation) -> Iterator[Line]:
 
 
 def needs_lines(overview: Overview) -> Iterator[Line]:
-    """Everything that status says needs a person, in its order. None of it fails the check, which is of the
-    installation; a broken policy does so by its own line."""
+    """Everything that ``drbackup status`` says needs a person, in the same order.
+
+    None of these lines fails the check, because the check is about the installation. A broken policy fails it by a
+    line of its own.
+    """
     for need in overview.needs:
         words = words_of(need, overview.now)
         detail = _("{what}: {step}").format(what=words.what, step=words.next)
@@ -132,7 +135,7 @@ def _evidence(installation: Installation) -> Iterator[Line]:
 
 
 def _agents(installation: Installation, now: Callable[[], datetime]) -> Iterator[Line]:
-    """All agents, several at once: most of the time is waiting for them to start."""
+    """The lines of all agents, up to 8 asked at the same time: most of the time they are only starting."""
     names = sorted(installation.inventory.agents)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = list(pool.map(lambda name: agent_access(installation, name).check(now), names))

@@ -1,4 +1,4 @@
-"""``drbackup vault collect``: take out of the stores what no policy keeps and no point needs."""
+"""``drbackup vault collect``: removes from the stores what no policy keeps and no point needs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The list of commands, and the options every command shares.
 
-Owns the mapping from a word to the module that carries it out; modules are imported when their word is used, so that
-``drbackup --help`` answers at once. A new command is one file and one line here.
+Owns the mapping from a command's name to the module with its code. A module is imported only when its command is used,
+so that ``drbackup --help`` answers at once. A new command is one file and one line here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from drbackup.cli.context import CliContext
 from drbackup.system.logs import configure_libraries
 
-# word → (module, attribute, one line of help); the order is the order of the help page
+# command → (module, attribute, one line of help); the order is the order of the help page
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("drbackup.cli.init", "init", "Found an installation: keys, custodians' shares, vaults."),
     "check": ("drbackup.cli.check", "check", "Look at the whole installation, one line a check."),
@@ -38,10 +38,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def shared_options() -> list[click.Option]:
-    """Fresh copies of the options that may stand before or after the command's word.
+    """New copies of the options that may stand before or after the command's name.
 
-    The environment is read by :class:`CliContext`, not here: an option after the word would take its variable, and
-    with it overrule what was said before the word.
+    :class:`CliContext` reads the environment, not these options. Otherwise the option after the name would read its
+    variable and replace the value that was given before the name.
     """
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -91,7 +91,7 @@ def shared_options() -> list[click.Option]:
 
 
 def share(command: click.Command) -> click.Command:
-    """``command`` with the shared options on it and on all its subcommands. Idempotent."""
+    """``command`` itself, with the shared options added to it and to all its subcommands. Idempotent."""
     if isinstance(command, click.Group):
         for child in command.commands.values():
             share(child)
@@ -102,7 +102,7 @@ def share(command: click.Command) -> click.Command:
 
 
 class CommandList(click.Group):
-    """The words of :data:`COMMANDS`, imported on use."""
+    """The commands of :data:`COMMANDS`; each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -117,6 +117,6 @@ class CommandList(click.Group):
         return share(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list with its one-line help, without importing a single command."""
+        """The list of commands with one line of help each, made without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(word, text) for word, (_module, _attribute, text) in COMMANDS.items()])

@@ -1,7 +1,7 @@
 """What every command shares: where the installation is, how to print, what time it is.
 
-Owns the installation's lazy opening and the single result document of ``--json``. A command shows its result through
-:meth:`CliContext.show` exactly once; it never prints to stdout by other means.
+Owns the installation, which is opened at first use, and the one result document of ``--json``. A command shows its
+result through :meth:`CliContext.show` exactly once. It never prints to stdout by other means.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ JsonObject = dict[str, Any]
 
 
 def default_home() -> Path:
-    """DRBACKUP_HOME; else ``/var/lib/drbackup`` for root, the XDG state folder's ``drbackup`` for others."""
+    """The default home: DRBACKUP_HOME, else ``/var/lib/drbackup`` for root, else ``drbackup`` in XDG's state folder."""
     if named := os.environ.get("DRBACKUP_HOME"):
         return Path(named)
     if os.geteuid() == 0:
@@ -42,11 +42,11 @@ def default_home() -> Path:
 
 
 def default_policies() -> Path:
-    """DRBACKUP_POLICIES, else ``/etc/drbackup/policies``."""
+    """The default policy folder: DRBACKUP_POLICIES, else ``/etc/drbackup/policies``."""
     return Path(os.environ.get("DRBACKUP_POLICIES") or "/etc/drbackup/policies")
 
 
-_ENDLESS = 2000  # columns of a pipe
+_ENDLESS = 2000  # columns, where stdout is no terminal
 
 
 @dataclass
@@ -55,20 +55,20 @@ class CliContext:
 
     home: Path = field(default_factory=default_home)
     policies_folder: Path = field(default_factory=default_policies)
-    json: bool = False
-    log_level: str = "warning"
-    log_format: str = "console"
-    document: JsonObject | None = None
-    _warned_of: set[str] = field(default_factory=set)
+    json: bool = False  # print one JSON document instead of text
+    log_level: str = "warning"  # debug, info, warning, error
+    log_format: str = "console"  # console, json, journald
+    document: JsonObject | None = None  # the result, None until it was shown
+    _warned_of: set[str] = field(default_factory=set)  # broken files that were named on stderr
 
     def now(self) -> datetime:
-        """The present instant, UTC. The only clock of the command line."""
+        """The present instant, aware UTC: the clock that commands hand to the controller."""
         return datetime.now(UTC)
 
     def installation(self) -> Installation:
-        """The opened installation, with what can be read of its policies: each broken file is said on stderr, once.
-        For commands that read or bring data back, or that ask for each system's policy by name.
+        """The opened installation, with the policies that can be read. Each broken file is named on stderr, once.
 
+        It is for commands that read data or bring it back, or that ask for each system's policy by name.
         Raises :class:`~drbackup.errors.VaultMissing` when there is none in ``home``.
         """
         opened = self._installation
@@ -76,12 +76,15 @@ class CliContext:
         return opened
 
     def whole_installation(self) -> Installation:
-        """The same for commands that must know every policy. Raises :class:`~drbackup.errors.PolicyError`."""
+        """The opened installation, for commands that must know every policy.
+
+        Raises :class:`~drbackup.errors.PolicyError` when a file is broken, and what :meth:`installation` raises.
+        """
         self._installation.policies.require_whole()
         return self._installation
 
     def warn_of_broken(self, policies: PolicySet) -> None:
-        """One line on stderr for each broken file that was not named yet."""
+        """One line on stderr for each broken file that this command has not named yet."""
         if not policies.broken:
             return
         from drbackup.cli.policy_warnings import warning_of
@@ -103,12 +106,15 @@ class CliContext:
         return Installation.open(self.home, self.policies_folder, broken_policies=True)
 
     def close(self) -> None:
-        """Close what was opened: the catalog leaves no log beside it that a later one could be taken for."""
+        """The installation is closed, if it was opened. SQLite then leaves no write-ahead log beside the catalog.
+
+        A log that stays behind could be taken for the log of a later catalog.
+        """
         if "_installation" in self.__dict__:
             self._installation.close()
 
     def zone(self) -> tzinfo:
-        """The inventory's time zone: every time a person reads is shown in it."""
+        """The inventory's time zone, in which a person reads every time; UTC where this machine does not know it."""
         inventory = self.installation().policies.inventory
         try:
             return ZoneInfo(inventory.time_zone)
@@ -116,23 +122,23 @@ class CliContext:
             return UTC
 
     def view(self) -> View:
-        """From where a list is looked at: now, the inventory's zone, this screen."""
+        """What a list is drawn for: the present instant, the inventory's zone, this screen's width in columns."""
         from drbackup.reports.tables import View
 
         return View(self.now(), self.zone(), self.console.width)
 
     @cached_property
     def console(self) -> Console:
-        """Stdout: the result and nothing else."""
+        """The console on stdout, for the result and nothing else."""
         return console_for(sys.stdout.isatty())
 
     @cached_property
     def err(self) -> Console:
-        """Stderr: progress and errors."""
+        """The console on stderr, for progress, warnings and errors."""
         return console_for(sys.stderr.isatty(), stderr=True)
 
     def show(self, document: JsonObject, *renderables: RenderableType) -> None:
-        """The command's result: ``document`` with ``--json`` (printed once, at the end), else the renderables now."""
+        """The command's result: with ``--json`` ``document``, printed at the end; else the renderables, printed now."""
         self.document = document
         if not self.json:
             for renderable in renderables:
@@ -141,13 +147,13 @@ class CliContext:
 
 
 def console_for(terminal: bool, *, stderr: bool = False) -> Console:
-    """A console that fits a terminal, and breaks or cuts no line of a pipe, whatever COLUMNS a shell exported."""
+    """A console as wide as the terminal; without one, 2000 columns, so that COLUMNS cuts no line of a pipe."""
     width = None if terminal else _ENDLESS
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
 def print_document(document: JsonObject) -> None:
-    """The one JSON document of a ``--json`` run on stdout."""
+    """The one JSON document of a ``--json`` run, printed on stdout."""
     for number, (name, value) in enumerate(document.items()):
         sys.stdout.write(",\n  " if number else "{\n  ")
         sys.stdout.write(f"{json.dumps(name, ensure_ascii=False)}: ")

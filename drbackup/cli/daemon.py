@@ -1,4 +1,4 @@
-"""``drbackup daemon``: the controller in the foreground. This process becomes ``drbackupd``, so it stops likewise."""
+"""``drbackup daemon``: the controller in the foreground. This process becomes ``drbackupd`` and gets its signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from drbackup.cli.context import CliContext, pass_cli
 
-_PROGRAM = "drbackup.daemon.daemon"  # started by name: the command and the service are neighbours that share nothing
+_PROGRAM = "drbackup.daemon.daemon"  # started by name: the command and the service may not import each other
 
 
 @click.command()

@@ -1,7 +1,7 @@
-"""``drbackup demo``: protect, burn and bring back a small city on this machine, in under two minutes.
+"""``drbackup demo``: backs up a small made-up city, destroys it and brings it back, in under two minutes.
 
-Everything happens below one folder; no service, no network, no root is needed. The steps run the very commands an
-operator would type, and the last word is a verdict with an exit code.
+Everything happens below one folder on this machine. No service, no network and no root is needed. The steps run the
+same commands that an operator would type. The result is a verdict with an exit code.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _stage(folder: Path | None, engine: str) -> Stage:
 
 
 def _command(context: CliContext, stage: Stage, words: list[str]) -> int:
-    """One real command line against the demo's installation, shown as it would be typed; its exit code."""
+    """The exit code of one real command on the demo's installation. It is shown as an operator would type it."""
     from drbackup.cli.main import run  # the whole command: imported late, because it imports us
 
     context.err.print(Text("$ ", style="dim") + Text(f"drbackup {shlex.join(words)}", style="cyan"), soft_wrap=True)
@@ -88,7 +88,7 @@ def _command(context: CliContext, stage: Stage, words: list[str]) -> int:
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """The steps' results are scenery: stdout is the demo's own result alone."""
+    """Inside the block the steps print their results on stderr: stdout holds only the demo's own result."""
     sys.stdout.flush()
     with contextlib.redirect_stdout(sys.stderr):
         yield
@@ -138,7 +138,7 @@ def _next(story: Story, *, keep: bool) -> list[RenderableType]:
 
 
 def _stopper(stage: Stage) -> Path:
-    """A script that stops the databases that ``--keep`` left running."""
+    """The path of a new shell script that stops the databases that ``--keep`` left running."""
     script = stage.folder / "stop-databases.sh"
     quoted = shlex.quote(str(stage.city.folder))
     script.write_text(

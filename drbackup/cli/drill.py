@@ -1,4 +1,4 @@
-"""``drbackup drill``: prove that points can be restored; look at what was proven."""
+"""``drbackup drill``: proves that points can be restored, and shows what was proven."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class DrillChoice(msgspec.Struct, frozen=True):
     """What to drill, as asked for on the command line."""
 
     choice: str  # latest, the beginning of an id, a time; empty: latest
-    store: str  # empty: drawn by lot
-    negative: bool
+    store: str  # empty: chosen at random
+    negative: bool  # flip one byte on the way: the drill must find it
 
 
 @click.group()
@@ -188,7 +188,7 @@ def show(context: CliContext, drill_id: str) -> None:
 
 
 def _find(context: CliContext, word: str) -> Drill:
-    """A drill by id, by the beginning of one, or the last of a system."""
+    """The drill with this id or this beginning of an id, or the last one of a system. Raises :class:`UsageError`."""
     drills = context.installation().catalog.drills
     if word in context.installation().policies.policies:
         last = drills.last(word)
@@ -233,7 +233,7 @@ def _outcome_lines(outcome: DrillOutcome) -> list[RenderableType]:
 
 
 def _negative_lines(outcome: DrillOutcome) -> list[RenderableType]:
-    """A negative drill that did its work: its checks failed, as they must."""
+    """The lines of a negative drill that passed: it found the flipped byte, so its checks failed, as they must."""
     head = Text(verdict_word(outcome.verdict), style=VERDICT_STYLES[str(outcome.verdict)])
     head.append(f"  {outcome.system}", style="bold")
     head.append("  " + _("one byte was flipped on the way, and the drill found it"))

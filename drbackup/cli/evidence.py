@@ -1,4 +1,4 @@
-"""``drbackup evidence``: check the chain of signed evidence. Needs the files and the public key, and nothing else."""
+"""``drbackup evidence``: lists signed evidence and checks its chain; a check needs only files and public key."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def verify(context: CliContext, folder: Path | None, public_key: str | None, sto
 
 
 def _public(text: str) -> bytes:
-    """32 bytes, from 64 hex digits or a file that holds them."""
+    """The public key, 32 bytes, from 64 hex digits or from a file that holds them. Raises :class:`UsageError`."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         try:
             text = Path(text).read_text(encoding="ascii").strip()

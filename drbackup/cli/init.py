@@ -1,6 +1,6 @@
-"""``drbackup init``: initialise an installation, and hand out the custodians' shares once.
+"""``drbackup init``: initialises an installation and gives out the custodians' shares, once.
 
-The shares are shown on stdout or written to a folder, one file a custodian, and exist nowhere else afterwards.
+The shares are shown on stdout, or written to a folder with one file for each custodian. They exist nowhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from drbackup.system.durable import create_file
 
 
 def _k_of_n(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
-    """``3-of-5`` as (3, 5)."""
+    """An option's callback: ``3-of-5`` as (3, 5). Raises click's BadParameter for another form."""
     found_text = re.fullmatch(r"(\d+)[- ]?of[- ]?(\d+)", value)
     if not found_text:
         raise click.BadParameter("write it like 3-of-5")
@@ -58,7 +58,7 @@ def init(context: CliContext, custodians: tuple[int, int], shares_folder: Path |
             hint="go on with it: drbackup status; or name another folder for a new one with --home",
         )
     if shares_folder is not None:
-        _make_empty(shares_folder)  # before anything is founded: shares that can't be written would be lost
+        _make_empty(shares_folder)  # before anything is initialised: shares that can't be written would be lost
     made = initialise(context.home, context.policies_folder, custodians, now=context.now())
     files = [] if shares_folder is None else write_shares(shares_folder, made, iso(context.now()))
     context.show(_document(context, made, files), *_lines(context, made, files))
@@ -73,7 +73,10 @@ def _make_empty(folder: Path) -> None:
 
 
 def write_shares(folder: Path, made: NewInstallation, when: str) -> list[Path]:
-    """One file a custodian: what it is, the words, a QR code of them made of characters that print anywhere."""
+    """The paths of the new files, one for each share: a heading, the words, and a QR code of them drawn in characters.
+
+    ``when``: the time in the heading, ISO 8601. Raises FileExistsError.
+    """
     written: list[Path] = []
     for number, share in enumerate(made.shares, 1):
         path = folder / f"share-{number}-of-{len(made.shares)}.txt"
@@ -95,7 +98,7 @@ def _paper(made: NewInstallation, number: int, share: str, when: str) -> str:
 
 
 def _drawn(share: str) -> str:
-    """A QR code of the words as comment lines. Dark modules are ink, so that it is right on paper."""
+    """A QR code of the words as comment lines. Dark modules are printed characters, so that it is right on paper."""
     rows = [list(row) for row in segno.make_qr(share, error="l").matrix_iter(border=2)]
     rows += [[0] * len(rows[0])] * (len(rows) % 2)
     ink = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}

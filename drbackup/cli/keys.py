@@ -1,4 +1,4 @@
-"""``drbackup keys``: public halves to look at; shares joined into a key file; our own keys sealed into the stores."""
+"""``drbackup keys``: shows public keys, joins shares into a key file, and puts our sealed keys into the stores."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def combine(context: CliContext, files: tuple[Path, ...], target: Path) -> None:
 def share_in(path: Path) -> str:
     """The share's words in a file that ``drbackup init --shares-folder`` wrote, or that holds only the words.
 
-    Lines beginning with ``#`` and drawn QR codes are passed over.
+    Lines that begin with ``#``, which hold the QR code, too, are left out. Raises :class:`UsageError` for no words.
     """
     words: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -113,7 +113,7 @@ def share_in(path: Path) -> str:
 
 
 def _ask() -> list[str]:
-    """Shares typed in, hidden; an empty line ends."""
+    """The shares that a person types in, hidden, until an empty line; or those on stdin, one a line."""
     if not sys.stdin.isatty():
         lines = [line.strip() for line in sys.stdin.read().splitlines()]
         return [line for line in lines if line and not line.startswith("#")]
@@ -127,7 +127,7 @@ def _ask() -> list[str]:
 
 
 def _compare_with_vaults(context: CliContext, key: SealKey) -> None:
-    """Say at once when the shares are whole but belong to another installation. Without one, nothing to compare."""
+    """A check that the key opens some vault of this installation, if there is one. Raises :class:`WrongKey`."""
     if not (context.home / "catalog.sqlite").exists():
         return
     installation = context.installation()
@@ -138,7 +138,7 @@ def _compare_with_vaults(context: CliContext, key: SealKey) -> None:
 
 
 def write_secret(path: Path, seed: bytes) -> None:
-    """A seed as hex into a new file of mode 0600. Raises :class:`TargetOccupied` when there is one."""
+    """A new file of mode 0600 that holds the seed as hex. Raises :class:`TargetOccupied` when the path is taken."""
     try:
         create_file(path, f"{seed.hex()}\n".encode("ascii"))
     except FileExistsError as there:
@@ -148,7 +148,7 @@ def write_secret(path: Path, seed: bytes) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """The 32-byte seed in a key file. Raises :class:`UsageError`."""
+    """The 32-byte seed in a key file. Raises :class:`UsageError` when it can't be read or holds no such seed."""
     try:
         seed = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError, UnicodeDecodeError) as bad:

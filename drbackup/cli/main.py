@@ -1,7 +1,7 @@
-"""The ``drbackup`` command: one entry, one place where errors become words and exit codes.
+"""The ``drbackup`` command: the one place where errors become text and exit codes.
 
-Exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.md``. Only the command and the service
-exit.
+The exit codes are those of :mod:`drbackup.errors`, documented in ``docs/exit-codes.md``. Only this module and the
+service end a process.
 """
 
 from __future__ import annotations
@@ -58,12 +58,16 @@ CLICK_TEXTS = (
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: with everything unwound and exit code 130."""
+    """SIGTERM ends a command as Ctrl-C does: every block is left in order, and the exit code is 130."""
     raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command; the exit code. The result is on stdout, everything else on stderr."""
+    """The exit code of one command, which is carried out here. Its result is on stdout, everything else on stderr.
+
+    ``arguments``: the words after the program's name; None: those of this process. Every error is explained on stderr
+    and becomes an exit code.
+    """
     state = CliContext()
     speak_by_environment()
     configure_libraries(state.log_level)
@@ -85,7 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1  # the reader went away: nobody is left to be told
     except DrbackupError as problem:
         failure = problem
-    except Exception as problem:  # noqa: BLE001 - the last fence: whatever comes here is our bug, and is said to be
+    except Exception as problem:  # noqa: BLE001 - the last handler: whatever comes here is our bug, and is said to be
         failure = _unexpected(problem)
     finally:
         state.close()
@@ -107,14 +111,14 @@ def _finish(state: CliContext, failure: DrbackupError | None) -> None:
 
 
 def _usage(problem: click.ClickException) -> UsageError:
-    """Click's complaint in our own form; the usage line goes into the hint."""
+    """Click's error as one of ours. The hint names what was meant, else the command's ``--help``."""
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "drbackup"
     return UsageError(problem.format_message(), hint=_meant(problem, context) or say("see: {path} --help", path=path))
 
 
 def _meant(problem: click.ClickException, context: click.Context | None) -> Said:
-    """What a mistyped command or option was meant to be; empty when nothing is near."""
+    """A hint with the command or option that a mistyped one is most like; empty when none is near."""
     if context is None or isinstance(problem, click.BadParameter):
         return say("")
     if isinstance(problem, click.NoSuchOption):
@@ -130,7 +134,7 @@ def _meant(problem: click.ClickException, context: click.Context | None) -> Said
 
 
 def _unexpected(problem: Exception) -> DrbackupError:
-    """A bug in drbackup, said as one."""
+    """An error that says that this is a bug in drbackup, with ``problem`` as its cause."""
     failure = DrbackupError(
         say("unexpected {kind}: {why}", kind=type(problem).__name__, why=problem),
         hint="this is a bug in drbackup: run again with --log-level debug and report what it prints",
@@ -140,7 +144,7 @@ def _unexpected(problem: Exception) -> DrbackupError:
 
 
 def main() -> None:
-    """Entry of the ``drbackup`` program."""
+    """The entry point of the ``drbackup`` program. It ends the process with the command's exit code."""
     relax_gc()  # before most imports: a command loads what it needs when it is chosen
     signal.signal(signal.SIGTERM, _stop)
     code = run()

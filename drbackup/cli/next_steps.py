@@ -1,4 +1,4 @@
-"""What can still be done about points that no other copy can mend: said wherever a command finds such damage."""
+"""What can still be done about points that no other copy can repair. Every command that finds such damage says it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from drbackup.reports.gettext import _
 
 
 def untouched() -> str:
-    """What is still safe when objects are damaged: what needs none of them. Nothing more was looked at."""
+    """What is still safe when objects are damaged: the points that need none of them. No other check was made."""
     return _("all points that need none of these objects")
 
 
 def remaining(catalog: Catalog, points: Iterable[str]) -> str:
-    """The next step for the points of these ids: their sources, backed up again, and their other points. Points that
-    the catalog does not know are of nobody's source."""
+    """The next step for the points with these ids: a backup of their sources, and a list of other points.
+
+    Points that the catalog does not know are left out, because their source is not known. When none is left, the text
+    says to look at each object.
+    """
     places = sorted(str(SourceName(*each)) for each in catalog.points.places(set(points)))
     if not places:
         return _("no point that the catalog knows needs them; look at each object named")

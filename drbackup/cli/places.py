@@ -1,4 +1,7 @@
-"""How operators name things: ``SYSTEM``, ``SYSTEM/SOURCE``, a point; and reading a point at the backup centre."""
+"""What operators name on a command line, as objects: systems, sources, stores, points; and a reader for a point.
+
+An unknown name is refused with the nearest known ones.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from drbackup.vault.store_access import StoreFetch
 
 
 def split_place(context: CliContext, place: str) -> SourceName:
-    """The source that ``SYSTEM/SOURCE`` names, or the system. Raises :class:`UsageError` for unknown names.
+    """The source that ``SYSTEM/SOURCE`` names, or the system, then with an empty source.
 
-    A system that no policy names any more is accepted when it has points: its history stays reachable. So is one whose
-    policy is broken, with points or without.
+    A system or source that no policy names any more is accepted when it has points, so that they stay reachable. A
+    system whose policy is broken is always accepted. Raises :class:`UsageError` for every other name.
     """
     system, source = named = SourceName.read(place)
     known = context.installation().policies
@@ -43,7 +46,7 @@ def split_place(context: CliContext, place: str) -> SourceName:
 
 
 def require_stores(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises :class:`UsageError` for the first name that is no store of the inventory."""
+    """Every name is a store of the inventory (``known``). Raises :class:`UsageError` for the first that is not."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -51,7 +54,7 @@ def require_stores(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> Said:
-    """A hint with the nearest known names, or all of them."""
+    """A hint with the two known names nearest to ``word``, or with all of them when none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.5)
     if len(near) == 2:
@@ -62,10 +65,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> Said:
 
 
 def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bool) -> list[tuple[Policy, str]]:
-    """The (policy, source name) pairs an operator means, in the policies' order, each once.
+    """The (policy, source name) pairs an operator means, each once; a system stands for all its sources.
 
-    With ``everything``, of the policies that hold. Raises :class:`UsageError` when neither a place nor
-    ``everything`` was said, or both, and :class:`~drbackup.errors.PolicyError` for a system whose policy is broken.
+    They are in the order of ``places``; with ``everything`` all sources, in the order of the policies that can be read.
+    Raises :class:`UsageError` when neither a place nor ``everything`` was given, or both, or for unknown names.
+    Raises :class:`~drbackup.errors.PolicyError` for a system whose policy is broken.
     """
     policies = context.installation().policies.policies
     wanted = list(places)
@@ -88,10 +92,11 @@ def chosen_sources(context: CliContext, places: Iterable[str], *, everything: bo
 
 
 def find_point(context: CliContext, word: str, at: str = "") -> Point:
-    """The point an operator means: an id, the beginning of one, or SYSTEM/SOURCE for its newest or the one of ``at``.
+    """The point an operator means: by its id, by the beginning of one, or by SYSTEM/SOURCE.
 
-    ``at``: ``latest`` or an ISO time, read in the inventory's zone when it names none. Raises
-    :class:`~drbackup.errors.PointMissing` and :class:`UsageError`.
+    With SYSTEM/SOURCE it is the newest point, or the newest one from ``at`` or before. ``at``: ``latest`` or an ISO
+    8601 time; one without a zone is in the inventory's. Raises :class:`~drbackup.errors.PointMissing`, and
+    :class:`UsageError` when ``word`` names a whole system or ``at`` stands beside an id.
     """
     catalog = context.installation().catalog
     if "/" not in word:
@@ -114,7 +119,7 @@ def find_point(context: CliContext, word: str, at: str = "") -> Point:
 
 
 def moment(context: CliContext, at: str) -> str:
-    """``at`` with its zone said."""
+    """``at`` as ISO 8601 with a zone, the inventory's if it has none; ``latest`` and empty stay. Raises UsageError."""
     if at in {"", "latest"}:
         return at
     try:
@@ -129,7 +134,8 @@ def moment(context: CliContext, at: str) -> str:
 def open_reader(context: CliContext, point: Point) -> PointReader:
     """A reader of ``point``'s tree with the catalog key, from the first of its stores that has a sound record.
 
-    Raises the last store's error when none has, :class:`VaultMissing` when the point lies in no known store.
+    When no store has one, the last store's error is raised. When the point lies in no known store, it is
+    :class:`~drbackup.errors.VaultMissing`.
     """
     installation = context.installation()
 

@@ -1,4 +1,4 @@
-"""``drbackup points``: list, show, look inside, compare and hold recovery points."""
+"""``drbackup points``: lists, shows, compares and holds recovery points, and lists what is in them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def list_points(context: CliContext, place: str, store: str, limit: int | None) 
 
 
 def _told(found: Iterable[Point], damaged: Damaged, hurt: dict[str, list[str]]) -> Iterator[JsonObject]:
-    """The points' documents; ``hurt`` learns of each the stores in which it is damaged."""
+    """The points' documents, one by one. A damaged point's id and stores are added to ``hurt`` on the way."""
     for point in found:
         if point.id in damaged:
             hurt[point.id] = sorted(damaged[point.id])
@@ -118,7 +118,7 @@ def ls(context: CliContext, point: str, path: str, limit: int | None) -> None:
 
 
 def _rest_inside(point: Point, path: str, listed: int) -> str:
-    """How many are below a path is known only to who reads them all."""
+    """The last line of a shortened list. Below a path the number of entries is not known without reading them all."""
     if path:
         return _("… and more: --limit N shows more, --json all")
     return rest_by_limit(point.totals.entries - listed)
@@ -170,6 +170,9 @@ def hold(context: CliContext, point: str, reason: str | None, release: bool) -> 
 
 
 def entries_of(context: CliContext, point: Point, path: str) -> Iterator[Entry]:
-    """The entries of a point at and below ``path``, read with the catalog key."""
+    """The entries of a point at and below ``path`` (empty: all), read with the catalog key.
+
+    Raises what :func:`~drbackup.cli.places.open_reader` raises.
+    """
     reader = open_reader(context, point)
     return reader.entries(path.strip("/").encode("utf-8", errors="surrogateescape"))

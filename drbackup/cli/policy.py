@@ -1,6 +1,6 @@
-"""``drbackup policy``: check the folder, show a system as it is understood, the recovery order, schemas for editors.
+"""``drbackup policy``: checks the folder, shows a system as it is understood, the recovery order, and the schemas.
 
-Works on files only: it needs no installation, so that a policy can be checked on any handler before it is put in force.
+It reads files only and needs no installation. So a policy can be checked on any machine before it is put in force.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHOWN_DUES = 3
 class PolicyContext(Protocol):
     """What these commands need to know of the command line."""
 
-    json: bool
+    json: bool  # print one JSON document instead of text
 
     @property
     def policies_folder(self) -> Path: ...

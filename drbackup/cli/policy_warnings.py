@@ -1,4 +1,4 @@
-"""Broken policy files as an operator hears of them: what is wrong, and what nobody knows because of it."""
+"""Broken policy files in an operator's words: what is wrong with them, and what is not known because of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drbackup.reports.gettext import _, translated
 
 
 def warning_of(broken: BrokenFile) -> str:
-    """One line: ``file:line:column: what``; what is not known."""
+    """One line on a broken file: ``file:line:column: what``, then what is not known of the system because of it."""
     if not broken.system:
         return translated(broken.said)
     words = _("{what}; not known: schedule, objectives, keep and drill of {system}")
@@ -16,8 +16,10 @@ def warning_of(broken: BrokenFile) -> str:
 
 
 def left_out(policies: PolicySet) -> list[PolicyError]:
-    """What ``--all`` does not reach: one error for each broken policy. Whoever asked for all must not take the rest for
-    all."""
+    """What ``--all`` does not reach: one error for each broken policy.
+
+    A command that was asked for all must fail with them, so that nobody takes the rest for all.
+    """
     return [
         PolicyError(
             say("{system} was left out, its policy is broken: {what}", system=broken.system, what=broken.said),

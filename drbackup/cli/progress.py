@@ -1,6 +1,6 @@
-"""Progress on stderr: bars on a terminal, one quiet line at a step's end otherwise, nothing with ``--json``.
+"""Progress on stderr: bars on a terminal, else one line at the end of each step, nothing with ``--json``.
 
-Progress never touches stdout, and never decides anything.
+Progress never writes to stdout and never decides anything.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def _quiet(context: CliContext) -> bool:
 
 
 class Counting(Protocol):
-    """Whoever shows how far a long step has come."""
+    """A function that shows how far a long step has come: things done, things in all, bytes so far."""
 
     def __call__(self, done: int, total: int, count: int = 0, /) -> None: ...
 
 
 @contextmanager
 def counting(context: CliContext, what: str) -> Iterator[Counting]:
-    """A bar of things done out of things in all, with the bytes so far, where there are any."""
+    """A bar for one step, named ``what``, that lasts as long as the block; nothing is shown without a terminal."""
     if _quiet(context):
         yield lambda done, total, count=0: None
         return
@@ -48,7 +48,7 @@ def counting(context: CliContext, what: str) -> Iterator[Counting]:
 
 
 class Bars:
-    """One bar for each of several things under way at once. Safe to use from any thread."""
+    """One bar for each of several things that run at the same time. Its methods may be called from any thread."""
 
     def __init__(self, context: CliContext) -> None:
         self._context = context
@@ -75,7 +75,7 @@ class Bars:
             self._bars.stop()
 
     def update(self, what: str, phase: str, done: int, total: int, stored: int) -> None:
-        """News of one thing: bytes ``done`` of ``total`` (0: unknown), bytes ``stored``."""
+        """The bar of ``what`` shows bytes ``done`` of ``total`` (0: not known) and bytes ``stored`` (0: left out)."""
         if self._quiet:
             return
         if what not in self._tasks:
@@ -86,19 +86,19 @@ class Bars:
         self._bars.update(self._tasks[what], completed=done, total=total or None, note=note)
 
     def begin(self, what: str) -> None:
-        """It started."""
+        """The bar of ``what`` is there, and its time runs from now."""
         self._begun[what] = self._context.now()
         self.update(what, "…", 0, 0, 0)
 
     def note(self, what: str, text: str, *, warning: bool) -> None:
-        """A line a person should see now; only warnings when nobody watches."""
+        """A line that a person should see now. Without a terminal only warnings are shown."""
         if self._context.json or (self._quiet and not warning):
             return
         console = self._context.err if self._quiet else self._bars.console
         console.print(Text("  ! " if warning else "    ", style="yellow") + Text(f"{what}: {text}"), soft_wrap=True)
 
     def end(self, what: str, result: str, *, good: bool) -> None:
-        """It ended: its line stays on the screen."""
+        """A line with ``result`` and the time that ``what`` took, which stays on the screen; its bar is gone."""
         if what in self._tasks:
             self._bars.remove_task(self._tasks.pop(what))
         took = span(self._context.now() - self._begun[what]) if what in self._begun else ""
@@ -111,9 +111,9 @@ class Bars:
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that is set when an interrupt leaves the block: sessions then end cleanly; the interrupt goes on.
+    """An event that is set when an exception leaves the block; the exception goes on.
 
-    The work itself runs in the calling thread, which the interrupt has left already; the event is for its helpers.
+    The calling thread has left its work already by then. The event tells other threads to end their sessions cleanly.
     """
     stop = threading.Event()
     try:
@@ -124,10 +124,10 @@ def stopping() -> Iterator[threading.Event]:
 
 
 def side_by_side(work: Sequence[Callable[[threading.Event], _T]], at_once: int) -> list[_T]:
-    """Every piece of work, ``at_once`` at the same time; the results in order.
+    """The results of all pieces of work, in their order; at most ``at_once`` run at the same time.
 
-    Each is given an event that is set when an interrupt comes: whatever has begun then ends cleanly before the
-    interrupt goes on, and the rest is not begun. The first error of a piece is raised when all have ended.
+    Each piece gets an event that is set when an interrupt comes. Work that has begun then ends cleanly before the
+    interrupt is raised again, and the rest is not begun. The first error of a piece is raised when all have ended.
     """
     with stopping() as stop, ThreadPoolExecutor(at_once) as pool:
         tasks = [pool.submit(each, stop) for each in work]

@@ -1,4 +1,4 @@
-"""Lengths of time and rates as options, written like in a policy."""
+"""Options whose value is a length of time or a rate, written as in a policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drbackup.model.quantities import parse_bandwidth, parse_duration
 
 
 def read_age(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """An option's callback: ``12h``, ``7d`` → a length of time; left out: None."""
+    """An option's value as a length of time, from ``12h`` or ``7d``; None when it is left out. Raises BadParameter."""
     try:
         return None if value is None else parse_duration(value)
     except ValueError as bad:
@@ -18,7 +18,7 @@ def read_age(_context: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def read_rate(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int:
-    """An option's callback: ``50MB/s`` → bytes a second; left out: 0, no limit."""
+    """An option's value in bytes a second, from ``50MB/s``; 0, no limit, when it is left out. Raises BadParameter."""
     try:
         return 0 if value is None else parse_bandwidth(value)
     except ValueError as bad:

@@ -1,7 +1,7 @@
-"""``drbackup recover``: the whole city, or some systems and what they need, back in dependency order.
+"""``drbackup recover``: brings back all systems, or some and what they need, in dependency order.
 
-Without ``--apply`` it shows the plan and the preflight and changes nothing. Run again after an interruption it goes on
-where it stopped.
+Without ``--apply`` it shows the plan and the preflight and changes nothing. When it is run again after an interruption,
+it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from drbackup.wire.messages import Progress
 class RecoverCommand(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
-    everything: bool
-    at: str
-    folder: Path | None
-    replace: bool
-    key: Path | None
-    apply: bool
+    everything: bool  # --all: every system
+    at: str  # latest, or an ISO 8601 time: the newest points from then or before
+    folder: Path | None  # restore below it on this machine; None: where the sources live
+    replace: bool  # data that is there already may be replaced
+    key: Path | None  # an unsealing key's file; None: the drill key while it lies in the home
+    apply: bool  # False: show the plan and the preflight only
 
 
 @click.command()
@@ -133,14 +133,14 @@ def _carry_out(context: CliContext, plan: RecoveryPlan, request: RecoverCommand)
 
 
 def _left_out(known: PolicySet) -> list[str]:
-    """What ``--all`` does not reach, and why, one line a system."""
+    """The systems that ``--all`` does not reach, one line each with the reason."""
     words = _("{system} was left out, it needs {other} first, whose policy is broken")
     needing = [words.format(system=system, other=other) for system, other in beyond_plan(known).items()]
     return [*(translated(each.said) for each in left_out(known)), *needing]
 
 
 def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:
-    """What the command exits with: a common cause keeps its own exit code."""
+    """The error that the command ends with, None when all is back in time. A common cause keeps its own exit code."""
     if not outcome.applied:
         bad = [line for line in outcome.preflight if not line.good]
         failures = [line.failure or Failure(DrbackupError.__name__, line.said) for line in bad]
@@ -163,14 +163,14 @@ def _failure(outcome: RecoveryOutcome) -> DrbackupError | None:
 
 
 def _alike(failures: list[Failure], message: str) -> DrbackupError:
-    """An error of the failures' common class."""
+    """An error with ``message`` and of the class that all failures share, else a :class:`DrbackupError`."""
     codes, hints = {failure.code for failure in failures}, {failure.hint for failure in failures}
     fields = {"message": message, "hint": hints.pop() if len(hints) == 1 else ""}
     return from_fields(codes.pop() if len(codes) == 1 else DrbackupError.__name__, fields)
 
 
 def _reasons(failures: list[Failure]) -> Said:
-    """Each reason once, ``Code: message``."""
+    """The failures' reasons, each once, as ``Code: message``."""
     return say_all(dict.fromkeys(failure.said for failure in failures))
 
 
@@ -201,7 +201,7 @@ def _plan_table(plan: RecoveryPlan) -> Table:
 
 
 def span_of(seconds: float) -> str:
-    """Seconds as a person reads them."""
+    """Seconds as a person reads them, like ``3 h 20 min``."""
     return span(timedelta(seconds=round(seconds, 1)))
 
 

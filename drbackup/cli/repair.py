@@ -1,4 +1,4 @@
-"""``drbackup vault repair`` and ``catch-up``: give stores what they lack, from the others."""
+"""``drbackup vault repair`` and ``catch-up``: give each store what it lacks, from the other stores."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def repair_command(context: CliContext, stores: tuple[str, ...], apply: bool) ->
 
 
 def _complain(installation: Installation, diagnosis: Diagnosis, lost: list[Defect], wanted: tuple[str, ...]) -> None:
-    """What can't be mended, then what could not be looked at."""
+    """An error for what can't be repaired, else for stores that could not be read; none when both are empty.
+
+    Raises :class:`ObjectCorrupt`; :class:`DoneInPart` when some stores were read, or the first store's own error.
+    """
     if lost:
         raise ObjectCorrupt(
             _("can't be mended: {objects}: {names}").format(objects=objects(len(lost)), names=_names(lost)),
@@ -76,7 +79,7 @@ def _complain(installation: Installation, diagnosis: Diagnosis, lost: list[Defec
 
 
 def _next(installation: Installation, diagnosis: Diagnosis, lost: list[Defect]) -> str:
-    """A store that is away may have what nobody else has; else only the sources can give it again."""
+    """The next step for what is lost: a store that is away may have it; else its source is backed up again."""
     rest = remaining(installation.catalog, (point for defect in lost for point in defect.points))
     if not diagnosis.away:
         return rest

@@ -1,9 +1,10 @@
-"""``drbackup restore``: bring one point, or parts of it, to a folder, a database, or back to where it lives.
+"""``drbackup restore``: the command's arguments and options.
 
-Restoring into an empty place starts at once. Whatever may touch existing data shows its plan and wants ``--apply``.
+It brings one point, or parts of it, to a folder, a database, or back to where its source lives. A restore into an empty
+place starts at once. One that may touch existing data shows its plan and needs ``--apply``.
 
-The words only: what it does is :mod:`drbackup.cli.restore_runs`, which takes a third of a second to load; a local agent
-starts in that time.
+The work is in :mod:`drbackup.cli.restore_runs`, which takes about 0.3 s to load. A local agent is started before that,
+so both load at the same time.
 """
 
 from __future__ import annotations

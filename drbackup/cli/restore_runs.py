@@ -1,4 +1,4 @@
-"""What ``drbackup restore`` does: a plan from the options, shown where data is in use, then the restore."""
+"""What ``drbackup restore`` does: it makes a plan, shows it where existing data may be touched, and restores."""
 
 from __future__ import annotations
 
@@ -26,39 +26,42 @@ from drbackup.wire.specs import FolderTarget, InPlaceTarget, RestoreTarget
 
 
 class RestorePlan(msgspec.Struct, frozen=True):
-    """What a restore would do. ``agent`` empty: a process on this machine."""
+    """What a restore would do."""
 
     point: Point
-    agent: str
+    agent: str  # empty: a process on this machine
     target: RestoreTarget
-    where: str
-    paths: tuple[str, ...]
-    replace: bool
-    key: Path | None
+    where: str  # the target in words
+    paths: tuple[str, ...]  # files or folders of the point; empty: everything
+    replace: bool  # data that is there already may be replaced
+    key: Path | None  # an unsealing key's file; None: the drill key while it lies in the home, else the agent's own
 
     @property
     def touches_data(self) -> bool:
-        """May it meet data that is in use?"""
+        """Whether the restore may meet existing data, so that it needs ``--apply``."""
         return self.replace or isinstance(self.target, InPlaceTarget)
 
 
 class RestoreCommand(msgspec.Struct, frozen=True):
     """The command's options as given."""
 
-    point: str
-    at: str
+    point: str  # an id, the beginning of one, or SYSTEM/SOURCE
+    at: str  # latest or an ISO 8601 time, with SYSTEM/SOURCE; empty: latest
     folder: Path | None
     in_place: bool
-    database: str | None
-    paths: tuple[str, ...]
-    agent: str
-    replace: bool
-    key: Path | None
-    apply: bool
+    database: str | None  # another database's name, or another SQLite file
+    paths: tuple[str, ...]  # files or folders of the point; empty: everything
+    agent: str  # empty: this machine for a folder, else the source's own agent
+    replace: bool  # data that is there already may be replaced
+    key: Path | None  # an unsealing key's file; None: see RestorePlan
+    apply: bool  # False: show the plan only, where existing data may be touched
 
 
 def bring_back(context: CliContext, request: RestoreCommand, connect: Connector) -> None:
-    """Carry the command out and show what was restored. Raises what failed."""
+    """A restore by the command's options, with its result shown; or its plan alone where ``--apply`` is needed.
+
+    Raises the :class:`~drbackup.errors.DrbackupError` of the restore, and :class:`UsageError` for wrong options.
+    """
     plan = _plan(context, find_point(context, request.point, request.at), request)
     facts = facts_table(_facts(context, plan))
     if plan.touches_data and not request.apply:
@@ -87,7 +90,7 @@ def _plan(context: CliContext, point: Point, request: RestoreCommand) -> Restore
     if sum((request.folder is not None, request.in_place, request.database is not None)) != 1:
         raise UsageError("say where to: exactly one of --to FOLDER, --in-place, --database NAME")
     if request.agent:
-        context.installation().agent(request.agent)  # a wrong name is said before anything else
+        context.installation().agent(request.agent)  # a wrong name is refused before anything else
     target: RestoreTarget
     if request.folder is not None:
         folder = request.folder if request.agent else request.folder.absolute()
@@ -101,7 +104,10 @@ def _plan(context: CliContext, point: Point, request: RestoreCommand) -> Restore
 
 
 def _at_home(context: CliContext, point: Point, database: str | None) -> tuple[InPlaceTarget, str, str]:
-    """(target, the source's own agent, words) by the policy in force now."""
+    """(target, the source's own agent, the target in words) by the policy in force now.
+
+    Raises :class:`PolicyError` when that is broken, :class:`UsageError` when it does not know the source or database.
+    """
     try:
         policy = context.installation().policy(point.system)
     except (PolicyError, UsageError) as unknown:

@@ -1,4 +1,4 @@
-"""``drbackup vault scrub``: read stores back."""
+"""``drbackup vault scrub``: reads stores back and says what is damaged or missing. It needs no key."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def scrub_command(
 
 
 def _next(catalog: Catalog, reports: list[ScrubReport]) -> str:
-    """A repair, unless nothing needs what is damaged, or points alone that have no second copy."""
+    """The next step: a repair, unless no point needs what is damaged, or all that do have no second copy."""
     found = [damage for report in reports for damage in report.damages]
     damages = [damage for damage in found if damage.points or split_pack_name(damage.name) is None]
     if not damages:

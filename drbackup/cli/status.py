@@ -1,4 +1,4 @@
-"""``drbackup status``: one screen."""
+"""``drbackup status``: every system and what needs a person, on one screen."""
 
 from __future__ import annotations
 

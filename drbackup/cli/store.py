@@ -1,4 +1,4 @@
-"""``drbackup store``: which promises the stores keep."""
+"""``drbackup store``: finds out which promises the stores keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``drbackup vault``: what can be done with a store's vault as a whole."""
+"""``drbackup vault``: the commands on whole vaults. ``rebuild`` is here; the others have modules of their own."""
 
 from __future__ import annotations
 

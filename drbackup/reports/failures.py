@@ -1,4 +1,4 @@
-"""An error as a person and as a script read it: what failed and where, what is still safe, what to do next."""
+"""Errors as a person and as a script read them: what failed and where, what is still safe, what to do next."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ def explain(failure: DrbackupError) -> list[Text]:
 
 
 def _shown(said: str) -> str:
-    """In the reader's language, without anything that a foreign name in it could do to the terminal."""
+    """The text in the reader's language, without control characters: a foreign name in it can't steer the terminal."""
     return without_controls(translated(said))
 
 
 def _says(message: str, host: str) -> bool:
-    """Whether the message names the host as a word of its own, not as a part of a path or another name."""
+    """Whether the message holds the host's name as a word of its own, not as part of a path or of another name."""
     return re.search(rf"(?<![\w./-]){re.escape(host)}(?![\w/-])", message) is not None
 
 
 def joined(failures: Sequence[DrbackupError], good: Sequence[str], *, partly: bool) -> DrbackupError:
-    """What a command with several parts raises: the error itself when there was one part, :class:`DoneInPart` when some
-    succeeded, and an error of the common kind when all failed alike."""
+    """The one error that a command with several parts raises.
+
+    It is the error itself when there was only one part. It is :class:`DoneInPart` when some parts succeeded (``good``)
+    or something was committed in spite of an error (``partly``). Otherwise it has the class that all failures share, or
+    :class:`DrbackupError` when they differ.
+    """
     if len(failures) == 1 and not good:
         return failures[0]
     reasons = say_all(dict.fromkeys(failure.said for failure in failures))  # each reason once

@@ -1,5 +1,5 @@
-"""A small city to protect, burn and bring back: four bureaus' registers, an enterprise base joined from them, scans.
+"""A small city for the demo: four bureaus' registers, an enterprise base joined from them, and scanned files.
 
-Everything in it is made up, the same on every run, and holds no personal data. The city only makes and looks at data;
-protecting it is done by the ``drbackup`` command itself.
+Everything in it is made up, the same on every run, and holds no personal data. The city only makes, destroys and
+compares data. All backups and restores are done by the ``drbackup`` command itself.
 """

@@ -1,4 +1,4 @@
-"""The city as a whole: who holds what, how a working day changes it, how it burns, and what it looked like.
+"""The city as a whole: its departments' data, a day's changes to them, the fire, and a comparison afterwards.
 
 Owns the five departments and their data below one folder. It knows nothing of backups.
 """
@@ -25,14 +25,14 @@ _SOCKET_LIMIT = 90  # a Unix socket's path has 107 bytes, and ".s.PGSQL.5432.loc
 
 
 class Department(msgspec.Struct, frozen=True):
-    """One department's system. ``agent``: its server's name in the inventory."""
+    """One department and its system, with the names that the policies use."""
 
     system: str
-    title: str
+    title: str  # in Chinese, for people
     department: str
-    agent: str
-    source: str
-    database: str
+    agent: str  # its server's name in the inventory
+    source: str  # the name of its database as a source
+    database: str  # the database's own name
 
 
 DEPARTMENTS = (
@@ -44,19 +44,19 @@ DEPARTMENTS = (
 )
 BASE = DEPARTMENTS[-1]
 
-Fingerprint = dict[str, dict[str, str]]  # place → thing → what it looks like
+Fingerprint = dict[str, dict[str, str]]  # system, "scans" or "network" → table or file → its counts and digests
 
 
 @dataclass
 class City:
-    """The city below ``folder``. ``tools``: PostgreSQL's programs, None to use SQLite."""
+    """The city below ``folder``, its servers and files."""
 
     folder: Path
-    tools: Path | None
-    enterprises: int = 4000
-    scanned: int = 160
-    servers: dict[str, Server] = field(default_factory=dict)
-    _sockets: Path | None = None
+    tools: Path | None  # the folder of PostgreSQL's programs; None: use SQLite
+    enterprises: int = 4000  # rows of the registration
+    scanned: int = 160  # scanned files
+    servers: dict[str, Server] = field(default_factory=dict)  # by system
+    _sockets: Path | None = None  # a temporary folder, where the city's own path is too long for a socket
 
     @property
     def engine(self) -> str:
@@ -64,16 +64,19 @@ class City:
 
     @property
     def network(self) -> Path:
-        """The government network's configuration files."""
+        """The folder of the government network's configuration files."""
         return self.folder / "network"
 
     @property
     def scans(self) -> Path:
-        """The scanned files of the enterprise base."""
+        """The folder of the enterprise base's scanned files."""
         return self.folder / "scans"
 
     def build(self) -> None:
-        """Servers, registers, scans, network configuration: the city before anything happened."""
+        """New servers, registers, scans and network configuration: the city at the beginning of the demo.
+
+        Raises what the methods of :class:`~drbackup.cli.demo_city.servers.Server` raise, as all methods here do.
+        """
         self._place_servers()
         self.deliver()
         tables = self._tables()
@@ -81,11 +84,11 @@ class City:
         _write_network(self.network)
 
     def deliver(self) -> None:
-        """New, empty machines for every department."""
+        """New, empty database servers for every department, all running."""
         self._everywhere(lambda one: self.servers[one.system].deliver())
 
     def work_a_day(self) -> None:
-        """Enterprises change their state, pay taxes and move; papers are scanned, replaced and withdrawn."""
+        """One working day's changes: rows are added, changed and deleted, one scan is deleted and one replaced."""
         servers = self.servers
         servers["business-registration"].execute("update registration set state = '注销' where reg_no like '%7'")
         servers["business-registration"].execute(
@@ -103,20 +106,20 @@ class City:
         servers["enterprise-base"].execute(f"update attachment set pages = 6, bytes = {size} where id = 5")
 
     def burn(self) -> None:
-        """Every department's machine is gone: servers, registers, scans, configuration."""
+        """The fire: every server, register, scan and configuration file is deleted."""
         self._everywhere(lambda one: self.servers[one.system].burn())
         shutil.rmtree(self.scans)
         shutil.rmtree(self.network)
 
     def fingerprint(self) -> Fingerprint:
-        """Rows and checksums of every table, mode, time and SHA-256 of every file."""
+        """Row count and SHA-256 of every table; mode, time and SHA-256 of every file."""
         found = dict(zip([one.system for one in DEPARTMENTS], self._everywhere(self._look), strict=True))
         found["scans"] = scans.fingerprint(self.scans)
         found["network"] = scans.fingerprint(self.network)
         return found
 
     def tear_down(self) -> None:
-        """Stop what runs. The folder stays."""
+        """No server runs any more, and their data is deleted. The city's folder stays."""
         for server in self.servers.values():
             try:
                 server.burn()
@@ -129,7 +132,7 @@ class City:
         return self.servers[one.system].fingerprint()
 
     def _everywhere(self, work: Callable[[Department], _T]) -> list[_T]:
-        """The same work in all departments at once; their results in :data:`DEPARTMENTS`' order."""
+        """The results of the same work in all departments, done at the same time, in :data:`DEPARTMENTS`' order."""
         with ThreadPoolExecutor(len(DEPARTMENTS)) as pool:
             return list(pool.map(work, DEPARTMENTS))
 
@@ -164,7 +167,7 @@ class City:
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """Every way the city differs from what it was, in words; empty when it is the same."""
+    """Every table and file that differs, one line each with both sides; empty when the city is the same."""
     found: list[str] = []
     for place in sorted(before.keys() | after.keys()):
         was, now = before.get(place, {}), after.get(place, {})
@@ -175,7 +178,7 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
 
 
 def _write_network(folder: Path) -> None:
-    """DNS zones, DHCP, switch configuration: small text files that everything else depends on."""
+    """Small text files of made-up DNS, DHCP and switch configuration, and one symbolic link, below ``folder``."""
     hosts = "\n".join(f"{one.database} IN A 10.0.{n}.10" for n, one in enumerate(DEPARTMENTS, 1))
     texts = {
         "dns/linjiang.gov.zone": f"$ORIGIN linjiang.gov.example.\n$TTL 3600\n{hosts}\n",

@@ -1,8 +1,8 @@
-"""The registers' rows: synthetic, deterministic, without a single person in them.
+"""The registers' rows: made up, the same on every run, and without any personal data.
 
-Owns the schema and content of the four bureaus' registers (工商 registration, 国税 and 地税 taxpayers, 质监
-organisation codes) and of the enterprise base joined from them. Pure: the same ``size`` gives the same
-rows on every machine.
+Owns the schema and content of the four bureaus' registers: 工商 registration, 国税 and 地税 taxpayers, 质监
+organisation codes. Owns also the enterprise base, which is joined from them. Pure: the same size gives the same rows on
+every machine.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _CODE_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
 
 class RegisterTable(msgspec.Struct, frozen=True):
-    """One table: its columns (name, SQL type), the first being the key, and its rows in key order."""
+    """One database table with its content."""
 
     name: str
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
+    columns: tuple[tuple[str, str], ...]  # (name, SQL type); the first is the key
+    rows: tuple[Row, ...]  # in key order
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,23 +53,23 @@ class RegisterTable(msgspec.Struct, frozen=True):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """One scanned document of the enterprise base: where it lies, and the seed of its bytes."""
+    """One scanned document of the enterprise base."""
 
-    path: str
-    registration: str
+    path: str  # below the scans' folder
+    registration: str  # the enterprise's registration number
     pages: int
-    seed: int
+    seed: int  # of its bytes and its modification time
 
 
 def organisation_code(number: int) -> str:
-    """A nine-character code with the check character of GB 11714: eight digits, a dash, the check."""
+    """An organisation code as in GB 11714: eight digits, a dash, and the check character, modulo 11."""
     digits = f"{number:08d}"
     check = 11 - sum(int(digit) * weight for digit, weight in zip(digits, _CODE_WEIGHTS, strict=True)) % 11
     return f"{digits}-{'X' if check == 10 else '0' if check == 11 else check}"
 
 
 def registration(size: int) -> RegisterTable:
-    """工商: every enterprise of the city, ``size`` of them."""
+    """工商: the register of all ``size`` enterprises of the city."""
     dice = random.Random(_SEED)
     start = date(1994, 7, 1)
     rows: list[Row] = []
@@ -98,7 +98,10 @@ def registration(size: int) -> RegisterTable:
 
 
 def taxpayers(enterprises: RegisterTable, name: str, share: float) -> RegisterTable:
-    """国税 or 地税: the part of the enterprises that pays this tax, and what was assessed last year."""
+    """国税 or 地税: the register of those enterprises that pay this tax, about ``share`` (0–1) of all.
+
+    Each row has the sum assessed last year, in yuan. ``name``: the table's.
+    """
     dice = random.Random(f"{_SEED} {name}")
     rows: list[Row] = []
     for row in enterprises.rows:
@@ -115,7 +118,7 @@ def taxpayers(enterprises: RegisterTable, name: str, share: float) -> RegisterTa
 
 
 def codes(enterprises: RegisterTable) -> RegisterTable:
-    """质监: the organisation code of every enterprise."""
+    """质监: the register of organisation codes, one for each enterprise."""
     rows = tuple((organisation_code(70_000_000 + 7 * n), row[0]) for n, row in enumerate(enterprises.rows))
     return RegisterTable("org_code", (("code", "char(10) primary key"), ("reg_no", "varchar(15) not null")), rows)
 
@@ -123,7 +126,7 @@ def codes(enterprises: RegisterTable) -> RegisterTable:
 def enterprise_base(
     enterprises: RegisterTable, state: RegisterTable, local: RegisterTable, organisation: RegisterTable
 ) -> RegisterTable:
-    """企业基础信息库: one row an enterprise, joined from all four bureaus. An absent tax number is empty."""
+    """企业基础信息库: one row for each enterprise, joined from all four bureaus. A missing tax number is empty."""
     state_no = {row[1]: row[0] for row in state.rows}
     local_no = {row[1]: row[0] for row in local.rows}
     code = {row[1]: row[0] for row in organisation.rows}
@@ -143,7 +146,7 @@ def enterprise_base(
 
 
 def scans(enterprises: RegisterTable, count: int) -> tuple[Scan, ...]:
-    """The scanned files of the first ``count`` enterprises, with the names officials give them."""
+    """The scanned files of the first ``count`` enterprises, one each, with Chinese file names."""
     kinds = ("营业执照", "公司章程", "验资报告", "年检表")
     found: list[Scan] = []
     for number, row in enumerate(enterprises.rows[:count]):
@@ -154,7 +157,7 @@ def scans(enterprises: RegisterTable, count: int) -> tuple[Scan, ...]:
 
 
 def attachments(files: Sequence[Scan], sizes: Sequence[int]) -> RegisterTable:
-    """The rows that refer to the scans: path, enterprise, pages, size in bytes."""
+    """The table that refers to the scans: path, enterprise, pages, size in bytes (``sizes``, in ``files``' order)."""
     rows = tuple((n, scan.path, scan.registration, scan.pages, sizes[n]) for n, scan in enumerate(files))
     columns = (
         ("id", "integer primary key"),

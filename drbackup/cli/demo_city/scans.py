@@ -1,4 +1,4 @@
-"""Scanned files on a disk: bytes from a seed, so that a scan can be told from its ashes."""
+"""Scanned files on a disk. Their bytes come from a seed, so they are the same on every run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from drbackup.cli.demo_city.registers import Scan
 
-_PAGE = 24 * 1024
+_PAGE = 24 * 1024  # bytes of noise on a page
 _HEADER = b"II*\x00drbackup demo scan\x00"
 
 
 def content(scan: Scan) -> bytes:
-    """A header, then for every page noise (ink) and a long white margin: some of it compresses, some does not."""
+    """The file's bytes: a header, then for every page 24 KiB of noise and 12 KiB of one byte, which compresses well."""
     dice = random.Random(scan.seed)
     pages = [dice.randbytes(_PAGE) + b"\xff" * (_PAGE // 2) for _page in range(scan.pages)]
     return _HEADER + b"".join(pages)
 
 
 def write(folder: Path, scan: Scan) -> int:
-    """Write one scan below ``folder``; its size in bytes. Modification times are those of the scan, not of the demo."""
+    """The size in bytes of one scan, which is written below ``folder``. Its modification time comes from its seed."""
     path = folder / scan.path
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content(scan)
@@ -32,7 +32,7 @@ def write(folder: Path, scan: Scan) -> int:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Every file below ``folder``: relative path → mode, modification time in ns, SHA-256; a link's target."""
+    """Every file below ``folder``: relative path → octal mode, modification time in ns, SHA-256; or a link's target."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():

@@ -1,7 +1,7 @@
 """The bureaus' database servers: a private PostgreSQL cluster each, or a SQLite file where PostgreSQL is not installed.
 
-Owns building, loading, looking at, burning and delivering anew. A server listens on a socket in the demo's own folder
-and nowhere else. As root, PostgreSQL runs as an unprivileged account, as it insists to.
+Owns how a server is made, loaded, read, destroyed and made anew. A server listens only on a socket in the demo's own
+folder. PostgreSQL refuses to run as root, so root runs it under an unprivileged account.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from typing import Protocol
 from drbackup.cli.demo_city.registers import RegisterTable
 from drbackup.errors import ToolFailed, say
 
-_SECONDS = 60
-_WORDS_SAID = 4  # of a command, to say which one it was
+_SECONDS = 60  # for one command of PostgreSQL
+_WORDS_SAID = 4  # of a command, to name it in an error
 
 
 class Server(Protocol):
-    """One bureau's database. Every method raises only :class:`ToolFailed` and :class:`OSError`."""
+    """One bureau's database. Its methods raise :class:`ToolFailed`, OSError, TimeoutExpired, or sqlite3's errors."""
 
-    database: str
+    database: str  # the database's name
 
     def deliver(self) -> None:
-        """An empty, running server: the state of a new machine."""
+        """An empty, running server, as on a new machine."""
         ...
 
     def load(self, tables: Sequence[RegisterTable]) -> None:
-        """Create the database, and these tables with their rows."""
+        """A new database with these tables and their rows."""
         ...
 
     def execute(self, statement: str) -> None:
-        """One statement both engines understand."""
+        """One SQL statement, carried out and committed. It must be one that both engines understand."""
         ...
 
     def fingerprint(self) -> dict[str, str]:
-        """Every table: name → row count and SHA-256 of its rows, sorted."""
+        """Every table: name → row count and the first 32 hex digits of the SHA-256 of its sorted rows."""
         ...
 
     def burn(self) -> None:
-        """Stop it and leave nothing of it."""
+        """The server is stopped, and all its files are deleted."""
         ...
 
     def source(self) -> dict[str, object]:
-        """Its source in a policy, without name and agent."""
+        """The database as a source in a policy, without name and agent."""
         ...
 
 
@@ -95,9 +95,10 @@ class SqliteServer:
 
 
 class PostgresServer:
-    """A bureau with its own PostgreSQL cluster on a private socket. ``template``: an initialised cluster to copy."""
+    """A bureau with its own PostgreSQL cluster on a private socket."""
 
     def __init__(self, tools: Path, folder: Path, database: str, template: Path) -> None:
+        """``tools``: the folder of PostgreSQL's programs; ``template``: an initialised cluster to copy."""
         self.database = database
         self._tools = tools
         self._folder = folder
@@ -154,7 +155,7 @@ class PostgresServer:
 
 def postgres_tools() -> Path | None:
     """The folder of the newest installed PostgreSQL server; None when there is none."""
-    # Debian's place and PATH only: the agent's own list is out of reach here, and the demo needs any one server.
+    # Debian's folder and PATH only: this package may not import the agent's list, and any one server will do.
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found.sort(key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0)
     if found:
@@ -164,7 +165,10 @@ def postgres_tools() -> Path | None:
 
 
 def make_template(tools: Path, folder: Path) -> None:
-    """One initialised cluster, small and without fsync (it is to burn anyway); the bureaus get copies of it."""
+    """A new initialised cluster in ``folder``, small and without fsync; every bureau gets a copy of it.
+
+    Its data need not survive a crash: the demo destroys it anyway. Raises :class:`ToolFailed`.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _give(folder.parent)
     command = [str(tools / "initdb"), "-D", str(folder), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
@@ -175,7 +179,10 @@ def make_template(tools: Path, folder: Path) -> None:
 
 
 def run_unprivileged(command: Sequence[str], *, feed: str = "") -> str:
-    """Run a program as the account that may run PostgreSQL; its stdout. Raises :class:`ToolFailed`."""
+    """The stdout of a program, run as the account that may run PostgreSQL; empty for ``pg_ctl``.
+
+    ``feed``: its stdin. Raises :class:`ToolFailed` for an exit code other than 0, subprocess.TimeoutExpired after 60 s.
+    """
     account = _account()
     identity = {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     environment = {**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
@@ -202,7 +209,10 @@ def run_unprivileged(command: Sequence[str], *, feed: str = "") -> str:
 
 
 def _account() -> pwd.struct_passwd | None:
-    """The unprivileged account as root (postgres, else nobody); None when we are unprivileged ourselves."""
+    """The account for PostgreSQL when we are root: postgres, else nobody. None when we are not root.
+
+    Raises :class:`ToolFailed` when neither exists.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -214,13 +224,13 @@ def _account() -> pwd.struct_passwd | None:
 
 
 def _give(folder: Path) -> None:
-    """Let the unprivileged account own ``folder``."""
+    """``folder`` belongs to the unprivileged account, if one is needed."""
     if (account := _account()) is not None:
         os.chown(folder, account.pw_uid, account.pw_gid)
 
 
 def _digest(rows: Iterable[bytes]) -> str:
-    """Row count and SHA-256 of the sorted rows: the same whatever order the server gives them in."""
+    """Row count and shortened SHA-256 of the sorted rows, so that the server's order does not matter."""
     whole = sorted(rows)
     digest = hashlib.sha256(b"\n".join(whole)).hexdigest()
     return f"{len(whole)} rows, {digest[:32]}"

@@ -1,6 +1,6 @@
 """The policies and the inventory of the demo city, written as an administrator would write them.
 
-Owns nothing but text: six policy files and ``inventory.yaml``. What they mean is checked by ``drbackup policy check``.
+Owns only the text of six policy files and ``inventory.yaml``. ``drbackup policy check`` checks what they mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Document = dict[str, object]
 
 
 def write(city: City, folder: Path, state: Path, store: Path) -> None:
-    """Write all files into ``folder``. ``state``: parent of the agents' state folders; ``store``: the store's."""
+    """The six policies and ``inventory.yaml``, as new files in ``folder``. Raises :class:`OSError`.
+
+    ``state``: the parent of the agents' state folders; ``store``: the store's folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "inventory.yaml", "The city's servers and stores.", _inventory(state, store))
     _write(folder / "gov-network.yaml", "What everything else stands on.", _network(city))

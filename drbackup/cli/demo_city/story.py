@@ -1,7 +1,7 @@
-"""What happens in the demo: one step after the other, each timed, each carried out by the real command.
+"""The steps of the demo, one after the other, each with its time, each carried out by the real command.
 
-Owns the order of the steps and the honest end: a step that fails, a command with an unexpected exit code or a single
-difference between the city before the fire and after its recovery fails the demo. Nothing is retried or forgiven.
+Owns the order of the steps. The demo fails when a step fails or a command ends with an exit code other than 0. It also
+fails for any difference between the city before the fire and after its recovery. Nothing is tried twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_DIFFERENCES = 10
 
 
 class StepFailed(Exception):
-    """A step did not end as it must. ``exit_code``: what the demo exits with."""
+    """A step that did not end as it must. ``exit_code``: what the demo ends with."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -31,19 +31,19 @@ class StepFailed(Exception):
 
 
 class StoryStep(msgspec.Struct, frozen=True):
-    """One step that was taken. ``saw``: its result in a few words."""
+    """One step that was carried out."""
 
-    title: str
-    seconds: float
-    saw: str
+    title: str  # in the reader's language
+    seconds: float  # that it took
+    saw: str  # its result in a few words, or why it failed
     good: bool
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the demo plays."""
+    """The demo's folder, the paths in it, and its city."""
 
-    folder: Path
+    folder: Path  # absolute
     city: City
 
     @property
@@ -73,16 +73,19 @@ class Stage:
 
 @dataclass
 class Story:
-    """The demo. ``command`` runs one ``drbackup`` command line and gives its exit code; ``tell`` prints a heading."""
+    """The demo, with the steps that were carried out so far."""
 
     stage: Stage
-    command: Command
-    tell: Callable[[str], None]
+    command: Command  # runs one ``drbackup`` command line and returns its exit code
+    tell: Callable[[str], None]  # prints a heading
     steps: list[StoryStep] = field(default_factory=list)
-    before: Fingerprint = field(default_factory=dict)
+    before: Fingerprint = field(default_factory=dict)  # the city before the fire
 
     def play(self) -> bool:
-        """All steps, until one fails; whether all were good. Raises what is no fault of a step (an interrupt)."""
+        """Whether all steps succeeded. They run in order, until one fails; ``exit_code`` is then that step's.
+
+        Raises every exception but :class:`StepFailed`, for example an interrupt.
+        """
         for title, act in self._acts():
             self.tell(f"{len(self.steps) + 1}. {title}")
             begun = time.monotonic()
@@ -193,13 +196,13 @@ class Story:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _run(self, *words: str) -> None:
-        """One command line; :class:`StepFailed` with its exit code unless that is 0."""
+        """One command line with exit code 0. Raises :class:`StepFailed` with any other exit code."""
         code = self.command(list(words))
         if code:
             raise StepFailed(f"drbackup {' '.join(words)}: exit code {code}", code)
 
     def _two_points(self, system: str, source: str) -> tuple[str, str]:
-        """The beginnings of the ids of a source's oldest and newest point."""
+        """The short ids of a source's oldest and newest point."""
         from drbackup.controller.catalog import Catalog
 
         with Catalog.open(self.stage.home / "catalog.sqlite") as catalog:
