@@ -46,8 +46,8 @@ class BackupRequest(msgspec.Struct, frozen=True):
 def back_up(context: CliContext, request: BackupRequest, connect: Connector) -> None:
     """A backup of every chosen source, with all outcomes shown.
 
-    Raises what :func:`~drbackup.cli.failures.joined` makes of the failures: :class:`DoneInPart` when some sources were
-    backed up and some were not. With ``--all`` a system whose policy is broken counts as a failure.
+    Raises what :func:`~drbackup.reports.failures.joined` makes of the failures, like
+    :class:`DoneInPart` when only some sources were backed up. With ``--all`` a broken policy counts as a failure.
     """
     sources = chosen_sources(context, request.places, everything=request.everything)
     names = [SourceName(policy.system, source) for policy, source in sources]

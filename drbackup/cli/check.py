@@ -106,7 +106,7 @@ def _stores(installation: Installation) -> Iterator[Line]:
         try:
             vault = installation.vault(name)
             sealed = next(list_sealed_keys(installation.store(name)), "")
-        except DrbackupError as problem:  # a line of the check; the exit code says it again
+        except DrbackupError as problem:  # shown as a failed line of the check, which sets the exit code
             yield Line(_("stores"), name, False, f"{translated(problem.said)}; {translated(problem.said_hint)}")
         else:
             yield Line(_("stores"), name, True, _("vault {id}").format(id=vault.vault_id))

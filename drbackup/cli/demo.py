@@ -121,12 +121,12 @@ def _next(story: Story, *, keep: bool) -> list[RenderableType]:
     stage = story.stage
     shown = [Text(_("Look at:"), style="bold")]
     places = [(_("month report"), stage.report), (_("policies"), stage.policies)]
-    # each on a line of its own, whole: it will be copied
+    # each on a line of its own, in one piece, so that it can be copied
     places[1:1] = [(_("drill report"), path) for path in sorted((stage.home / "evidence").rglob("*.html"))[-1:]]
     shown += [Text(f"  {name}:\n    {path}") for name, path in places]
     shown.append(Text(_("Try:"), style="bold"))
     shown.append(Text(f"  export DRBACKUP_HOME={stage.home}\n  export DRBACKUP_POLICIES={stage.policies}"))
-    program = "drbackup" if shutil.which("drbackup") else sys.argv[0]  # make demo puts nothing on the path
+    program = "drbackup" if shutil.which("drbackup") else sys.argv[0]  # "make demo" installs no command
     for words in ("status", "points list", "points ls enterprise-base/scans", "drill list"):
         shown.append(Text(f"  {program} {words}"))
     if keep and stage.city.tools is not None:

@@ -72,7 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     speak_by_environment()
     configure_libraries(state.log_level)
     failure: DrbackupError | None = None
-    code: object = 0  # a command's own exit code: findings it has shown already
+    code: object = 0  # a command's own exit code, for findings that it has shown itself
     try:
         code = cli.main(args=arguments, prog_name="drbackup", obj=state, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as problem:
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         failure = Interrupted("interrupted", safe="finished steps are committed; unfinished ones left nothing behind")
     except BrokenPipeError:
-        return 1  # the reader went away: nobody is left to be told
+        return 1  # the reader of stdout is gone: nobody can be told
     except DrbackupError as problem:
         failure = problem
     except Exception as problem:  # noqa: BLE001 - the last handler: whatever comes here is our bug, and is said to be

@@ -170,11 +170,11 @@ def _alike(failures: list[Failure], message: str) -> DrbackupError:
 
 
 def _reasons(failures: list[Failure]) -> Said:
-    """The failures' reasons, each once, as ``Code: message``."""
+    """The failures' reasons in one text, each once."""
     return say_all(dict.fromkeys(failure.said for failure in failures))
 
 
-# --- forms ------------------------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------------------
 
 
 def state_word(state: str) -> str:

@@ -47,7 +47,7 @@ def month(context: CliContext, month: str | None, form: str, target: Path | None
     if target is None:
         context.show(document, Text(text.rstrip("\n")))
     else:
-        target.write_text(text, encoding="utf-8")  # not durably: it is whatever the operator named, /dev/stdout too
+        target.write_text(text, encoding="utf-8")  # not durably: the operator may have named /dev/stdout
         context.show({**document, "file": str(target)}, Text(_("report written to {path}").format(path=target)))
 
 

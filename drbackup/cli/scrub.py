@@ -59,7 +59,10 @@ def scrub_command(
             request = ScrubRequest(system=system, within=within, unread_for=unread_for, rate=rate, watch=watch)
             try:
                 reports.append(scrub(installation, name, request, now=context.now))
-            except (*STORE_IS_ILL, VaultMissing) as ill:  # says nothing of the other stores
+            except (
+                *STORE_IS_ILL,
+                VaultMissing,
+            ) as ill:  # the other stores are still read; this one is named after them
                 away[name] = ill
     lines = [line for report in reports for line in _lines(context, report)]
     lines += [Text(f"! {name}: {translated(ill.said)}", style="bold yellow") for name, ill in away.items()]

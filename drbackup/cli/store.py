@@ -37,7 +37,7 @@ def probe_stores(cli: CliContext, names: tuple[str, ...]) -> None:
     for name in names or sorted(known):
         try:
             lines = probe(cli.installation().store(name), cli.now())
-        except DrbackupError as fault:  # the other stores are still worth a look; this one is raised at the end
+        except DrbackupError as fault:  # the other stores are still probed; this one's error is raised at the end
             first = first or fault
             documents.append({"store": name, "ok": False, "error": fault.message, "promises": []})
             continue

@@ -1,7 +1,6 @@
-"""The words of a drill's report in both languages: the page is read by Chinese auditors and English-speaking engineers.
+"""The words of a drill's report in both languages, for Chinese auditors and for engineers who read English.
 
-A report is a document, not a screen: it holds both languages at once, whatever the reader's locale, so its words are
-pairs here and not gettext strings.
+A report holds both languages at once, whatever the reader's locale. So its words are pairs here, not gettext strings.
 """
 
 from __future__ import annotations
@@ -73,7 +72,11 @@ HOST_FACTS = {
 
 
 def length(seconds: float | None) -> Words:
-    """A length of time, exact enough to be held against a promise: ``1 小时 2 分`` / ``1 h 2 min``."""
+    """A length of time, exact enough to compare it with a promise: ``1 小时 2 分`` / ``1 h 2 min``.
+
+    None reads "not measured". From 60 s on at most two units are shown, and the rest is dropped. Shorter lengths have
+    one or two decimals.
+    """
     if seconds is None:
         return Words("未测得", "not measured")
     if seconds < 0:
@@ -90,7 +93,7 @@ def length(seconds: float | None) -> Words:
 
 
 def span_text(text: str) -> Words:
-    """A ``str(timedelta)`` or anything else as it stood in evidence, for reading."""
+    """The length of time that evidence holds as ``str(timedelta)``, for reading; any other text as it stands."""
     days, _, clock = text.rpartition(", ")
     fields = clock.split(":")
     try:

@@ -1,8 +1,8 @@
-"""A sheet for the day when nothing of drbackup is left: where a system's copies lie and how to open them by hand.
+"""Sheets for the day when nothing of drbackup is left: where a system's copies lie and how to open them by hand.
 
-One page a system, to be printed and kept with the custodians' shares. It needs the bucket, enough shares, and the
-stranger's reader (at most 300 lines, ``drbackup/reader/stranger.py``), which is written beside the sheets; no drbackup,
-no catalog, no backup centre. It holds addresses and public keys, no secret.
+There is one page for each system, to be printed and kept with the custodians' shares. Whoever uses it needs the bucket,
+enough shares, and the small reader ``drbackup/reader/stranger.py``, which is written beside the sheets. No drbackup, no
+catalog and no backup centre is needed. A sheet holds addresses and public keys, no secret.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ from drbackup.reports.bilingual import length
 from drbackup.reports.page_templates import PAGE_TEMPLATES
 from drbackup.system.durable import write_file
 
-READER = "stranger.py"  # the name on every sheet
+READER = "stranger.py"  # the reader's file name on every sheet
 
 
 class SourceSheet(msgspec.Struct, frozen=True):
-    """One source: what it is, its newest point when the sheet was printed, and the commands behind the reader."""
+    """One source on a sheet, with its newest whole point at the time of printing."""
 
     name: str
     kind: str
-    lives: str
-    pinned: str
-    point: str
-    commands: tuple[str, ...]
+    lives: str  # agent and place, in words
+    pinned: str  # the instant of the point's data in the inventory's zone, or a dash
+    point: str  # the point's id; empty without one
+    commands: tuple[str, ...]  # command lines that put it back, after the reader wrote the point's files
 
 
 def write_sheets(installation: Installation, folder: Path, *, now: datetime) -> list[Path]:
-    """The paths of the sheets, one for every system of the policies. The reader that they name lies beside them, byte
-    for byte as it was released. All are readable by their owner only."""
+    """The paths of the sheets, one for every system of the policies, written into ``folder``.
+
+    The reader that they name lies beside them, byte for byte as it was released. Only their owner can read the files.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_file(folder / READER, _reader())
     written = []
@@ -51,7 +53,7 @@ def write_sheets(installation: Installation, folder: Path, *, now: datetime) -> 
 
 
 def render_sheet(installation: Installation, system: str, *, now: datetime) -> str:
-    """One system's sheet. Raises :class:`~drbackup.errors.UsageError` for an unknown system."""
+    """One system's sheet as HTML. Raises :class:`~drbackup.errors.UsageError` for an unknown system."""
     policy, inventory = installation.policy(system), installation.inventory
     zone = ZoneInfo(inventory.time_zone)
     stores = [(name, inventory.stores[name]) for name in policy.copies if name in inventory.stores]
@@ -72,7 +74,7 @@ def render_sheet(installation: Installation, system: str, *, now: datetime) -> s
 
 
 def _reader() -> bytes:
-    """The reader's source. Read and not imported: it shares no code with us, and we none with it."""
+    """The reader's source. It is read, not imported, because it shares no code with the rest of drbackup."""
     return importlib.resources.files("drbackup.reader").joinpath(READER).read_bytes()
 
 

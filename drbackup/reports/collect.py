@@ -1,6 +1,6 @@
-"""A collect as a person reads it: per source what goes and why the rest stays, per store what becomes free.
+"""A collect as a person reads it: for each source what goes and why the rest stays, for each store what becomes free.
 
-Pure: values in, rich tables and ``--json`` documents out.
+Pure: it makes rich tables and ``--json`` documents from values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from drbackup.reports.shortened import rest
 from drbackup.reports.tables import plain_table, right
 from drbackup.system.instants import from_ns, from_ns_or_none
 
-NAMED = 12  # points that go are named, so many of each source
+NAMED = 12  # of each source at most so many of the points that go are named
 
 
 def why_word(why: Why) -> str:
@@ -50,7 +50,7 @@ def why_word(why: Why) -> str:
 
 
 def points_table(plan: CollectPlan, zone: tzinfo) -> Table:
-    """One row a source: how many points go and stay, and why those stay."""
+    """A table with one row for each source: how many points go, how many stay, and why those stay."""
     titles = (_("Source"), _("Points"), _("Go"), _("Stay"), _("Why they stay"))
     table = foldable(right(plain_table(*titles), 1, 2, 3), 4)
     for source, decisions in sorted(_by_source(plan.points).items()):
@@ -62,7 +62,7 @@ def points_table(plan: CollectPlan, zone: tzinfo) -> Table:
 
 
 def going_lines(plan: CollectPlan, zone: tzinfo) -> Iterable[Text]:
-    """The points that go, the oldest first, by source."""
+    """A line for each point that goes, by source, the oldest first; at most 12 of a source, then how many more."""
     for source, decisions in sorted(_by_source(plan.going).items()):
         for each in decisions[:NAMED]:
             line = Text(f"  − {each.point.short}", style="yellow")
@@ -80,7 +80,7 @@ def _by_source(decisions: Sequence[PointDecision]) -> dict[str, list[PointDecisi
 
 
 def _counted(reasons: Sequence[DecisionReason], zone: tzinfo) -> str:
-    """``kept by policy or hold 12, locked 3 (until 2027-01-04 12:00:00)``: the last end of each."""
+    """How often each reason occurs, with its last end: ``kept by policy 12, locked 3 (until 2027-01-04 12:00:00)``."""
     counts = Counter(reason.why for reason in reasons)
     ends = {why: max(reason.until_ns for reason in reasons if reason.why is why) for why in counts}
     parts = []
@@ -94,7 +94,7 @@ def _counted(reasons: Sequence[DecisionReason], zone: tzinfo) -> str:
 
 
 def packs_table(plan: CollectPlan, zone: tzinfo) -> Table:
-    """One row a store: what is erased now, what is condemned now, what waits and for what."""
+    """A table with one row for each store: packs to erase and condemn now, to retire, and those that stay and why."""
     titles = (_("Store"), _("Packs"), _("Erase now"), _("Condemn now"), _("Retire"), _("Unneeded, but stays"))
     table = foldable(right(plain_table(*titles), 1, 2, 3, 4), 5)
     for store, decisions in sorted(_by_store(plan.packs).items()):
@@ -122,7 +122,7 @@ def _weighed(decisions: Sequence[PackDecision]) -> str:
 
 
 def plan_document(plan: CollectPlan) -> dict[str, Any]:
-    """Everything. Sizes in bytes. Packs that stay because a point needs them are only counted."""
+    """The whole plan for ``--json``, sizes in bytes. Packs that stay because a point needs them are only counted."""
     return {
         "points": [_point(each) for each in plan.points],
         "stores": {store: _store(decisions) for store, decisions in sorted(_by_store(plan.packs).items())},

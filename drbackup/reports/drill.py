@@ -1,7 +1,7 @@
-"""A drill's evidence as one readable page: self-contained HTML in both languages, fit to be printed and filed.
+"""A drill's evidence as one page: self-contained HTML in both languages, for printing and filing.
 
-The page is made from the statement alone and adds nothing to it; the statement is what was signed. It can be made again
-at any time, so losing it loses nothing.
+The page is made from the signed statement alone and adds nothing to it. It can be made again at any time, so nothing is
+lost with it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,29 @@ from drbackup.system.durable import write_file
 
 
 def write_report(evidence: Evidence) -> Path:
-    """Write the page beside the evidence and return its path. Raises :class:`~drbackup.errors.ObjectCorrupt` when the
-    statement is no drill's."""
+    """The path of the page, which is written beside the evidence.
+
+    Raises :class:`~drbackup.errors.ObjectCorrupt` when the statement is no drill's.
+    """
     page = render(evidence, evidence.statement_path.read_bytes())
     write_file(evidence.report_path, page.encode())
     return evidence.report_path
 
 
 def write_missing(folder: Path) -> list[Path]:
-    """Pages for all drills in an evidence folder that have none yet: the daemon, which prints nothing, left them."""
+    """The paths of new pages, one for every drill in an evidence folder that has none yet.
+
+    The daemon's drills have none, because the daemon prints no pages.
+    """
     drills = [each for each in list_folder(folder) if each.subject in bilingual.SUBJECTS]
     return [write_report(each) for each in drills if not each.report_path.exists() and each.statement_path.exists()]
 
 
 def render(evidence: Evidence, data: bytes) -> str:
-    """The page. ``data``: the statement's bytes as they were signed."""
+    """The page as HTML. ``data``: the statement's bytes as they were signed.
+
+    Raises :class:`~drbackup.errors.ObjectCorrupt` when they are no drill's statement.
+    """
     statement = decode(data, evidence.statement_path.name)
     zone = ZoneInfo(statement.time_zone)
 
@@ -63,7 +71,10 @@ def render(evidence: Evidence, data: bytes) -> str:
 
 
 def _promises(statement: DrillStatement) -> list[tuple[str, Words, Words, Words, float, bool | None]]:
-    """Abbreviation, name, promised, measured, share of the promise used (0–1), kept (None: not measured)."""
+    """The rows for RTO and RPO: (abbreviation, name, promised, measured, share used, kept).
+
+    The share of the promise that was used is 0–1. ``kept`` is None when nothing was measured.
+    """
     rows = []
     for short, name, promised, measured in (
         ("RTO", Words("恢复时间目标", "recovery time"), statement.promised_rto, statement.measured_rto),

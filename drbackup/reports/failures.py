@@ -14,7 +14,7 @@ from drbackup.system.console import one_line, without_controls
 
 
 def explain(failure: DrbackupError) -> list[Text]:
-    """The lines for stderr. The first says what failed, on which host and at which place."""
+    """The lines of an error for stderr. The first says what failed, on which host and at which place."""
     host = failure.host if not _says(failure.message, failure.host) else ""
     place = failure.where if failure.where not in failure.message else ""
     where = ", ".join(part for part in (host, place) if part)

@@ -10,7 +10,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(count: int) -> str:
-    """Bytes in binary units: ``3.4 MiB``."""
+    """A number of bytes in binary units: ``3.4 MiB``."""
     value = float(count)
     for unit in _UNITS:
         if abs(value) < 1024 or unit == _UNITS[-1]:
@@ -39,7 +39,7 @@ def span(length: timedelta) -> str:
 
 
 def age(then: datetime, now: datetime) -> str:
-    """How long ago: ``12 min ago``; an instant in the future says so."""
+    """How long ago ``then`` was at ``now``: ``12 min ago``; for the future ``in 12 min``."""
     gone = now - then
     if gone < timedelta(seconds=-1):
         return _("in {span}").format(span=span(-gone))
@@ -49,10 +49,10 @@ def age(then: datetime, now: datetime) -> str:
 
 
 def local(then: datetime, zone: tzinfo) -> str:
-    """The instant in the inventory's zone, to the second."""
+    """The instant in ``zone``, to the second: ``2026-11-23 14:00:00``."""
     return then.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def iso(then: datetime) -> str:
-    """UTC, ISO 8601 with ``Z``: how every ``--json`` document writes an instant."""
+    """The instant as every ``--json`` document writes it: UTC, ISO 8601, milliseconds, ``Z``."""
     return then.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
 """The reader's language.
 
-Owns the choice of language and the lookup of every string a person reads: English is the source text, translations
-lie in ``drbackup/locale``. A missing translation shows the English text; a missing catalogue never fails a command.
+Owns the choice of language and the lookup of every string that a person reads. English is the source text, and the
+translations lie in ``drbackup/locale``. A missing translation shows the English text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _language = "en"
 
 
 def language_of(environment: Mapping[str, str]) -> str:
-    """``zh_CN`` or ``en``, from DRBACKUP_LANG, LC_ALL, LC_MESSAGES and LANG: the first one set decides."""
+    """``zh_CN`` or ``en``, from DRBACKUP_LANG, LC_ALL, LC_MESSAGES and LANG; the first that is set decides."""
     for name in ("DRBACKUP_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = environment.get(name, "").split(":")[0].split(".")[0].split("@")[0].replace("-", "_")
         if value:
@@ -34,31 +34,31 @@ def language_of(environment: Mapping[str, str]) -> str:
 
 
 def speak(language: str) -> None:
-    """Use this language from now on, in the whole process."""
-    global _current, _language  # noqa: PLW0603 - one process speaks to one reader
+    """The process's language is ``language`` from now on; texts stay English where it has no translation."""
+    global _current, _language  # noqa: PLW0603 - one process has one reader
     _current = gettext.translation(DOMAIN, FOLDER, [language], fallback=True)
     _language = language
 
 
 def speak_by_environment() -> None:
-    """Use the language the environment asks for."""
+    """The process's language is the one that its environment asks for (:func:`language_of`)."""
     speak(language_of(os.environ))
 
 
 def language() -> str:
-    """The language spoken now."""
+    """The process's language, ``zh_CN`` or ``en``."""
     return _language
 
 
 def _(text: str) -> str:
-    """``text`` in the reader's language."""
+    """``text`` in the reader's language, itself when it has no translation."""
     return _current.gettext(text)
 
 
 def translated(text: str) -> str:
-    """``text`` in the reader's language: by its template if it was said with values, else by itself.
+    """``text`` in the reader's language: by its template if it was made from one, else as a whole.
 
-    A plain text that was kept without its template, as the catalog keeps it, is shown by the template that fits it.
+    The catalog keeps plain texts without their templates. Such a text is translated by the template that fits it.
     """
     if not isinstance(text, Said) or not text.values:
         words = _(text) if text else ""
@@ -73,7 +73,7 @@ def translated(text: str) -> str:
 
 
 def _value(value: str) -> str:
-    """A value is a name or a figure, unless it was said itself or is what the operating system says."""
+    """A template's value: translated if it is a text of ours or the operating system's, else as it is."""
     if isinstance(value, Said):
         return translated(value)
     said = system_said(value)
@@ -82,7 +82,7 @@ def _value(value: str) -> str:
 
 @functools.cache
 def _recall() -> Recall:
-    """Of the one catalogue there is beside English."""
+    """The English texts that the only translation, the Chinese one, has."""
     data = (FOLDER / "zh_CN" / "LC_MESSAGES" / f"{DOMAIN}.mo").read_bytes()
     _magic, _version, count, table = struct.unpack_from("<4I", data)
     places = (struct.unpack_from("<2I", data, table + 8 * number) for number in range(count))
@@ -90,5 +90,5 @@ def _recall() -> Recall:
 
 
 def ngettext(one: str, many: str, count: int) -> str:
-    """``one`` or ``many`` in the reader's language, by ``count``."""
+    """``one`` or ``many`` in the reader's language, as ``count`` asks for; ``{n}`` in it is not filled."""
     return _current.ngettext(one, many, count)

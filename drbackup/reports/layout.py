@@ -1,4 +1,4 @@
-"""Fitting what is shown to the reader's screen: figures are never cut, and what is copied stays in one piece."""
+"""How a table or a text fits the reader's screen. Figures are never cut, and paths to copy stay in one piece."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ _ENDLESS = Console(width=100_000)  # only measures
 
 
 def widest(width: int, *forms: Table) -> Table:
-    """The first of ``forms``, which go from the widest to the narrowest, that fits into ``width`` columns; else the
-    last. Measured, because the same table is wider in one language than in another."""
+    """The first of ``forms`` that fits into ``width`` columns, else the last; they go from the widest to the narrowest.
+
+    Each is measured, because the same table is wider in one language than in another.
+    """
     for form in forms[:-1]:
         if Measurement.get(_ENDLESS, _ENDLESS.options, form).maximum <= width:
             return form
@@ -20,13 +22,15 @@ def widest(width: int, *forms: Table) -> Table:
 
 
 def foldable(table: Table, column: int) -> Table:
-    """Let this column of long names give way to the others, over several lines, without losing a character."""
+    """``table`` itself. Where room is short, this column of long names folds into lines; no character is lost."""
     table.columns[column].no_wrap = False
     table.columns[column].overflow = "fold"
     return table
 
 
 def unbroken(text: Text, width: int) -> bool:
-    """Whether the terminal itself should break ``text``: a path longer than a line must be copied without a line break
-    in it. All else is broken between words, custodians' words above all."""
+    """Whether the terminal, not we, should break ``text``: true when one word is longer than ``width`` columns.
+
+    A long path can then be copied without a line break in it. All other text is broken between words.
+    """
     return any(len(word) > width for word in text.plain.split())

@@ -1,9 +1,9 @@
-"""The month on one page: what was promised, what was done, what was proven, system by system.
+"""The figures of a month: what was promised, done and proven, for each system.
 
-Owns the figures; :mod:`drbackup.reports.month_page` shows them. :func:`month_of` is pure; :func:`recall_month` reads
-the catalog. A month that is not over is counted up to now. The time before a source's first point is not counted, but a
-source without any point is a gap, whatever else went well. A point that is damaged in every copy covers nothing: nobody
-could have restored it.
+:mod:`drbackup.reports.month_page` shows them. :func:`month_of` is pure; :func:`recall_month` reads the catalog. A month
+that is not over is counted up to now. The time before a source's first point is not counted. A source without any point
+is a gap, whatever else went well. A point that is damaged in every copy does not count, because nobody could have
+restored it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from drbackup.model.policy import Policy
 
 
 class Month(msgspec.Struct, frozen=True):
-    """One calendar month in the inventory's zone; ``end`` is exclusive, or now if the month is not over."""
+    """One calendar month in the inventory's zone, as far as it is over."""
 
     name: str  # 2026-11
     begin: datetime
-    end: datetime
-    whole: bool
+    end: datetime  # exclusive; now, if the month is not over
+    whole: bool  # whether the month is over
 
 
 class Cover(msgspec.Struct, frozen=True):
-    """How long one source's promise held. ``since``: from when it is counted, the month's begin at the earliest; None:
-    the source has no point yet. ``share``: of the time from then on; None: it was first protected after the month."""
+    """How long one source's RPO held in a month."""
 
     source: str
-    since: datetime | None
-    share: float | None
+    since: datetime | None  # the time counts from here, the month's begin at the earliest; None: there is no point yet
+    share: float | None  # 0–1, of the time since then; None: the source was first protected after the month
 
     @property
     def gap(self) -> bool:
@@ -44,16 +43,16 @@ class Cover(msgspec.Struct, frozen=True):
 
 
 class SystemMonth(msgspec.Struct, frozen=True):
-    """One system's month. ``damaged``: how many of its points do not count, because no copy of them is whole."""
+    """The figures of one system in a month."""
 
     policy: Policy
-    committed: int
-    failed: int
-    missed: int
-    covers: tuple[Cover, ...]  # one a source, in the policy's order
-    stored_bytes: int
+    committed: int  # backup runs that made a point
+    failed: int  # backup runs
+    missed: int  # backup runs
+    covers: tuple[Cover, ...]  # one for each source, in the policy's order
+    stored_bytes: int  # that the month's points added, as packed and encrypted
     drills: tuple[Drill, ...]  # newest first
-    damaged: int = 0
+    damaged: int = 0  # points that do not count, because no copy of them is whole
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -62,41 +61,37 @@ class SystemMonth(msgspec.Struct, frozen=True):
 
     @property
     def worst(self) -> Cover:
-        """The source that says how the system stands: one without a point, else the one longest without cover."""
+        """The source with the worst figure: one without a point, else the one with the smallest share."""
         return min(self.covers, key=lambda cover: (not cover.gap, 2.0 if cover.share is None else cover.share))
 
     @property
     def in_rpo(self) -> float | None:
-        """Share of the counted time in which the promise held, of the worst source."""
+        """The share of the counted time, 0–1, in which the worst source's RPO held; None: nothing was counted."""
         return self.worst.share
 
     @property
     def verdict(self) -> str:
-        """The newest drill's; empty without one."""
+        """The newest drill's verdict; empty without a drill."""
         return self.drills[0].verdict if self.drills else ""
 
     @property
     def rto_measured(self) -> float | None:
-        """The longest RTO a drill measured, seconds."""
+        """The longest RTO that a drill measured, in seconds; None when none did."""
         return max((drill.rto_seconds for drill in self.drills if drill.rto_seconds is not None), default=None)
 
 
 class History(msgspec.Struct, frozen=True):
-    """What happened to one system in a month, and its points shortly before it (the first instant's cover).
+    """What happened to one system in a month, as the catalog has it."""
 
-    ``first``: when each source was protected for the first time, in this month or long before. ``lost``: ids
-    of points that are damaged in every copy; others than ``points`` may be among them.
-    """
-
-    runs: Sequence[Run]
-    points: Sequence[Point]
-    drills: Sequence[Drill]
-    first: Mapping[str, datetime]
-    lost: AbstractSet[str] = frozenset()
+    runs: Sequence[Run]  # backup runs
+    points: Sequence[Point]  # the month's, and those of one RPO before it, which cover its first instant
+    drills: Sequence[Drill]  # ended ones, newest first; no negative drills
+    first: Mapping[str, datetime]  # source → when it was protected for the first time, in this month or before
+    lost: AbstractSet[str] = frozenset()  # ids of points that are damaged in every copy, of all systems
 
 
 def month_at(name: str, zone: tzinfo, now: datetime) -> Month:
-    """``2026-11`` in ``zone``. Raises ValueError for another form or a month in the future."""
+    """The month that ``2026-11`` names, in ``zone``. Raises ValueError for another form or a month in the future."""
     begin = datetime.strptime(name, "%Y-%m").replace(tzinfo=zone)
     after = (begin.replace(day=28) + timedelta(days=4)).replace(day=1)
     if begin > now:
@@ -105,7 +100,7 @@ def month_at(name: str, zone: tzinfo, now: datetime) -> Month:
 
 
 def recall_month(catalog: Catalog, policy: Policy, month: Month) -> History:
-    """One system's history out of the catalog."""
+    """One system's history in a month, read from the catalog."""
     system, begin = policy.system, month.begin
     drills = catalog.drills.between(begin, month.end, system=system)
     return History(
@@ -118,7 +113,10 @@ def recall_month(catalog: Catalog, policy: Policy, month: Month) -> History:
 
 
 def _first(catalog: Catalog, system: str) -> dict[str, datetime]:
-    """Points are thinned out in time and a rebuilt catalog knows no runs, so the older of both counts."""
+    """The first commit of each source: the older one of what runs and points say.
+
+    Old points are collected, and a rebuilt catalog knows no runs, so neither is enough alone.
+    """
     by_runs, by_points = catalog.runs.first_commits(system), catalog.points.first_commits(system)
     return {
         source: min(found[source] for found in (by_runs, by_points) if source in found)
@@ -127,12 +125,12 @@ def _first(catalog: Catalog, system: str) -> dict[str, datetime]:
 
 
 def _counts(drill: Drill) -> bool:
-    """Only an ended drill of the copy itself: a negative one proves the prover."""
+    """Whether a drill counts: it has ended and is no negative drill, which tests the drill and not the copy."""
     return drill.ended_at is not None and drill.kind != NEGATIVE_DRILL
 
 
 def month_of(policy: Policy, history: History, month: Month) -> SystemMonth:
-    """The figures of one system."""
+    """The figures of one system in a month. Pure."""
     states = [run.state for run in history.runs]
     inside = [point for point in history.points if point.committed_at >= month.begin]
     return SystemMonth(
@@ -148,12 +146,12 @@ def month_of(policy: Policy, history: History, month: Month) -> SystemMonth:
 
 
 def gaps_first(systems: Iterable[SystemMonth]) -> list[SystemMonth]:
-    """Systems with an unprotected source before all others, else in the policies' order."""
+    """The systems, those with a gap first; apart from that their order is kept."""
     return sorted(systems, key=lambda each: not each.gaps)
 
 
 def _cover(source: str, rpo: timedelta, history: History, month: Month) -> Cover:
-    """Time before the first point is not counted: nobody had promised it. Without any point there is no excuse."""
+    """One source's cover. The time before its first point is not counted; without any point the share is 0."""
     first = history.first.get(source)
     if first is None:
         return Cover(source, None, 0.0)
@@ -166,7 +164,10 @@ def _cover(source: str, rpo: timedelta, history: History, month: Month) -> Cover
 
 
 def _covered(points: Iterable[Point], rpo: timedelta, begin: datetime, end: datetime) -> timedelta:
-    """The time in which some committed point was at most ``rpo`` old. A point covers from its commit on."""
+    """The time from ``begin`` to ``end`` in which some committed point was at most ``rpo`` old.
+
+    A point covers the time from its commit until its data is older than ``rpo``.
+    """
     covered = timedelta(0)
     until = begin
     for point in sorted(points, key=lambda each: each.committed_at):

@@ -1,6 +1,6 @@
 """The month's figures as Markdown, as a self-contained HTML page, and as the document of ``--json``.
 
-Pure. Systems stand in the given order; gaps belong first (:func:`~drbackup.reports.month.gaps_first`).
+Pure. Systems keep the given order; :func:`~drbackup.reports.month.gaps_first` puts gaps first.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _TONES = {"passed": "good", "conditional": "warn"}  # of a drill's verdict; all 
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What both forms show: whose month it is, and where its clocks stand."""
+    """The content of a month's page, for every form of it."""
 
-    title: str
+    title: str  # the installation's, from the inventory
     month: Month
     systems: Sequence[SystemMonth]
-    zone: tzinfo
+    zone: tzinfo  # of every time on the page
     written_at: datetime
-    needs: Sequence[Need] = ()  # of the instant the page is written at, whatever month it is about
+    needs: Sequence[Need] = ()  # at ``written_at``, whatever month the page is about
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One cell: its text, a second line in small, how it stands (good, warn, bad or nothing), figures to the right."""
+    """One cell of the page's table."""
 
     text: str
-    more: str = ""
-    tone: str = ""
-    figure: bool = False
+    more: str = ""  # a second line, in small letters
+    tone: str = ""  # good, warn, bad, or empty for no colour
+    figure: bool = False  # aligned to the right
 
     def __str__(self) -> str:
         return f"{self.text} ({self.more})" if self.more else self.text
@@ -73,13 +73,13 @@ def _in_rpo(each: SystemMonth, page: Page) -> Cell:
     if each.damaged:
         words = ngettext("{n} point damaged in every copy", "{n} points damaged in every copy", each.damaged)
         more.append(words.format(n=each.damaged))
-    # Damaged copies of a time that others cover break no promise, but a page without a colour would hide them.
+    # Damaged points break no promise where others cover their time, but without a colour nobody would see them.
     tone = "warn" if worst.share < 1 or each.damaged else "good"
     return Cell(f"{_floored(worst.share):.1%}", "; ".join(more), tone)
 
 
 def _floored(share: float) -> float:
-    """To a tenth of a percent, downwards: 99.96 % is not the whole time."""
+    """A share rounded down to a tenth of a percent: 99.96 % must not read as 100 %."""
     return int(share * 1000) / 1000
 
 
@@ -115,7 +115,7 @@ def _notes(page: Page) -> list[str]:
 
 
 def _judgement(page: Page) -> tuple[str, str]:
-    """The month in a few words, and its tone as the drill's page names it."""
+    """(the month in a few words, its tone: failed, conditional or passed, as on a drill's page)."""
     gaps = sum(bool(each.gaps) for each in page.systems)
     if gaps:
         return ngettext("{n} system is not protected", "{n} systems are not protected", gaps).format(n=gaps), "failed"
@@ -139,7 +139,7 @@ def _heading(page: Page) -> str:
 
 
 def markdown(page: Page) -> str:
-    """The page as Markdown."""
+    """The page as Markdown, in the reader's language."""
     rows = [_heads(), ["---"] * len(_heads()), *[[str(cell) for cell in _row(each, page)] for each in page.systems]]
     table = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows)
     notes = "\n\n".join([f"**{_judgement(page)[0]}**", *_notes(page)])
@@ -154,7 +154,7 @@ def _needs_markdown(page: Page) -> str:
 
 
 def html(page: Page) -> str:
-    """The page as HTML that needs nothing from anywhere."""
+    """The page as HTML in the reader's language, in one file without outside references."""
     words, tone = _judgement(page)
     return PAGE_TEMPLATES.get_template("month.html").render(
         language=language().replace("_", "-"),
@@ -172,7 +172,7 @@ def html(page: Page) -> str:
 
 
 def document(page: Page) -> dict[str, Any]:
-    """The page for ``--json``."""
+    """The page for ``--json``: durations in seconds, instants in UTC, shares 0–1, sizes in bytes."""
     month = page.month
     return {
         "title": page.title,

@@ -1,7 +1,7 @@
 """What needs a person, in words: one sentence and one next step for each code, and the form for ``--json``.
 
-Owns the words alone: :mod:`drbackup.model.needs` decides which need there is. A command stands in a step as typed;
-where an error brought its own hint, that is the step.
+Owns only the words; :mod:`drbackup.model.needs` decides what the needs are. A command in a step is written as it is
+typed. Where an error has its own hint, the hint is the step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class NeedWords(msgspec.Struct, frozen=True):
     """A need as a person reads it."""
 
     subject: str  # a system, SYSTEM/SOURCE, a store or a file
-    what: str
+    what: str  # one sentence, without the subject
     next: str  # a command, or what to do
-    urgent: bool
+    urgent: bool  # shown first, with another mark
 
 
 def words_of(need: Need, now: datetime) -> NeedWords:
-    """The need in the reader's language; ages are counted at ``now``."""
+    """The need in the reader's language, with ages as of ``now``."""
     return NeedWords(
         subject_of(need),
         _SENTENCES[need.code](need).format(**_figures(need, now)),
@@ -39,14 +39,14 @@ def words_of(need: Need, now: datetime) -> NeedWords:
 
 
 def subject_of(need: Need) -> str:
-    """What the need is about."""
+    """What the need is about: SYSTEM, SYSTEM/SOURCE, a file, or the names of stores."""
     if need.system:
         return str(SourceName(need.system, need.source))
     return need.file or ", ".join(need.stores)
 
 
 def need_document(need: Need, now: datetime) -> dict[str, Any]:
-    """The need for ``--json``: its words, its code and every figure. Seconds, instants in UTC."""
+    """The need for ``--json``: its words, its code and every figure. Durations in seconds, instants in UTC."""
     words = words_of(need, now)
     return {
         "subject": words.subject,

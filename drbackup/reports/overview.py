@@ -1,8 +1,8 @@
-"""How the whole city stands at one instant: every system, its sources, its drills, and what needs a person.
+"""The state of the whole city at one instant: every system, its sources, its drills, and what needs a person.
 
-Owns the way from the catalog and the policies to facts: :func:`recall` and :func:`recall_city` read, :func:`facts_of`
-and :func:`judge` are pure. What needs a person is decided in :mod:`drbackup.model.needs` alone. Invariant: what is not
-proven is shown as not proven, and a source without a single point is a broken promise.
+Owns the facts that are read from the catalog and the policies. :func:`recall` and :func:`recall_city` read;
+:func:`facts_of` and :func:`judge` are pure. Only :mod:`drbackup.model.needs` decides what needs a person. Invariant:
+what is not proven is shown as not proven, and a source without any point is a broken promise.
 """
 
 from __future__ import annotations
@@ -41,29 +41,28 @@ Place = tuple[str, str]  # system, source
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What the catalog and the home remember, as far as a status needs it."""
+    """What the catalog and the home know, as far as a status needs it."""
 
     newest: Mapping[Place, Point] = {}  # each source's newest point of which a copy is not known to be damaged
     runs: Mapping[Place, Run] = {}  # each source's last run
-    drills: Mapping[str, Drill] = {}  # the newest ended one of each system
+    drills: Mapping[str, Drill] = {}  # system → its newest ended drill that is not negative
     damaged: Mapping[Place, Sequence[Wounded]] = {}  # points with a damaged copy
     lacking: Mapping[Place, Mapping[str, int]] = {}  # store → points promised to it that another store could give
     scrubs: Mapping[str, Run] = {}  # store → the last time the daemon read a share of it back
     read_back: Mapping[str, StoreFacts] = {}  # store → how long ago its bytes were read
-    locks: LockFacts | None = None
+    locks: LockFacts | None = None  # None: no store locks, or there is no point yet
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """One source: its newest point that protects, its promise judged by that now, and its last run. ``lost``: how many
-    of its points are whole in no copy."""
+    """One source at ``now``."""
 
     name: str
     kind: str
     agent: str
-    rpo: PromiseJudgement
-    newest: Point | None
-    run: Run | None
-    lost: int = 0
+    rpo: PromiseJudgement  # by ``newest``
+    newest: Point | None  # the newest point of which a copy is not known to be damaged
+    run: Run | None  # the last one, which may still run
+    lost: int = 0  # points that are whole in no copy
 
     @property
     def running(self) -> bool:
@@ -71,31 +70,31 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class SystemStatus(msgspec.Struct, frozen=True):
-    """One system with its sources."""
+    """One system with its sources at ``now``."""
 
     system: str
     title: str
     department: str
-    level: int
+    level: int  # of protection, by the policy
     rto: PromiseJudgement  # by the last drill
     sources: tuple[SourceStatus, ...]
-    drill: Drill | None
+    drill: Drill | None  # the newest ended one that is not negative
     drilled: DrillStanding
 
     @property
     def breached(self) -> bool:
-        """A promise that does not hold now. An RTO nobody measured is unproven, which is another thing."""
+        """Whether a promise does not hold now. An RTO that was never measured is unproven, not breached."""
         return self.rto.state is PromiseState.BREACHED or any(not source.rpo.kept for source in self.sources)
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The city at ``now``."""
+    """The whole city at ``now``."""
 
-    title: str
+    title: str  # from the inventory
     now: datetime
-    systems: tuple[SystemStatus, ...]
-    needs: tuple[Need, ...]
-    unknown: tuple[str, ...] = ()  # names of broken policies or their files: what they promise nobody knows
+    systems: tuple[SystemStatus, ...]  # in the policies' order
+    needs: tuple[Need, ...]  # the urgent ones first
+    unknown: tuple[str, ...] = ()  # systems or files of broken policies: nobody knows what they promise
 
     @property
     def breached(self) -> tuple[str, ...]:
@@ -104,12 +103,12 @@ class Overview(msgspec.Struct, frozen=True):
 
     @property
     def lost(self) -> int:
-        """How many points are whole in no copy."""
+        """The number of points that are whole in no copy."""
         return sum(source.lost for system in self.systems for source in system.sources)
 
 
 def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
-    """Read from the catalog what :func:`judge` needs."""
+    """What :func:`judge` needs of these policies' systems, read from the catalog."""
     newest: dict[Place, Point] = {}
     runs: dict[Place, Run] = {}
     drills: dict[str, Drill] = {}
@@ -129,7 +128,7 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
             counts = {store: sum(each.id not in lost for each in lacked) for store, lacked in behind.items()}
             lacking[place] = {store: count for store, count in counts.items() if count}
         ended = (drill for drill in catalog.drills.list(system=policy.system) if drill.ended_at)
-        # a negative drill proves the prover, not the copy
+        # a negative drill tests the drill, not the copy
         if (drill := next((drill for drill in ended if drill.kind != NEGATIVE_DRILL), None)) is not None:
             drills[policy.system] = drill
     ended_scrubs = {store: catalog.runs.last(RunKind.SCRUB, source=store, states=FINAL) for store in used}
@@ -138,7 +137,7 @@ def recall(catalog: Catalog, policies: Iterable[Policy]) -> Memory:
 
 
 def recall_city(installation: Installation, now: datetime) -> Memory:
-    """All that is known of the city: what :func:`recall` reads, and how the stores were read back and locked."""
+    """All that is known of the city: what :func:`recall` reads, and when stores were read back and locks renewed."""
     catalog, stores = installation.catalog, installation.inventory.stores
     read_back = {}
     for name, entry in stores.items():
@@ -152,7 +151,7 @@ def recall_city(installation: Installation, now: datetime) -> Memory:
 
 
 def overview_of(installation: Installation, now: datetime) -> Overview:
-    """The city's standing by all that is known here. What status, check and the month report all read."""
+    """The city's state at ``now`` by all that is known here. Status, check and the month's report show it."""
     known = installation.policies
     memory = recall_city(installation, now)
     return judge(known.inventory.title, known.policies.values(), memory, now, known.broken)
@@ -161,7 +160,7 @@ def overview_of(installation: Installation, now: datetime) -> Overview:
 def judge(
     title: str, policies: Iterable[Policy], memory: Memory, now: datetime, broken: Sequence[BrokenFile] = ()
 ) -> Overview:
-    """The city's standing. Systems in the policies' order; needs with the urgent ones first."""
+    """The city's state at ``now`` by ``memory``. Pure. ``broken``: policy files that can't be read."""
     known = list(policies)
     facts = facts_of(known, memory, broken)
     systems = tuple(_system(policy, each, memory, now) for policy, each in zip(known, facts.systems, strict=True))
@@ -170,7 +169,7 @@ def judge(
 
 
 def facts_of(policies: Iterable[Policy], memory: Memory, broken: Sequence[BrokenFile] = ()) -> CityFacts:
-    """What needs are decided from."""
+    """The facts from which :func:`~drbackup.model.needs.needs_of` decides what needs a person. Pure."""
     stores = dict.fromkeys((*sorted(memory.scrubs), *memory.read_back))
     return CityFacts(
         tuple(_system_facts(policy, memory) for policy in policies),

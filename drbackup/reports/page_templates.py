@@ -1,4 +1,4 @@
-"""How every page is made of its template: values are escaped, and one that is missing is an error, never a gap."""
+"""The templates of all pages. Every value is escaped, and a missing one raises jinja2's UndefinedError."""
 
 from __future__ import annotations
 

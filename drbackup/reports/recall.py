@@ -1,8 +1,8 @@
-"""How a text was said, found again where only the English text was kept: in the catalog, or by an older agent.
+"""The template and values of a text that was kept only in English, by the catalog or by an older agent.
 
-A template counts when it can be filled to exactly the text, so nothing is ever shown that was not said; of several, the
-one with the most words of its own. Matching never goes back, so its time is bounded by the text's length whatever an
-agent wrote into it.
+A template fits when some values make it exactly the text, so nothing is shown that was not said. Of several, the one
+with the most letters of its own is taken. Matching never goes back over the text. So its time is bounded by the text's
+length, whatever an agent wrote into it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from drbackup.errors import Said, say
 
 _LONGEST = 4000  # characters; what is longer is a tool's output, not a sentence of ours
-_LEAST = 5  # letters of its own that a template must have to be sure of
-_DEEPEST = 4
+_LEAST = 5  # letters of its own that a template must have, so that it does not fit by chance
+_DEEPEST = 4  # values in values
 _NUMBERED = re.compile(r"\[Errno \d+\] ([^:]+)")
 
-# What the operating system says of a failure, in the words that a person most often meets.
+# The operating system's texts for failures that a person most often sees.
 SYSTEM_TEXTS = frozenset(
     {
         say("No such file or directory"),
@@ -54,16 +54,19 @@ SYSTEM_TEXTS = frozenset(
 
 
 class _Template(NamedTuple):
-    """A template taken apart: ``literals[0] fields[0] literals[1] … literals[-1]``."""
+    """A template in its parts: ``literals[0] fields[0] literals[1] … literals[-1]``."""
 
-    text: str
+    text: str  # the template itself
     literals: tuple[str, ...]
     fields: tuple[str, ...]
     weight: int  # letters of its own
 
 
 def system_said(text: str) -> Said | None:
-    """What the operating system says, alone or as Python shows it: ``[Errno 2] No such file or directory: '/x'``."""
+    """The operating system's text as a template with values; None for every other text.
+
+    It may stand alone or as Python shows it: ``[Errno 2] No such file or directory: '/x'``.
+    """
     if text in SYSTEM_TEXTS:
         return say(text)
     numbered = _NUMBERED.match(text)
@@ -73,7 +76,7 @@ def system_said(text: str) -> Said | None:
 
 
 class Recall:
-    """Finds how a text was said among the texts of the catalogue."""
+    """The texts of a translation, in which the template of a plain text can be found."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         known = list(texts)
@@ -82,7 +85,7 @@ class Recall:
         self._sentences = frozenset(text for text in known if " " in text and "{" not in text)
 
     def said(self, text: str, depth: int = 0) -> Said | None:
-        """How ``text`` was said; None when nothing fits."""
+        """``text`` with its template and values; None when no template fits or it has more than 4000 characters."""
         if len(text) > _LONGEST or depth > _DEEPEST:
             return None
         if text in self._sentences:  # of several words: a single one may be a name
@@ -97,7 +100,7 @@ class Recall:
 
 
 def _taken_apart(text: str) -> _Template | None:
-    """None for a constant, and for a template that says too little of its own or whose fields touch."""
+    """The template's parts; None without fields, with fewer than 5 letters of its own, or with fields that touch."""
     literals, fields = [""], []
     try:
         for literal, field, _spec, _conversion in string.Formatter().parse(text):
@@ -114,7 +117,7 @@ def _taken_apart(text: str) -> _Template | None:
 
 
 def _values(template: _Template, text: str) -> dict[str, str] | None:
-    """What fills the template to ``text``; None when it does not fit."""
+    """The values that make the template ``text``; None when it does not fit."""
     first, *middle, last = template.literals
     end = len(text) - len(last)
     if end < len(first) or not text.startswith(first) or not text.endswith(last):
@@ -132,7 +135,7 @@ def _values(template: _Template, text: str) -> dict[str, str] | None:
 
 
 def _agreeing(fields: Sequence[str], found: Sequence[str]) -> dict[str, str] | None:
-    """A field that stands twice must be filled alike, and none may be empty."""
+    """Field → value; None when a field that stands twice has two values, or when a value is empty."""
     values = dict(zip(fields, found, strict=True))
     same = all(values[field] == value for field, value in zip(fields, found, strict=True))
     return values if same and all(found) else None

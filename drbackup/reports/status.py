@@ -1,6 +1,6 @@
-"""The status screen: one row a source, everything that needs a person at the bottom.
+"""The status screen: one row for each source, and everything that needs a person at the bottom.
 
-Pure rendering of an :class:`~drbackup.reports.overview.Overview`: a rich table for people, a document for ``--json``.
+Pure: an :class:`~drbackup.reports.overview.Overview` becomes a rich table for people and a document for ``--json``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drbackup.reports.overview import Overview, SourceStatus, SystemStatus
 from drbackup.reports.shortened import rest
 
 _OTHER_LINES = 7  # head, table head, empty line, verdict, "needs", "and more", prompt
-_PAPER = math.inf  # lines
+_PAPER = math.inf  # lines, where the output is no terminal
 _LEAST_NEEDS = 4  # however small the terminal; --json has them all
 
 RUNG_STYLES = {
@@ -63,7 +63,7 @@ def rung_word(rung: Rung) -> str:
 
 
 def drill_word(standing: DrillStanding) -> str:
-    """A drill standing in the reader's language."""
+    """The state of a system's drills in the reader's language."""
     return {
         DrillStanding.PROVEN: _("passed"),
         DrillStanding.CONDITIONAL: _("conditional"),
@@ -75,15 +75,15 @@ def drill_word(standing: DrillStanding) -> str:
 
 
 class Detail(enum.Enum):
-    """How much a row tells, from most to least."""
+    """The amount of detail in a row, from most to least."""
 
     TIMES = enum.auto()  # times beside ages
     TITLES = enum.auto()  # the systems' titles
-    NAMES = enum.auto()  # names alone, shortened where they must be
+    NAMES = enum.auto()  # names alone, cut where there is no room
 
 
 def render(overview: Overview, zone: tzinfo, width: int, height: int) -> RenderableType:
-    """The screen for a terminal of ``width`` columns and ``height`` lines (0: endless paper)."""
+    """The screen for a terminal of ``width`` columns and ``height`` lines; 0 lines: no limit."""
     rows = sum(len(system.sources) for system in overview.systems)
     room = max(height - rows - _OTHER_LINES, _LEAST_NEEDS) if height else _PAPER
     head = Text(overview.title, style="bold")
@@ -114,7 +114,7 @@ def _table(overview: Overview, zone: tzinfo, detail: Detail) -> Table:
 
 
 def _row(system: SystemStatus, source: SourceStatus, first: bool, view: tuple[Overview, tzinfo, Detail]) -> list[Text]:
-    """The cells of one source; ``first``: the system's own stand in its row."""
+    """The cells of one source's row. ``first``: the system's own cells are filled in this row."""
     overview, zone, detail = view
     timed = detail is Detail.TIMES
     own = [Text(system.system), *([] if detail is Detail.NAMES else [Text(system.title)]), Text(str(system.level))]
@@ -129,7 +129,7 @@ def _row(system: SystemStatus, source: SourceStatus, first: bool, view: tuple[Ov
 
 
 def _newest(source: SourceStatus, overview: Overview, zone: tzinfo | None) -> Text:
-    """``zone``: to show the instant in, beside the age; None for the age alone."""
+    """The newest point's age, with its instant in ``zone`` (None: the age alone); or that a run is under way."""
     if source.running and source.run is not None:
         return Text(_("running: {phase}").format(phase=source.run.phase or source.run.state), style="cyan")
     if source.newest is None:
@@ -181,7 +181,7 @@ def _verdict(overview: Overview) -> Text:
 
 
 def _needs(overview: Overview, room: float, width: int) -> list[RenderableType]:
-    """``room``: for so many lines."""
+    """The lines at the bottom: as many needs as fit into ``room`` lines, at least one, then how many more."""
     if not overview.needs:
         return []
     lines: list[RenderableType] = [Text(_("Needs a person:"), style="bold")]
@@ -212,7 +212,7 @@ def _need(need: NeedWords, width: int) -> Text:
 
 
 def document(overview: Overview) -> dict[str, Any]:
-    """The ``--json`` form. Durations in seconds, instants in UTC."""
+    """The overview for ``--json``. Durations in seconds, instants in UTC."""
     return {
         "title": overview.title,
         "now": iso(overview.now),

@@ -1,6 +1,6 @@
-"""Lists a person reads at a glance: points, what is inside one, what changed between two, drills.
+"""Lists that a person reads: points, what is in one, what changed between two, and drills.
 
-Pure: values in, rich tables and ``--json`` documents out.
+Pure: it makes rich tables and ``--json`` documents from values.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from drbackup.system.instants import from_ns
 from drbackup.vault.tree import Entry, EntryKind
 
 VERDICT_STYLES = {"passed": "green", "conditional": "yellow", "failed": "bold red", "not-run": "bold red"}
-WIDE = 110  # columns from which a list tells more than the least
+WIDE = 110  # columns of a screen from which on a list shows everything
 _LETTERS = "-dlhpcbs"  # file, directory, symlink, hard link, fifo, character, block device, socket
 
 
 class View(msgspec.Struct, frozen=True):
-    """From where a list is looked at. ``width``: columns of the screen."""
+    """The reader's instant, zone and screen, for which a list is drawn."""
 
     now: datetime
     zone: tzinfo
-    width: int = 2000
+    width: int = 2000  # columns of the screen
 
     @property
     def wide(self) -> bool:
-        """Room for everything; else a list leaves out what ``show`` and ``--json`` still tell."""
+        """Whether there is room for everything; otherwise a list leaves out what ``show`` and ``--json`` still show."""
         return self.width >= WIDE
 
 
 def plain_table(*titles: str) -> Table:
-    """The one look of all lists: no lines, bold heads."""
+    """An empty table in the style of all lists: no lines, bold heads, one column for each title."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim")
     for title in titles:
         table.add_column(title, no_wrap=True)
@@ -51,7 +51,7 @@ def plain_table(*titles: str) -> Table:
 
 
 def right(table: Table, *columns: int) -> Table:
-    """Align these columns of figures to the right."""
+    """``table`` itself, with these columns (from 0) aligned to the right."""
     for column in columns:
         table.columns[column].justify = "right"
     return table
@@ -65,7 +65,10 @@ _SOUND: Damaged = {}
 
 
 def points_table(points: Iterable[Point], view: View, damaged: Damaged = _SOUND) -> Table:
-    """One row a point, newest first as given. One that is damaged in all its copies says so in place of its rung."""
+    """A table with one row for each point, in the given order.
+
+    A point that is damaged in all its copies shows that in place of its rung.
+    """
     rows = [(point, damaged.get(point.id, frozenset())) for point in points]
     return widest(view.width, _points(rows, view, wide=True), _points(rows, view, wide=False))
 
@@ -122,7 +125,7 @@ def point_document(point: Point) -> dict[str, Any]:
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Names and values, one pair a line."""
+    """A table of names and values, one pair on each line."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -132,14 +135,14 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
 
 
 class CopyFacts(msgspec.Struct, frozen=True):
-    """One copy of a point. ``read_at``: since when all of it has been read back whole; None: not all of it was."""
+    """One copy of a point, as far as reading back proved it."""
 
     store: str
-    read_at: datetime | None
-    damaged: bool
+    read_at: datetime | None  # since when all of it has been read back whole; None: not all of it was
+    damaged: bool  # known to be
 
     def words(self, now: datetime) -> str:
-        """``offsite (read back 3 h ago)``: a rung is the point's, so each copy says for itself what was read."""
+        """The copy in words, ``offsite (read back 3 h ago)``. The rung is the point's, what was read is the copy's."""
         if self.damaged:
             told = _("damaged")
         elif self.read_at is None:
@@ -158,7 +161,7 @@ def copy_documents(copies: Sequence[CopyFacts]) -> list[dict[str, Any]]:
 
 
 def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[tuple[str, str]]:
-    """Everything about one point, for reading."""
+    """Everything about one point, as (name, value) in the reader's language."""
     totals = point.totals
     return [
         (_("Point"), point.id),
@@ -181,12 +184,12 @@ def point_facts(point: Point, view: View, copies: Sequence[CopyFacts]) -> list[t
 
 
 def path_text(path: bytes) -> str:
-    """A stored path as text for a document; bytes that are no UTF-8 show as ``\\xNN``. A screen gets ``one_line``."""
+    """A stored path as text for a document; bytes that are no UTF-8 become ``\\xNN``. For a screen use ``one_line``."""
     return path.decode("utf-8", errors="backslashreplace")
 
 
 def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
-    """Like ``ls -l``: mode, owner, size or rows, time, path."""
+    """A table of entries like ``ls -l``: mode, owner, size or rows, time, path."""
     table = right(plain_table(_("Mode"), _("Owner"), _("Size"), _("Rows"), _("Changed"), _("Path")), 2, 3)
     foldable(table, 5)
     for entry in entries:
@@ -206,7 +209,7 @@ def entries_table(entries: Iterable[Entry], zone: tzinfo) -> Table:
 
 
 def mode_text(entry: Entry) -> str:
-    """``-rw-r--r--``, with the entry's kind in front."""
+    """The entry's mode with its kind in front: ``-rw-r--r--``."""
     letters = list("rwxrwxrwx")
     for bit, _letter in enumerate(letters):
         if not entry.mode & (0o400 >> bit):
@@ -215,7 +218,7 @@ def mode_text(entry: Entry) -> str:
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """One entry for ``--json``."""
+    """One entry for ``--json``. Size in bytes, mode in octal, time in ns since 1970."""
     return {
         "path": path_text(entry.path),
         "kind": entry.kind.name.lower(),
@@ -234,16 +237,16 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One difference between two points. ``how``: added, removed, content or attributes. Sizes in bytes."""
+    """One difference between two points."""
 
     path: bytes
-    how: str
-    before: int = -1
-    after: int = -1
+    how: str  # added, removed, content or attributes
+    before: int = -1  # size in bytes; -1: not there
+    after: int = -1  # size in bytes; -1: not there
 
 
 def changes(before: Iterable[Entry], after: Iterable[Entry]) -> list[Change]:
-    """Every difference, in path order."""
+    """Every difference between the entries of two points, in path order. ``before`` is held in memory."""
     was = {entry.path: entry for entry in before}
     found: list[Change] = []
     for entry in after:
@@ -263,7 +266,7 @@ def _attributes(entry: Entry) -> tuple[object, ...]:
 
 
 def changes_table(found: Sequence[Change]) -> Table:
-    """One line a change: a sign, the sizes, the path."""
+    """A table with one row for each change: a sign, the sizes before and after, the path."""
     signs = {
         "added": ("+", "green"),
         "removed": ("-", "red"),
@@ -283,7 +286,7 @@ def changes_table(found: Sequence[Change]) -> Table:
 
 
 def verdict_word(verdict: str) -> str:
-    """A drill's verdict in the reader's language."""
+    """A drill's verdict in the reader's language; empty reads "under way"."""
     words = {
         "passed": _("passed"),
         "conditional": _("conditional"),
@@ -295,7 +298,7 @@ def verdict_word(verdict: str) -> str:
 
 
 def drills_table(drills: Iterable[Drill], view: View) -> Table:
-    """One row a drill; a negative one is marked ``(-)``."""
+    """A table with one row for each drill; a negative one is marked ``(-)``."""
     rows = list(drills)
     return widest(view.width, _drills(rows, view, wide=True), _drills(rows, view, wide=False))
 
@@ -321,7 +324,7 @@ def _drills(drills: Iterable[Drill], view: View, *, wide: bool) -> Table:
 
 
 def drill_facts(drill: Drill, view: View) -> list[tuple[str, str]]:
-    """Everything the catalog knows of one drill, for reading."""
+    """Everything that the catalog knows of one drill, as (name, value) in the reader's language."""
     return [
         (_("Drill"), drill.id),
         (_("System"), drill.system),
@@ -341,7 +344,7 @@ def _seconds(value: float | None) -> str:
 
 
 def drill_document(drill: Drill) -> dict[str, Any]:
-    """One drill for ``--json``."""
+    """One drill for ``--json``. Durations in seconds, instants in UTC."""
     return {
         "id": drill.id,
         "system": drill.system,

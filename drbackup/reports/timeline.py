@@ -23,7 +23,7 @@ _LEFT, _WIDTH, _ROW, _BAR = 150, 560, 30, 16
 
 
 def draw(phases: Sequence[PhaseSpan], rto: float | None) -> str:
-    """The SVG, or an empty text when nothing was timed. Times are seconds from the declaration."""
+    """The timeline as SVG; empty when no phase was timed. All times, with ``rto``, are seconds from the declaration."""
     end = max((phase.end for phase in phases), default=0.0)
     if end <= 0:
         return ""
@@ -45,7 +45,7 @@ def draw(phases: Sequence[PhaseSpan], rto: float | None) -> str:
 
 
 def legend(phases: Sequence[PhaseSpan]) -> list[tuple[str, Words, Words]]:
-    """(colour, phase, summed length over all sources) of every phase that happened, in their usual order."""
+    """(colour, phase, summed length over all sources) of every phase that happened, in the order of PHASES."""
     found = []
     for key, words in PHASES.items():
         spans = [phase.end - phase.begin for phase in phases if phase.phase == key]

@@ -21,7 +21,7 @@ from drbackup.cli.demo_city.registers import RegisterTable, Scan
 from drbackup.cli.demo_city.servers import PostgresServer, Server, SqliteServer, make_template
 
 _T = TypeVar("_T")
-_SOCKET_LIMIT = 90  # a Unix socket's path has 107 bytes, and ".s.PGSQL.5432.lock" belongs to it
+_SOCKET_LIMIT = 90  # bytes; a Unix socket's path has at most 107, with "/.s.PGSQL.5432.lock"
 
 
 class Department(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ class City:
             try:
                 server.burn()
             except FileNotFoundError:
-                continue  # it burnt already, or was never delivered
+                continue  # its folder is gone already, or was never made
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
 

@@ -186,7 +186,7 @@ def run_unprivileged(command: Sequence[str], *, feed: str = "") -> str:
     account = _account()
     identity = {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     environment = {**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
-    # a started server keeps its parent's stdout open, so what is captured goes through pg_ctl's own log file
+    # a started server keeps pg_ctl's stdout open, so a pipe would not end; its output is in pg_ctl's log file
     detached = Path(command[0]).name == "pg_ctl"
     done = subprocess.run(
         command,

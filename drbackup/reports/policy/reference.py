@@ -1,6 +1,6 @@
-"""``docs/policy-reference.md``, made from the models, so that it can't say what the program does not do.
+"""``docs/policy-reference.md``, made from the models, so that it can't differ from what the program does.
 
-``make docs`` writes it anew; a test fails when it drifts.
+``make docs`` writes the file; a test fails when it is not current.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ command without a restore twin; a file not named after its system.
 
 
 def page() -> str:
-    """The whole page, ending in a newline."""
+    """The whole page as Markdown, with a newline at its end."""
     parts = [_HEAD]
     for which in MODELS:
         parts.append(f"## {_TITLES[which]}\n")
@@ -82,7 +82,7 @@ def _sections(made: dict[str, Any]) -> Iterator[str]:
 
 
 def _object(model: dict[str, Any]) -> dict[str, Any]:
-    """The mapping form of a definition, also where a short text form is allowed beside it."""
+    """The mapping form of a definition, also where a short text form is allowed; empty when there is none."""
     candidates = [model, *model.get("anyOf", [])]
     return next((each for each in candidates if "properties" in each), {})
 
@@ -103,7 +103,7 @@ def _default(value: dict[str, Any]) -> str:
 
 
 def _kind(value: dict[str, Any]) -> str:
-    """A few words for a JSON Schema type."""
+    """A JSON Schema type in a few words."""
     if "$ref" in value:
         name = value["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"

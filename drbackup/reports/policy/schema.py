@@ -1,7 +1,7 @@
 """The JSON Schemas that editors check policies and the inventory with, made from the models.
 
-The committed files in ``policies/schema/`` are this module's output, written by ``make docs``; a test fails when they
-drift.
+The committed files in ``policies/schema/`` are this module's output. ``make docs`` writes them; a test fails when they
+are not current.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ MODELS: dict[Which, type[BaseModel]] = {"policy": Policy, "inventory": Inventory
 
 
 def path(which: Which) -> str:
-    """Where the committed schema stands in the tree."""
+    """The path of the committed schema in the source tree."""
     return f"policies/schema/{which}.schema.json"
 
 
 def schema(which: Which) -> dict[str, Any]:
-    """Draft 2020-12, one document without outside references."""
+    """The JSON Schema, draft 2020-12, as one document without outside references."""
     made = MODELS[which].model_json_schema(mode="validation")
     if which == "policy":
-        # Both come from elsewhere when the file is silent: the level table, and the level's numbers for a single key.
+        # A file may leave out objectives, or one number of them: the table of levels then gives what is missing.
         made["required"] = [key for key in made["required"] if key != "objectives"]
         made["$defs"]["Objectives"].pop("required", None)
     return {
@@ -39,5 +39,5 @@ def schema(which: Which) -> dict[str, Any]:
 
 
 def schema_text(which: Which) -> str:
-    """The schema file's text, ending in a newline."""
+    """The text of the schema's file, with a newline at its end."""
     return json.dumps(schema(which), ensure_ascii=False, indent=2) + "\n"
