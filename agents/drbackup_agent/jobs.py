@@ -1,7 +1,7 @@
-"""The jobs an agent does for a controller: back up, restore, look. Drills are :mod:`drbackup_agent.drill.run`.
+"""The jobs an agent does for a controller: backup, restore and preflight. Drills are :mod:`drbackup_agent.drill.run`.
 
-A backup's order is the promise: pin, let the controller write the instant down, copy, finish the vault's part, judge
-whether the copy can be true, and only then believe it ourselves (the cache).
+A backup keeps this order: pin, let the controller write the instant down, copy, finish the vault's part, check whether
+the copy is plausible. Only then is the agent's own cache replaced.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ _ROOM = 256 << 20  # bytes of the state folder that a run may need for its cache
 
 
 def run_job(job: Job, link: Link, state_folder: Path, welcome_skew_ns: int) -> Result:
-    """Do one job. Raises classes of :mod:`drbackup.errors`; nothing is left half believed."""
+    """The result of one job. Raises classes of :mod:`drbackup.errors`; a job that failed has no result at all.
+
+    ``welcome_skew_ns`` is this host's clock minus the controller's, in nanoseconds.
+    """
     match job:
         case BackupJob():
             return run_backup(job, link, state_folder, welcome_skew_ns)
@@ -70,7 +73,11 @@ def run_job(job: Job, link: Link, state_folder: Path, welcome_skew_ns: int) -> R
 
 
 def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0) -> BackupResult:
-    """Copy one source. Raises :class:`SourceEmpty` or :class:`SourceShrunk` when the copy can't be true."""
+    """The result of copying one source. Every pack that it names is stored.
+
+    Raises :class:`SourceEmpty` or :class:`SourceShrunk` when the copy is not plausible. ``skew_ns`` is this host's
+    clock minus the controller's, in nanoseconds.
+    """
     watch = Watch(link.cancelled.is_set)
     source = open_source(read_spec(job.spec), _context(job, state_folder))
     destination = WireDestination(link, _bucket(job.limits, link))
@@ -91,7 +98,7 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
         _remember(source, watch)
         return result
     except DrbackupError as failed:
-        # What stopped everything is the cancellation, whatever it looked like where it struck.
+        # A cancellation shows as different errors, depending on where the run was; the cancellation is the reason.
         link.check()
         raise failed
     finally:
@@ -99,7 +106,10 @@ def run_backup(job: BackupJob, link: Link, state_folder: Path, skew_ns: int = 0)
 
 
 def require_plausible(substance: Substance, size: int, plausible: Plausibility) -> None:
-    """Judge a finished copy of ``size`` bytes. Its packs are stored, but no record will name it if this raises."""
+    """A finished copy of ``size`` bytes is plausible when this returns.
+
+    Raises :class:`SourceEmpty` or :class:`SourceShrunk` otherwise. The packs are stored then, but no record names them.
+    """
     if plausible.allow_empty:
         return
     if substance.items == 0 or substance.bytes == 0:
@@ -150,7 +160,7 @@ def _backup_result(written: Written, facts: SourceFacts, watch: Watch) -> Backup
 
 
 def _remember(source: Source, watch: Watch) -> None:
-    """A cache that can't be written costs the next run time; the point is whole without it."""
+    """Replaces the source's cache. Without it the point is whole all the same, and the next run only takes longer."""
     try:
         source.remember()
     except OSError as bad:
@@ -161,7 +171,10 @@ def _remember(source: Source, watch: Watch) -> None:
 
 
 def run_restore(job: RestoreJob, link: Link, state_folder: Path) -> RestoreResult:
-    """Write a point, or parts of it, to its target."""
+    """The result of writing a point, or parts of it, to its target.
+
+    Raises :class:`WrongKey` without a key that opens the point, and the errors of the vault and the target.
+    """
     watch = Watch(link.cancelled.is_set)
     fetch = WireFetch(link, _bucket(job.limits, link))
     keyring = open_keyring(job.key.value, state_folder)
@@ -215,7 +228,7 @@ def _key_file(state_folder: Path) -> bytes:
 
 
 def run_preflight(job: PreflightJob, state_folder: Path) -> PreflightResult:
-    """Can this host do it? Nothing of the source is changed."""
+    """The checks of whether this host can run a backup of the source. Nothing of the source is changed."""
     checks = [_state_check(state_folder)]
     if job.spec != NO_SOURCE:
         source = open_source(read_spec(job.spec), SourceContext(state_folder, ("preflight", "", "")))
@@ -252,5 +265,5 @@ def _sending(writer: PointWriter, expected: int) -> Progress:
 
 
 def _progress(link: Link, news: Callable[[], Progress]) -> AbstractContextManager[None]:
-    """Tell the controller how far we are while the block runs."""
+    """A block during which the controller is told of the progress every half second."""
     return ticking(_TICK_SECONDS, lambda: link.tell(news()), link.cancelled)

@@ -1,11 +1,14 @@
-"""The agent's main program: one session on stdin and stdout, then the end.
+"""The agent's main program: one session on stdin and stdout, then the process ends.
 
-Invariants: stdout carries frames and nothing else, whatever a library prints; stdin's end, SIGTERM, SIGHUP or a
-cancellation stop the job; when this process ends, so do the tools it started in its process group.
+Invariants:
 
-Order at the start: the streams are moved to private descriptors before anything else can touch 0 and 1, the greeting
-and Hello go out before the job's code is imported (the clock's skew is measured on a fast answer), the job runs in the
-main thread (some sources need signals and thread-local database handles there).
+- stdout carries frames and nothing else, whatever a library prints;
+- stdin's end, SIGTERM, SIGHUP or a cancellation stop the job;
+- when this process ends, so do the tools that it started in its process group.
+
+Order at the start: the streams are moved to private descriptors before any other code can use 0 and 1. The greeting and
+Hello are sent before the job's code is imported, because the clock's skew needs a fast answer. The job runs in the main
+thread, where some sources need signals and thread-local database handles.
 """
 
 from __future__ import annotations
@@ -55,8 +58,10 @@ log = logging.getLogger("drbackup_agent")
 
 
 class _Descriptor:
-    """Reads a descriptor without a buffer of its own. A buffered reader has a lock: one that a thread still waits in
-    when the interpreter ends makes it abort."""
+    """A reader of a descriptor, without a buffer of its own.
+
+    A buffered reader has a mutex. The interpreter aborts at its end if a thread still waits inside it.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -66,14 +71,14 @@ class _Descriptor:
 
 
 class Streams(msgspec.Struct, frozen=True):
-    """The session's own ends, out of reach of ``print`` and of child processes."""
+    """The session's two streams, which neither ``print`` nor child processes can reach."""
 
-    reader: ByteReader
-    writer: BinaryIO
+    reader: ByteReader  # what the controller sends
+    writer: BinaryIO  # what the controller receives
 
 
 def take_streams() -> Streams:
-    """Move stdin and stdout to private, non-inherited descriptors; 0 becomes /dev/null and 1 becomes stderr."""
+    """The streams on private descriptors that no child inherits. 0 is /dev/null and 1 is stderr afterwards."""
     sys.stdout.flush()
     reader = _Descriptor(os.dup(0))
     writer = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
@@ -85,12 +90,16 @@ def take_streams() -> Streams:
 
 
 def serve(run_job: RunJob, state: Path, streams: Streams, clock: Callable[[], int] = time.time_ns) -> int:
-    """One session. Returns the exit status: 0 when the job finished, 1 when it failed."""
+    """The exit status of one session: 0 when the job finished, 1 when it failed.
+
+    ``clock`` gives UTC nanoseconds. Raises :class:`ProtocolViolation` for a wrong start, and any bug of the job after
+    it was told to the controller.
+    """
     stream = FrameStream(streams.reader, streams.writer)
     try:
         streams.writer.write(GREETING)
         stream.send(hello(clock))
-        # While the controller judges us. No daemon: an interpreter that ends in the middle of an import may abort.
+        # While the controller looks at Hello. No daemon: an interpreter that ends in the middle of an import may abort.
         threading.Thread(target=_load_jobs, name="load").start()
         welcome, job = _read_start(stream)
     except (AgentDied, BrokenPipeError):
@@ -143,7 +152,7 @@ def _say_failed(stream: FrameStream, code: str, error: DrbackupError) -> None:
 def _stop_on_signals(link: Link) -> None:
     def stop(number: int, _frame: object) -> None:
         reason = Interrupted(say("the agent was told to stop ({number})", number=signal.Signals(number).name))
-        # In a thread: the interrupted code may hold the very locks that ending the link takes.
+        # In a thread: the interrupted code may hold the very mutexes that ending the link takes.
         threading.Thread(target=link.end, args=(reason,), daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -151,7 +160,7 @@ def _stop_on_signals(link: Link) -> None:
 
 
 def _insist(link: Link, over: threading.Event) -> None:
-    """A job that does not stop within the grace (stuck in a tool or on a dead disk) is ended with everything in it."""
+    """Ends the process and its group when a cancelled job (in a tool, on a dead disk) does not stop within 20 s."""
     link.cancelled.wait()
     if over.wait(STOP_GRACE_SECONDS):
         return
@@ -161,7 +170,7 @@ def _insist(link: Link, over: threading.Event) -> None:
 
 
 def own_process_group() -> None:
-    """Be the leader of a process group, so that our children can be ended as one."""
+    """This process leads its own process group afterwards, so that its children can be ended together."""
     if os.getpgrp() != os.getpid():
         try:
             os.setpgid(0, 0)
@@ -170,7 +179,7 @@ def own_process_group() -> None:
 
 
 def end_process_group() -> None:
-    """SIGTERM to every process of our own group but ourselves; nothing when the group is not ours. From any thread."""
+    """Every other process of our own group gets SIGTERM; none does when the group is not ours. From any thread."""
     if os.getpgrp() == os.getpid():
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -189,7 +198,7 @@ def _serve_here(state: Path) -> int:
 
 
 def _load_jobs() -> None:
-    """Import what a job needs, also what its libraries would load in the middle of the work."""
+    """Imports what a job needs, also what its libraries would otherwise load during the work."""
     relax_gc()
     importlib.import_module("drbackup_agent.jobs")
     importlib.import_module("cryptography.hazmat.backends.openssl.backend")
@@ -204,7 +213,7 @@ def _run_job(job: Job, link: Link, state: Path, skew_ns: int) -> Result:
 
 
 def _preflight_here(state: Path) -> int:
-    """The host's own checks, for its administrator: no controller needed."""
+    """Prints the host's own checks for its administrator, without a controller. Returns the exit status."""
     nowhere = FrameStream(open(os.devnull, "rb"), open(os.devnull, "wb"))  # noqa: SIM115 — for the process's life
     result = _run_job(PreflightJob(), Link(nowhere), state, 0)
     assert isinstance(result, PreflightResult)
@@ -214,8 +223,10 @@ def _preflight_here(state: Path) -> int:
 
 
 def _show_version() -> int:
-    """Also loads every module of the agent, so that a bundle that can't work is found when it is deployed, not at
-    night by the first drill."""
+    """Prints the version, after every module of the agent was imported. Returns the exit status.
+
+    So a bundle that can't work is found when it is deployed, not at night by the first drill.
+    """
     for module in pkgutil.walk_packages(drbackup_agent.__path__, "drbackup_agent."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -224,7 +235,7 @@ def _show_version() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``drbackup-agent serve|version|preflight|forced [--state FOLDER]``. Returns the exit status."""
+    """The exit status of ``drbackup-agent serve|version|preflight|forced [--state FOLDER]``."""
     parser = argparse.ArgumentParser(prog="drbackup-agent", description="drbackup's agent on a department's server.")
     parser.add_argument("verb", choices=(*ALLOWED, "forced"))
     parser.add_argument("--state", default="", metavar="FOLDER", help="where the agent keeps its cache")

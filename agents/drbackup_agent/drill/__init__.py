@@ -1,1 +1,1 @@
-"""A drill on the drill host: sandbox, restored copies, checks, times. It measures and never judges."""
+"""A drill on the drill host: sandbox, restored copies, checks, times. It measures; the controller judges."""

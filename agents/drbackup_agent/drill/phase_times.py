@@ -1,8 +1,8 @@
-"""How long a restore waited for bytes, how long it was opening them, and how long it was writing.
+"""How long a restore waited for bytes, how long it decrypted them, and how long it wrote them.
 
-All three happen at the same time on several threads, so their lengths can't be told by begin and end. Each thread's
-seconds are measured where they are spent; :meth:`Meters.shares` then divides the common wall-clock time in proportion.
-``ATTRIBUTION`` says so in the evidence.
+All three happen at the same time on several threads, so begin and end don't give their lengths. Each thread measures
+its own seconds; :meth:`Meters.shares` then divides the common wall-clock time in proportion. ``ATTRIBUTION`` says so in
+the evidence.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _T = TypeVar("_T")
 
 
 class Meters:
-    """Seconds and bytes of one source, summed over threads. ``tell`` is called with the fetched bytes so far, from
-    whatever thread has fetched them."""
+    """Seconds and bytes of one source, summed over all threads. Its methods may be called from any thread."""
 
     def __init__(self, tell: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.fetching = 0.0
-        self.opening = 0.0  # decrypting and decompressing
-        self.using = 0.0  # digesting and writing, or whatever is done with the content
+        """``tell`` is called with the bytes fetched so far, on the thread that fetched them. ``clock``: seconds."""
+        self.fetching = 0.0  # seconds of waiting for bytes
+        self.opening = 0.0  # seconds of decrypting and decompressing
+        self.using = 0.0  # seconds of digesting and writing, or of another use of the content
         self.fetched_bytes = 0
         self._tell = tell
         self._clock = clock
         self._mutex = threading.Lock()
 
     def restart(self) -> None:
-        """Forget the seconds so far; the bytes stay."""
+        """All seconds are zero afterwards; the bytes stay."""
         with self._mutex:
             self.fetching = self.opening = self.using = 0.0
 
     def shares(self, wall: float) -> tuple[float, float, float]:
-        """``wall`` seconds divided into fetch, decrypt and restore; what nobody was seen to spend goes to restore."""
+        """Seconds of fetch, decrypt and restore, which add up to ``wall``. Unmeasured time counts as restore."""
         spent = self.fetching + self.opening + self.using
         if spent <= 0:
             return 0.0, 0.0, wall
@@ -51,6 +51,7 @@ class Meters:
         return fetch, decrypt, max(wall - fetch - decrypt, 0.0)
 
     def fetched(self, seconds: float, size: int) -> None:
+        """One finished fetch of ``size`` bytes is counted and told."""
         with self._mutex:
             self.fetching += seconds
             self.fetched_bytes += size
@@ -58,12 +59,13 @@ class Meters:
         self._tell(done)
 
     def spent(self, opening: float, using: float) -> None:
+        """Seconds of decrypting and of use are added."""
         with self._mutex:
             self.opening += opening
             self.using += using
 
     def used(self, pieces: Iterator[_T]) -> Iterator[_T]:
-        """The pieces; the time between them is spent on using them."""
+        """The same pieces. The time until the next piece is asked for counts as use."""
         for piece in pieces:
             begun = self._clock()
             yield piece
@@ -71,7 +73,7 @@ class Meters:
 
 
 class TimedFetch:
-    """A :class:`~drbackup.vault.read.read_ahead.PackFetch` that keeps the time."""
+    """A :class:`~drbackup.vault.read.read_ahead.PackFetch` that measures how long each fetch takes."""
 
     def __init__(self, inner: PackFetch, meters: Meters, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner = inner
@@ -90,7 +92,7 @@ class TimedFetch:
 
 
 class TimedReader(PointReader):
-    """A point's reader that keeps the time."""
+    """A point's reader that measures how long decryption and use of the content take."""
 
     meters: Meters
 

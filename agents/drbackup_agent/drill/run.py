@@ -1,8 +1,8 @@
-"""A drill on the drill host: restore points into a sandbox, measure the checks, wipe, say how long each part took.
+"""A drill on the drill host: restores points into a sandbox, measures the checks, wipes, and times each part.
 
 The agent measures and never judges. One source that can't be restored does not stop the others: its failure is part of
-the answer, and the checks that need it say so. Whatever ends the work (a failure, a cancellation, a lost connection),
-the sandbox is wiped on the way out; only a completed drill has a result.
+the result, and the checks that need it say so. The sandbox is always wiped, after a failure, a cancellation or a lost
+connection too. Only a completed drill has a result.
 
 Nothing of the restored data leaves this host: results carry counts, digests and the names of tables and objects.
 """
@@ -45,18 +45,25 @@ _TICK_SECONDS = 5.0
 
 
 class Listener(Protocol):
-    """Whoever waits for the drill's result: hears of its progress, and may end it."""
+    """The one that waits for the drill's result: it is told of the progress and may end the drill."""
 
-    cancelled: threading.Event
+    cancelled: threading.Event  # set when the drill should stop
 
-    def tell(self, message: Progress) -> None: ...
+    def tell(self, message: Progress) -> None:
+        """The progress is sent. Raises :class:`AgentDied` when the connection has ended."""
+        ...
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        """Nothing while the drill may go on. Raises the reason once it should stop."""
+        ...
 
 
 def run_drill(job: DrillJob, link: Listener, fetch: PackFetch, state_folder: Path, keyring: Keyring) -> DrillResult:
-    """The whole drill. Raises :class:`Interrupted` or :class:`AgentDied` when nobody waits for its result any more, and
-    :class:`~drbackup.errors.HostUnsuitable` when there can be no sandbox; everything else is in the result."""
+    """The result of the whole drill. It says whether the wipe of the sandbox was proven.
+
+    Raises :class:`Interrupted` or :class:`AgentDied` when nobody waits for the result any more. Raises
+    :class:`~drbackup.errors.HostUnsuitable` when no sandbox can be made. Every other failure is part of the result.
+    """
     drill = _Drill(job, link, fetch, keyring)
     parent = Path(job.sandbox) if job.sandbox else state_folder / "sandbox"
     with drill.ticking(), open_sandbox(parent) as sandbox:
@@ -69,7 +76,7 @@ def run_drill(job: DrillJob, link: Listener, fetch: PackFetch, state_folder: Pat
 
 
 class _Drill:
-    """One drill under way. Times: seconds from the job's start on a monotonic clock."""
+    """One drill while it runs. Times are seconds since the job's start on a monotonic clock."""
 
     def __init__(self, job: DrillJob, link: Listener, fetch: PackFetch, keyring: Keyring) -> None:
         self._job = job
@@ -88,18 +95,21 @@ class _Drill:
         self._done = 0
 
     def ticking(self) -> AbstractContextManager[None]:
-        """Tell the controller every few seconds that we are at work. Building an index or counting a large table moves
-        no bytes for longer than a session may stall; the tools themselves are bounded by ``limits.stall_seconds``."""
+        """A block during which the controller is told every few seconds that the drill still works.
+
+        Building an index or counting a large table moves no bytes for longer than a session may stall. The tools
+        themselves are bounded by ``limits.stall_seconds``.
+        """
         return ticking(_TICK_SECONDS, self._tell, self._link.cancelled)
 
     def _tell(self) -> None:
-        """Progress: what we are at, bytes fetched for it, and (as entries) the seconds worked so far."""
-        with contextlib.suppress(AgentDied):  # the main thread meets the same end and says so
+        """Sends the progress: what is being done, bytes fetched for it, and (as entries) the seconds so far."""
+        with contextlib.suppress(AgentDied):  # the main thread gets the same error and reports it
             self._link.tell(Progress(self._doing, self._done, entries=int(self._now())))
 
     @contextmanager
     def phase(self, source: str, name: str) -> Iterator[None]:
-        """Keep the time of a phase that nothing overlaps, even when it fails."""
+        """A block whose time is kept as one phase, even when it fails. No other phase may overlap it."""
         begin = self._now()
         try:
             yield
@@ -107,7 +117,7 @@ class _Drill:
             self._phases.append(PhaseTime(source, name, begin, self._now()))
 
     def restore_all(self, sandbox: Sandbox) -> None:
-        """Every point, one after the other: each gets the whole line, and its time is its own."""
+        """Every point is restored, or its failure is kept. One at a time: no other restore slows the measured one."""
         for number, point in enumerate(self._job.points):
             self._link.check()
             try:
@@ -120,7 +130,7 @@ class _Drill:
                 self._copies.pop(point.source, None)
 
     def check_all(self) -> None:
-        """Every check and every canary. The canaries are read first: they are the measured RPO."""
+        """Every canary is read and every check measured. The canaries come first: they are the measured RPO."""
         for source, copy in self._copies.items():
             with self.phase(source, "check"):
                 try:
@@ -135,7 +145,7 @@ class _Drill:
                 self._measured.append(measure(check, self._copies))
 
     def look_around(self, sandbox: Sandbox) -> None:
-        """The drill host's facts, while the sandbox is still there."""
+        """The drill host's facts are kept for the result, while the sandbox is still there."""
         free = shutil.disk_usage(sandbox.folder).free
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._host |= {
@@ -150,6 +160,7 @@ class _Drill:
         }
 
     def result(self, wiped: Wipe) -> DrillResult:
+        """Everything that was measured, and what the wipe showed."""
         return DrillResult(
             measured=tuple(self._measured),
             phases=tuple(self._phases),
@@ -201,7 +212,7 @@ class _Drill:
 
     @contextmanager
     def _shared(self, source: str, meters: Meters) -> Iterator[None]:
-        """Divide the block's time into fetch, decrypt and restore, also when it fails."""
+        """A block whose time is divided into fetch, decrypt and restore, even when it fails."""
         begin = self._now()
         try:
             yield

@@ -1,12 +1,13 @@
-"""The place where a drill may put personal data: private folders, a private PostgreSQL, and their end.
+"""The place where a drill may put personal data: private folders and processes, and how they are wiped.
 
-A :class:`Sandbox` is a fresh folder of mode 0700 that nobody else holds. What is started in it carries its mark in the
-environment, so that :meth:`Sandbox.wipe` finds every process again. Whatever ends the drill, the sandbox is wiped;
-what a kill -9 or a power cut left behind is wiped before the next drill begins (:func:`open_sandbox`), because each
-sandbox holds a file lock that dies with its process.
+A :class:`Sandbox` is a new folder of mode 0700 that no other process uses. Every program started in it has the
+sandbox's mark in its environment, so that :meth:`Sandbox.wipe` finds every process again.
 
-Wiping removes every file and proves it by looking again; it does not overwrite blocks. Put the sandbox on an encrypted
-filesystem, or in memory, where that matters.
+Whatever ends the drill, the sandbox is wiped. What a kill -9 or a power cut left is wiped before the next drill begins
+(:func:`open_sandbox`). It is known by its file lock, which the kernel frees when the process ends.
+
+Wiping removes every file and proves it by looking again; it does not overwrite blocks. Where that matters, put the
+sandbox on an encrypted filesystem or in memory.
 """
 
 from __future__ import annotations
@@ -39,19 +40,21 @@ _DEAD = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}  # they hold no file and no m
 
 
 class Wipe(msgspec.Struct, frozen=True):
-    """What wiping did, and whether looking again showed nothing left. ``text`` names counts, never contents."""
+    """What wiping did, and whether it was proven."""
 
-    proven: bool
-    text: str
+    proven: bool  # looking again found no process and no file
+    text: str  # counts and folders, never contents
 
 
 class Sandbox:
-    """One drill's private place. Use as a context manager: leaving it wipes, however it is left."""
+    """One drill's private place. A context manager: the sandbox is wiped when its block ends, also by an exception."""
 
     def __init__(self, folder: Path, mark: str, lock: FileLock) -> None:
         self.folder = folder
         self.mark = mark
-        self.stops: list[Callable[[], None]] = []  # clean ends of servers; what they miss is killed by its mark
+        self.stops: list[
+            Callable[[], None]
+        ] = []  # stop servers cleanly; what still runs is found by its mark and killed
         self._places = [folder]
         self._file_lock = lock
         self.result: Wipe | None = None
@@ -70,9 +73,10 @@ class Sandbox:
         return folder
 
     def outside(self, parent: Path, owner: tuple[int, int] | None = None) -> Path:
-        """A new folder of mode 0700 elsewhere, wiped with the sandbox: for a short socket path or another account.
+        """A new folder of mode 0700 below ``parent``, wiped with the sandbox; ``owner`` is (uid, gid).
 
-        It is noted before it is made, so a crash between the two leaves nothing that the next drill would not find.
+        It serves for a short socket path, or for another account. It is noted before it is made: after a crash between
+        the two, the next drill still finds it.
         """
         place = parent / f"drb-{self.mark[:12]}-{len(self._places)}"
         self._places.append(place)
@@ -83,7 +87,7 @@ class Sandbox:
         return place
 
     def wipe(self) -> Wipe:
-        """End every process, remove every file, look again. Repeating it gives the first answer."""
+        """What wiping did: every process ended, every file removed, then a second look. Repeated, the first answer."""
         if self.result is None:
             for stop in reversed(self.stops):
                 stop()
@@ -94,10 +98,10 @@ class Sandbox:
 
 
 def open_sandbox(parent: Path) -> Sandbox:
-    """A fresh sandbox below ``parent``, after everything that dead drills left there is wiped.
+    """A new sandbox below ``parent``. What dead drills left there is wiped first.
 
-    Raises :class:`HostUnsuitable` when the folder can't be made or a leftover can't be removed: a drill must not begin
-    beside somebody's data that nobody looks after.
+    Raises :class:`HostUnsuitable` when the folder can't be made or a leftover can't be removed. No drill may begin
+    while personal data of an earlier one is still there.
     """
     try:
         parent.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -117,7 +121,7 @@ def open_sandbox(parent: Path) -> Sandbox:
 
 
 def wipe_leftovers(parent: Path) -> list[Wipe]:
-    """Wipe the sandboxes whose process is gone. Raises :class:`HostUnsuitable` if one can't be."""
+    """One wipe for each sandbox whose process is gone. Raises :class:`HostUnsuitable` if one can't be wiped."""
     wiped: list[Wipe] = []
     for folder in sorted(parent.glob(f"{_PREFIX}*")):
         try:
@@ -142,7 +146,7 @@ def wipe_leftovers(parent: Path) -> list[Wipe]:
 
 
 def marked_processes(mark: str, places: list[Path]) -> list[psutil.Process]:
-    """The living processes that carry the mark or work inside one of the places; never this one."""
+    """The running processes that have the mark or whose working folder is in one of the places; never this one."""
     roots = tuple(str(place) + "/" for place in places)
     found: list[psutil.Process] = []
     for pid in psutil.pids():
@@ -159,13 +163,16 @@ def marked_processes(mark: str, places: list[Path]) -> list[psutil.Process]:
 
 
 def _carries(pid: int, mark: str) -> bool:
-    """Read by hand: ``psutil.Process.environ`` ends at the first empty string, and a program that writes its title
-    over its environment (PostgreSQL does) leaves such strings before the mark."""
+    """Whether a process has the mark in its environment. The file is read here, not by ``psutil.Process.environ``.
+
+    That function stops at the first empty string. A program that writes its title over its environment, as PostgreSQL
+    does, leaves such strings before the mark.
+    """
     return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def _end_processes(mark: str, places: list[Path]) -> int:
-    """Kill what is left; how many are still there at the deadline."""
+    """The number of processes that still run at the deadline, after all were killed."""
     deadline = time.monotonic() + _END_SECONDS
     while alive := marked_processes(mark, places):
         if time.monotonic() > deadline:
@@ -217,7 +224,7 @@ def _count(place: Path) -> tuple[int, int]:
 
 def _remove(place: Path, troubles: list[str]) -> None:
     def again(function: Callable[..., Any], path: str, error: tuple[Any, BaseException, Any]) -> None:
-        """A restored folder may forbid its own owner to change it: allow that, then try once more."""
+        """Tries once more with mode 0700: a restored folder may forbid its own owner to change it."""
         if isinstance(error[1], FileNotFoundError):
             return
         try:
@@ -242,7 +249,7 @@ def _write_places(folder: Path, places: list[Path]) -> None:
 
 
 def _read_places(folder: Path) -> list[Path]:
-    """The places a dead drill noted; only names that :meth:`Sandbox.outside` can have made are believed."""
+    """The places that a dead drill noted. Only names that :meth:`Sandbox.outside` makes are accepted."""
     try:
         noted = [Path(place) for place in json.loads((folder / _PLACES).read_text())]
     except (OSError, ValueError):

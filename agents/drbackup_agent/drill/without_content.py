@@ -1,4 +1,4 @@
-"""Errors as a drill's result may carry them: never a word of the restored data."""
+"""Errors in a form that a drill's result may hold: no word of the restored data is in them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TELLS_NO_CONTENT = frozenset(
 
 
 def without_content(error: DrbackupError) -> str:
-    """An error as a result may carry it: its words only where they name objects, tools and hosts, never data."""
+    """One line for an error: its message where that names objects, tools or hosts, else only its code."""
     if error.code in _TELLS_NO_CONTENT:
         return Failure.of(error).line
     if isinstance(error, ToolFailed):
-        # A database quotes every value it shows in its first line; the lines behind it may show whole rows.
+        # In an error's first line a database quotes every value; the lines after it may show whole rows.
         first = re.split(r"\b(?:DETAIL|CONTEXT|LINE \d+|STATEMENT|QUERY):", error.message)[0]
         unquoted = re.sub('".*"', '"…"', first, flags=re.DOTALL).strip(" |")
         return Failure(error.code, unquoted).line

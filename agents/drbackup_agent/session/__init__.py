@@ -1,1 +1,1 @@
-"""The agent's end of one conversation: its link, what goes up, what comes down, how fast, and as whom."""
+"""The agent's side of one session: its link, uploads, downloads, identity, and what the controller may start."""

@@ -1,6 +1,6 @@
-"""How the vault's reader gets bytes of packs on a department's server: by asking over the link.
+"""How the vault's reader on a department's server gets bytes of packs: it asks the controller over the link.
 
-For each pack the controller answers with a signed URL, which is kept while it lasts, or with the bytes themselves.
+For each pack the controller answers with a signed URL, which is kept while it is valid, or with the bytes themselves.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ _URL_MARGIN_SECONDS = 20.0  # a read that begins now must also end before the UR
 
 
 class WireFetch:
-    """Where a point's reader gets bytes of packs: a
-    :class:`~drbackup.vault.read.read_ahead.PackFetch` over the link."""
+    """A :class:`~drbackup.vault.read.read_ahead.PackFetch` over the link, for a point's reader. Thread-safe."""
 
     def __init__(self, link: Link, limiter: Limiter | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link
         self._limiter = limiter
         self._clock = clock
         self._mutex = threading.Lock()
-        self._urls: dict[tuple[str, str, bytes], tuple[str, float]] = {}  # pack → (address, usable until)
+        self._urls: dict[tuple[str, str, bytes], tuple[str, float]] = {}  # pack → (URL, usable until on the clock)
 
     @property
     def stretch(self) -> int:
-        """Through the connection small pieces let both ends work at once; a store wants few requests."""
+        """Bytes to fetch at once: 4 MiB over the link, so that both sides work at once; from a store a whole pack."""
         with self._mutex:
             return _STRETCH_BY_URL if self._urls else _STRETCH_BY_LINK
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | memoryview:
-        """Bytes ``[offset, offset+length)`` of a pack; what is there when the range reaches past its end."""
+        """Bytes ``[offset, offset+length)`` of a pack, fewer where the range reaches past its end.
+
+        Raises what :meth:`Link.ask` raises, and the store's errors.
+        """
         self._link.check()
         if self._limiter is not None:
             self._limiter.take(length)
@@ -47,7 +49,7 @@ class WireFetch:
         if known is not None:
             try:
                 return _get(known, offset, length)
-            except StoreRefused:  # the address ran out early: ask for a new one
+            except StoreRefused:  # the URL expired early: ask for a new one
                 self._forget(name)
         answer, body = self._link.ask(Fetch(0, kind, domain, pack, offset, length))
         if isinstance(answer, Fetched):
@@ -74,7 +76,7 @@ class WireFetch:
 
 
 def _get(url: str, offset: int, length: int) -> memoryview:
-    """What is there of a range, fewer bytes past the end."""
+    """The bytes of a range, fewer where it reaches past the pack's end."""
     from drbackup.stores.s3.signed import get_signed_into  # with its HTTP library: half the agent's start
 
     room = memoryview(huge_buffer(length))

@@ -1,6 +1,6 @@
-"""What the controller's key may run on this host: one of three words, nothing else.
+"""What the controller's key may run on this host: one of three verbs, nothing else.
 
-``authorized_keys`` starts ``drbackup-agent forced`` whatever the controller asks for; sshd puts the asked-for command
+``authorized_keys`` starts ``drbackup-agent forced``, whatever command the controller asks for. sshd puts that command
 into SSH_ORIGINAL_COMMAND. Nothing of that text is ever executed: it only chooses among :data:`ALLOWED`.
 """
 
@@ -14,10 +14,10 @@ _PROGRAM = "drbackup-agent"
 
 
 def chosen_verb(original: str) -> str | None:
-    """The allowed verb that ``original`` asks for; None: refuse. Empty (no command given): ``serve``.
+    """The allowed verb that ``original`` asks for, None for anything else. Without a command it is ``serve``.
 
-    Accepted: ``VERB`` or ``…/drbackup-agent VERB``, so that the inventory's ``command`` may be the same with and
-    without a forced command.
+    ``VERB`` and ``…/drbackup-agent VERB`` are accepted. So the inventory's ``command`` may be the same with and without
+    a forced command.
     """
     try:
         words = shlex.split(original)

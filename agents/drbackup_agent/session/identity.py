@@ -1,4 +1,4 @@
-"""Who this agent is: version, file, host, and the folder where it keeps what it may lose."""
+"""Who this agent is: version, file, host, and its state folder, which holds only what may be lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from drbackup.wire.messages import PROTOCOL, Hello
 
 
 def hello(clock: Callable[[], int] = time.time_ns) -> Hello:
-    """This agent's first message. ``clock``: UTC nanoseconds; read last, so that the skew is not our own slowness."""
+    """This agent's first message. ``clock`` gives UTC nanoseconds.
+
+    It is read last: otherwise the time this function takes would count as clock skew.
+    """
     bundle = bundle_sha256()
     machine = f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}"
     return Hello(
@@ -52,5 +55,5 @@ def state_folder(named: str = "") -> Path:
 
 
 def described() -> str:
-    """One line for ``drbackup-agent version``."""
+    """The line that ``drbackup-agent version`` prints."""
     return f"drbackup-agent {__version__} protocol {PROTOCOL} python {platform.python_version()} ({sys.executable})"

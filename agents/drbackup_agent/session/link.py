@@ -1,7 +1,7 @@
-"""The agent's end of the conversation: asks, waits for the answer with its number, tells, learns of a cancellation.
+"""The agent's side of a session: asks questions, waits for the numbered answers, tells, and learns of a cancellation.
 
-Invariant: nobody waits for ever. When the connection ends, the controller cancels or the process is told to stop, every
-waiting :meth:`Link.ask` raises at once and every later one too.
+Invariant: no call waits for ever. The link ends when the connection ends, the controller cancels or the process is told
+to stop. From then on every :meth:`Link.ask` raises at once, the waiting ones too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _Reply = tuple[Answer, Body] | DrbackupError
 
 
 class Link:
-    """One session's link. :meth:`listen` runs in a thread of its own; everything else is safe from any thread."""
+    """One session's link. :meth:`listen` needs a thread of its own; the other methods may be called from any thread."""
 
     def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -55,10 +55,10 @@ class Link:
         """Set when the work should stop, for whatever reason; :meth:`check` raises the reason."""
 
     def ask(self, question: Question, body: Body = b"") -> tuple[Answer, Body]:
-        """The controller's answer to ``question`` (whose ``ask`` number is given here) and the answer's body.
+        """The controller's answer to ``question`` and the answer's body. The question's number is set here.
 
-        Raises what the controller refused with, :class:`AgentDied` when the connection ended, :class:`Interrupted`
-        when the work was cancelled.
+        Raises the error that the controller refused with. Raises :class:`AgentDied` when the connection ended, and
+        :class:`Interrupted` when the work was cancelled.
         """
         reply: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
         with self._mutex:
@@ -80,22 +80,22 @@ class Link:
         return answer
 
     def tell(self, message: Message) -> None:
-        """Send something that has no answer. Progress that comes too fast is left out."""
+        """A message without an answer is sent. Progress within 0.25 s of the last one of its phase is left out."""
         if isinstance(message, Progress) and not self._worth_telling(message):
             return
         self._stream.send(message)
 
     def note(self, text: str, level: str = "info") -> None:
-        """A line for the controller's log."""
+        """A line is sent for the controller's log."""
         self.tell(Note(level, text))
 
     def check(self) -> None:
-        """Raises why the work should stop, if it should; long loops call this now and then."""
+        """Nothing while the work may go on. Raises the reason once it should stop; long loops call this often."""
         if self._ended is not None:
             raise self._ended
 
     def heartbeat(self) -> None:
-        """Repeat the last progress every few seconds until the work stops: keeps firewalls from forgetting us."""
+        """The last progress is sent again every 5 s until the work stops, so that no firewall drops the connection."""
         while not self.cancelled.wait(_HEARTBEAT_SECONDS):
             with self._mutex:
                 news = self._told
@@ -107,7 +107,7 @@ class Link:
                     self.end(died)
 
     def listen(self) -> None:
-        """Hand out answers until the connection ends or the work is cancelled. Raises nothing: it ends the link."""
+        """Every answer reaches its question until the link ends. A failure ends the link and is not raised here."""
         try:
             while not self.cancelled.is_set():
                 message, body = self._stream.receive()
@@ -116,7 +116,10 @@ class Link:
             self.end(failure)
 
     def end(self, reason: DrbackupError) -> None:
-        """No answer will come any more, because of ``reason``; the first reason stays. Not for signal handlers."""
+        """No answer comes any more, and every waiting question raises ``reason``. The first reason stays.
+
+        Not for signal handlers: it takes a mutex that the interrupted code may hold.
+        """
         with self._mutex:
             if self._ended is None:
                 self._ended = reason

@@ -1,6 +1,6 @@
-"""How the vault's writer reaches the store from a department's server: by asking over the link.
+"""How the vault's writer on a department's server stores packs: it asks the controller over the link.
 
-The agent holds no store credential. For each pack it asks first; the controller answers with one signed upload, or with
+The agent holds no store credential. For each pack it asks first. The controller answers with one signed upload, with
 "send it through me" (``route: tunnel``, a folder store), or with "it is there already". Reading works the same way:
 :mod:`drbackup_agent.session.download`.
 """
@@ -28,21 +28,22 @@ _IDS_IN_ONE_QUESTION = 4096
 
 
 class Limiter(Protocol):
-    """A bandwidth limit: :meth:`take` returns when ``size`` bytes may be sent."""
+    """A bandwidth limit in bytes per second."""
 
-    def take(self, size: int) -> None: ...
+    def take(self, size: int) -> None:
+        """``size`` bytes may be sent once this returns."""
+        ...
 
 
 class WireDestination:
-    """Where a point's writer puts its packs: a
-    :class:`~drbackup.vault.write.pack_sink.PackDestination` over the link. Thread-safe."""
+    """A :class:`~drbackup.vault.write.pack_sink.PackDestination` over the link, for a point's writer. Thread-safe."""
 
     def __init__(self, link: Link, limiter: Limiter | None = None) -> None:
         self._link = link
         self._limiter = limiter
 
     def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
-        """Places of those chunks that the domain has already; the others are missing from the result."""
+        """Chunk id → place, for those of ``ids`` that the domain already has. The others are not in the result."""
         found: dict[bytes, Place] = {}
         for start in range(0, len(ids), _IDS_IN_ONE_QUESTION):
             batch = ids[start : start + _IDS_IN_ONE_QUESTION]
@@ -54,11 +55,14 @@ class WireDestination:
         return found
 
     def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place] = ()) -> None:
-        """Returns when the pack is durable and the controller remembers its ``places``."""
+        """The pack is durable and the controller has its ``places`` once this returns.
+
+        Raises :class:`StoreRefused` when the store refuses the upload twice, and what :meth:`Link.ask` raises.
+        """
         try:
             self._put(kind, pack, data, places)
         except StoreRefused:
-            # Most often the signed address ran out while we waited for bandwidth: one new one, then it is an error.
+            # Most often the signed URL expired while we waited for bandwidth. A second refusal is an error.
             self._link.check()
             self._put(kind, pack, data, places)
 
@@ -83,5 +87,5 @@ class WireDestination:
 
 
 def unfitting(question: str, answer: Answer) -> ProtocolViolation:
-    """What to raise when an answer is of no kind that fits."""
+    """The error for an answer of a kind that does not fit the question."""
     return ProtocolViolation(say("{question} was answered by {kind}", question=question, kind=type(answer).__name__))

@@ -1,4 +1,4 @@
-"""Every path a query names must lie in another source's restored copy."""
+"""The check ``across``: every path that a query gives must be a file in another source's restored copy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from drbackup_agent.sources.restored import Refuted
 
 
 def measure_across(check: CheckSpec, copies: Copies) -> Measured:
-    """How many of the paths are there, and the ones that are not."""
+    """The number of paths that are there, and digests of up to ten that are missing.
+
+    Raises :class:`Refuted` when the other source was not restored as files.
+    """
     other = copies.get(check.other)
     if other is None or other.folder is None:
         raise Refuted(f"source {check.other} was not restored as files")
@@ -36,7 +39,7 @@ def measure_across(check: CheckSpec, copies: Copies) -> Measured:
 
 
 def _exists(folder: Path, roots: tuple[bytes, ...], row: bytes) -> bool:
-    """Is there a file of this path, absolute or below one of the source's paths? Rows that climb out never match."""
+    """Whether a file of this path is there, absolute or below one of the source's paths. One with ``..`` never is."""
     parts = [part for part in row.split(b"/") if part not in {b"", b"."}]
     if not parts or b".." in parts or b"\0" in row:
         return False
@@ -46,7 +49,7 @@ def _exists(folder: Path, roots: tuple[bytes, ...], row: bytes) -> bool:
 
 
 def _is_inside(folder: Path, name: bytes) -> bool:
-    """A regular file at ``name``, reached without passing a symbolic link that a restored tree might hold."""
+    """Whether a regular file is at ``name``. A way over a symbolic link doesn't count: it may lead out of the copy."""
     path = os.fsencode(folder)
     parts = name.split(b"/")
     for number, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""What every kind of check has: how it is measured, and how a difference is named without its content."""
+"""What all kinds of check share: the signature of a measurement, and names of differences that show no content."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ What it returns are numbers, digests and table names: never a row, a file's name
 
 
 def path_digest(path: bytes) -> str:
-    """How a result names a path."""
+    """The name of a path in a result: the first 12 hex digits of its BLAKE3, so that the path itself is not told."""
     digest: str = blake3(path).hexdigest()
     return digest[:12]

@@ -1,4 +1,4 @@
-"""Rows and digest of each table (or of the database file) against the tree."""
+"""The check ``counts``: rows and digest of each table (or of the database file) compared with the tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drbackup_agent.drill.checks.base import MOST_WRONG, Copies
 
 
 def measure_counts(check: CheckSpec, copies: Copies) -> Measured:
-    """How many tables and rows there are, and the tables that differ."""
+    """The numbers of tables and rows in the copy, and the names of up to ten tables that differ."""
     copy = copies[check.source]
     tables = rows = wanted = 0
     wrong: list[str] = []

@@ -1,4 +1,4 @@
-"""Every entry of the tree against what lies in the folder, and nothing more in the folder."""
+"""The check ``files``: every entry of the tree is in the restored folder as the tree says, and nothing else is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _BLOCK = 1 << 20
 
 
 def measure_files(check: CheckSpec, copies: Copies) -> Measured:
-    """How many files and bytes are right, and the entries that differ."""
+    """The numbers of files and bytes that are right, and digests of the paths of up to ten that differ.
+
+    Raises :class:`Refuted` for a copy that is no folder.
+    """
     copy = copies[check.source]
     if copy.folder is None:
         raise Refuted("files is for directory trees; use counts: match")
@@ -59,7 +62,7 @@ _KINDS: dict[EntryKind, Callable[[int], bool]] = {
 
 
 def _difference(folder: Path, entry: Entry) -> str:
-    """What is wrong with one restored entry; empty when nothing is."""
+    """What is wrong with one restored entry; empty when nothing is wrong."""
     path = os.path.join(os.fsencode(folder), entry.path)
     try:
         found = os.lstat(path)
@@ -79,7 +82,10 @@ def _difference(folder: Path, entry: Entry) -> str:
 
 
 def _content_digest(path: bytes, entry: Entry) -> bytes:
-    """BLAKE3 of the file without the tree's holes, as the tree counts it; a hole that holds data is a difference."""
+    """BLAKE3 (32 bytes) of the file without the tree's holes, as in the tree.
+
+    Empty when the file ends early or a hole holds data other than zeros: both are differences.
+    """
     hasher = blake3()
     with open(path, "rb", buffering=0) as file:
         position = 0
@@ -108,7 +114,7 @@ def _is_zero(handle: int, offset: int, length: int) -> bool:
 
 
 def _extra(folder: Path, expected: set[bytes]) -> list[bytes]:
-    """Up to ten things in the folder that the point does not have. Folders on the way to its entries are no surplus."""
+    """Up to ten paths in the folder that the point does not have. Parent folders of its entries don't count."""
     needed = {path[:at] for path in expected for at, letter in enumerate(path) if letter == ord("/")}
     root = os.fsencode(folder)
     found: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Every kind of check that this agent can measure on restored copies, in one list. The controller judges.
+"""Every kind of check that this agent can measure on restored copies, in one list. The controller judges the answers.
 
 A new kind is its module beside this one, a line in :data:`CHECK_KINDS`, and the controller's half of it
 (``docs/drills.md``: to add a kind of check).
@@ -28,7 +28,10 @@ CHECK_KINDS: dict[str, Measure] = {
 
 
 def measure(check: CheckSpec, copies: Copies) -> Measured:
-    """One check's answer. What stops a check becomes its ``error``: the other checks still have their say."""
+    """One check's answer. What stops a check becomes its ``error``, so that the other checks are still measured.
+
+    Raises :class:`AgentDied` and :class:`Interrupted` only, because they end the whole drill.
+    """
     if check.source not in copies:
         return Measured(check.number, error=f"source {check.source} was not restored")
     if check.kind not in CHECK_KINDS:

@@ -1,4 +1,4 @@
-"""One query, one row, one column, read-only and with a time limit."""
+"""The check ``sql``: one read-only query with a time limit, which must give one row of one column."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 
 
 def measure_sql(check: CheckSpec, copies: Copies) -> Measured:
-    """The value itself where it is a number or a truth, else its digest."""
+    """The query's value itself where it is a number or true or false, else its digest.
+
+    Raises :class:`Refuted` unless the query gives exactly one row of one column.
+    """
     rows = list(_limited(copies[check.source].query(check.query), 2))
     if len(rows) != 1:
         raise Refuted("the query gave no row" if not rows else "the query gave more than one row")
@@ -23,7 +26,7 @@ def measure_sql(check: CheckSpec, copies: Copies) -> Measured:
 
 
 def figure(cell: bytes) -> str:
-    """A number as it is, true and false as such, anything else as a digest: a text may name a person."""
+    """A number as it is, ``true`` or ``false``, and anything else as its SHA-256: a text may name a person."""
     text = cell.decode("utf-8", "surrogateescape").strip()
     if _NUMBER.fullmatch(text):
         return text
