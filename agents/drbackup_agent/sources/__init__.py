@@ -1,1 +1,1 @@
-"""What an agent can copy, and how each kind is brought back."""
+"""What an agent can copy, and how each kind of source is restored."""

@@ -1,7 +1,7 @@
-"""What every source promises, and what a kind of source says of itself (the list: :mod:`drbackup_agent.sources.kinds`).
+"""What every source promises, and what a kind of source consists of (the list: :mod:`drbackup_agent.sources.kinds`).
 
 A run calls :meth:`Source.pin` once, then :meth:`Source.copy` once, then :meth:`Source.close`, from one thread. A source
-never deletes or changes anything of what it copies, except for the canary it was asked to write.
+never deletes or changes anything of what it copies, except for the canary when it is asked to write one.
 """
 
 from __future__ import annotations
@@ -27,61 +27,59 @@ MAX_NOTES = 100
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """The source's consistent instant. ``pinned_ns``: UTC nanoseconds, this host's clock, never later than the data."""
+    """The consistent instant of a source."""
 
-    pinned_ns: int
-    position: str = ""
+    pinned_ns: int  # UTC nanoseconds by this host's clock, never later than the data
+    position: str = ""  # the database's own position in its log; empty where there is none
 
 
 class Substance(msgspec.Struct, frozen=True):
-    """What a copy really holds, without our own canary and wrapping. ``what`` names the items for a message."""
+    """What a copy really holds, without our own canary and the format around it."""
 
     items: int
     bytes: int
-    what: Said
+    what: Said  # what the items are, for a message: files, tables
 
 
 class SourceContext(msgspec.Struct, frozen=True):
-    """What a source needs to know of its host and its run.
+    """What a source needs to know of its host and its run."""
 
-    ``state_folder`` is the agent's own; ``label`` names the source in it (domain, system, source); ``mark`` changes
-    when the vault's keys change, so that nothing remembered about another vault is believed. ``retired``: packs that
-    nothing new may rely on.
-    """
-
-    state_folder: Path
-    label: tuple[str, str, str]
-    mark: bytes = b""
+    state_folder: Path  # the agent's own
+    label: tuple[str, str, str]  # the source's name in the state folder: domain, system, source
+    mark: bytes = b""  # changes with the vault's keys, so that a cache of another vault is not used
     limits: Limits = msgspec.field(default_factory=Limits)
-    use_cache: bool = True
-    retired: frozenset[bytes] = frozenset()
-    clock_ns: Callable[[], int] = time.time_ns
+    use_cache: bool = True  # otherwise every file is read again
+    retired: frozenset[bytes] = frozenset()  # packs that nothing new may rely on
+    clock_ns: Callable[[], int] = time.time_ns  # UTC nanoseconds
 
 
 @dataclass(slots=True)
 class Watch:
-    """A run's ears and mouth: is it cancelled, and what should a person know afterwards."""
+    """Whether a run is cancelled, and what a person should know about it afterwards."""
 
     cancelled: Callable[[], bool] = lambda: False
-    retried: list[str] = field(default_factory=list)
+    retried: list[str] = field(default_factory=list)  # what had to be read again, at most MAX_NOTES
     _notes: list[str] = field(default_factory=list)
-    _more: int = 0
-    _more_retried: int = 0
+    _more: int = 0  # notes beyond MAX_NOTES
+    _more_retried: int = 0  # the same of ``retried``
 
     def check(self) -> None:
-        """Raises :class:`Interrupted` when the run was cancelled. Called between blocks and between paths."""
+        """Nothing while the run may go on. Raises :class:`Interrupted` once it is cancelled.
+
+        It is called between blocks and between paths.
+        """
         if self.cancelled():
             raise Interrupted("the run was cancelled")
 
     def note(self, text: str) -> None:
-        """Remember a line for a person. Bounded: a million odd files must not become a million lines."""
+        """One line is kept for a person, or only counted after the first 100: there may be a million odd files."""
         if len(self._notes) < MAX_NOTES:
             self._notes.append(text)
         else:
             self._more += 1
 
     def retry(self, what: str) -> None:
-        """Remember that ``what`` had to be read again."""
+        """``what`` is kept as read again, or only counted after the first 100."""
         if len(self.retried) < MAX_NOTES:
             self.retried.append(what)
         else:
@@ -89,36 +87,39 @@ class Watch:
 
     @property
     def read_again(self) -> tuple[str, ...]:
-        """What had to be read again, as a result tells it."""
+        """What had to be read again, with a last line for those that were only counted."""
         more = (f"and {self._more_retried} more",) if self._more_retried else ()
         return (*self.retried, *more)
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """The lines for a person, with a last one for those that were only counted."""
         more = (f"and {self._more} more notes",) if self._more else ()
         return (*self._notes, *more)
 
 
 class Source(Protocol):
-    """One kind of source. Raises classes of :mod:`drbackup.errors` only.
+    """One source. Raises classes of :mod:`drbackup.errors` only.
 
-    Obligations, held by ``tests/contract/test_sources.py``: a part that can't be read fails the run and is named; a
-    part that changes while it is read is read again or fails the run; nothing is copied torn; the same data twice
-    gives the same contents, so that a second run adds next to nothing.
+    Obligations, tested by ``tests/contract/test_sources.py``:
+
+    - a part that can't be read fails the run and is named;
+    - a part that changes while it is read is read again or fails the run, so nothing is copied half old and half new;
+    - the same data twice gives the same contents, so that a second run adds next to nothing.
     """
 
-    kind: str
+    kind: str  # as :attr:`SourceKind.name`
 
     def preflight(self) -> list[PreflightCheck]:
-        """What this source needs of the host, looked at. Changes nothing and raises nothing expected."""
+        """One check for each thing the source needs of the host. Nothing is changed; a failed check is not raised."""
         ...
 
     def pin(self) -> Pin:
-        """Write the canary if asked to, then fix the instant. Nothing is copied yet."""
+        """The instant that the copy will show, fixed after the canary was written if asked for. Nothing is sent yet."""
         ...
 
     def copy(self, writer: PointWriter, watch: Watch) -> SourceFacts:
-        """Copy what was pinned. The caller finishes the writer."""
+        """The facts of the copy, after all that was pinned went to ``writer``. The caller finishes the writer."""
         ...
 
     def substance(self) -> Substance:
@@ -126,22 +127,22 @@ class Source(Protocol):
         ...
 
     def remember(self) -> None:
-        """Called once the controller has everything: local caches may be replaced now."""
+        """Local caches are replaced, once the copy is complete and plausible. Raises ``OSError`` when they can't be."""
         ...
 
     def close(self) -> None:
-        """Let go of everything; safe to call at any time and twice."""
+        """Nothing is held any more: no session, handle or temporary file. Safe at any time and twice."""
         ...
 
 
 class RestoreRequest(msgspec.Struct, frozen=True):
-    """One restore. ``point``: the record's id, hex; ``paths``: tree paths, empty for all."""
+    """One restore of a point, or of parts of it."""
 
     reader: PointReader
-    point: str
-    state_folder: Path
-    paths: tuple[bytes, ...] = ()
-    replace: bool = False
+    point: str  # the record's id, hex
+    state_folder: Path  # the agent's own
+    paths: tuple[bytes, ...] = ()  # tree paths; empty: all
+    replace: bool = False  # whether what is at the target may go
     limits: Limits = Limits()
 
 
@@ -152,40 +153,40 @@ class DrillSandbox(Protocol):
     stops: list[Callable[[], None]]  # called before the wipe, the last one first
 
     def folder_for(self, name: str) -> Path:
-        """A fresh folder inside :attr:`folder`."""
+        """A new folder inside :attr:`folder`."""
         ...
 
     def outside(self, parent: Path, owner: tuple[int, int] | None = None) -> Path:
-        """A fresh folder below ``parent`` that is wiped, too; ``owner``: another account (uid, gid) it belongs to."""
+        """A new folder below ``parent`` that is wiped, too. ``owner`` is (uid, gid) of another account to own it."""
         ...
 
 
 class DrillStage(msgspec.Struct, frozen=True):
-    """One point that a drill restores: what there is to read, where it may go, and whose time is measured."""
+    """One point that a drill restores: its content, its place in the sandbox, and how its times are measured."""
 
     source: str  # its name in this drill
     reader: PointReader
     place: str  # a name of its own for folders inside the sandbox
     sandbox: DrillSandbox
     watch: Watch
-    stall_seconds: float
+    stall_seconds: float  # a tool that moves no bytes for so long is killed; 0: no limit
     into_folder: Callable[[], RestoreResult]  # writes the point's tree to :attr:`folder`, as any kind can be restored
-    phase: Callable[[str], AbstractContextManager[None]]  # keeps the time of a phase that nothing overlaps
-    restoring: Callable[[], AbstractContextManager[None]]  # divides its time into fetch, decrypt and restore
+    phase: Callable[[str], AbstractContextManager[None]]  # a block that is one phase, which no other overlaps
+    restoring: Callable[[], AbstractContextManager[None]]  # a block divided into fetch, decrypt and restore
     tell_host: Callable[[Mapping[str, str]], None]  # facts for the evidence: the tool, its account, its isolation
 
     @property
     def folder(self) -> Path:
-        """Where :attr:`into_folder` writes."""
+        """The folder that :attr:`into_folder` writes."""
         return self.sandbox.folder / self.place
 
 
 class SourceKind(msgspec.Struct, frozen=True):
-    """One kind of source: everything the jobs and drills ask of it."""
+    """One kind of source: all that the jobs and drills need of it."""
 
     spec: type[msgspec.Struct]  # what the controller sends; its tag is the kind's name in policies and points
     open: Callable[[Any, SourceContext], Source]  # of a value of ``spec``
-    # Restores a point to where a value of ``spec`` says the source lives. Nothing that is there goes unless the request
+    # Restores a point to where a value of ``spec`` says the source is. What is there is removed only if the request
     # says so, and then only when the restored data is there and proven.
     restore: Callable[[Any, RestoreRequest, Watch], RestoreResult]
     drill: Callable[
@@ -195,4 +196,5 @@ class SourceKind(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
+        """The kind's name in policies and points."""
         return str(self.spec.__struct_config__.tag)

@@ -1,4 +1,4 @@
-"""Any program's stdout, and the program that takes it back on stdin."""
+"""The kind ``command``: a point is the stdout of any program; the restore feeds it to another program's stdin."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from drbackup_agent.sources.restored import FolderCopy
 
 
 class CommandSpec(msgspec.Struct, frozen=True, tag="command"):
-    """Any program's stdout, and the program that takes it back on stdin."""
+    """The programs of a command source."""
 
-    backup: tuple[str, ...]
-    restore: tuple[str, ...] = ()
-    environment_file: str = ""
-    name: str = "stdout"
+    backup: tuple[str, ...]  # argv whose stdout is copied
+    restore: tuple[str, ...] = ()  # argv that gets it on stdin; empty: restore to a folder only
+    environment_file: str = ""  # on the agent's host, lines NAME=value
+    name: str = "stdout"  # the file's name in the tree
 
 
 class CommandSource:
-    """Streams ``spec.backup`` (see :class:`~drbackup_agent.sources.base.Source`)."""
+    """The output of ``spec.backup`` as a :class:`~drbackup_agent.sources.base.Source`."""
 
     kind = "command"
 
@@ -52,7 +52,7 @@ class CommandSource:
         return checks
 
     def pin(self) -> Pin:
-        # What instant the output belongs to is the program's own affair; the start is never later than the data.
+        # Only the program knows which instant its output shows; the program's start is never later than the data.
         self._pin = Pin(self._context.clock_ns())
         return self._pin
 
@@ -85,8 +85,11 @@ class CommandSource:
 
 
 def restore_command(reader: PointReader, spec: CommandSpec, *, stall_seconds: float, watch: Watch) -> Entry:
-    """Feed the point's one stream to ``spec.restore``. The program sees the end of its input only after every chunk
-    was authenticated; the last block is held back until the whole digest matched."""
+    """The entry of the point's one stream, after ``spec.restore`` took all of it and ended with exit code 0.
+
+    The program sees the end of its input only after the digest of the whole matched: the last block is held back until
+    then. Raises :class:`UsageError` without a program or a stream, and :class:`~drbackup.errors.ToolFailed`.
+    """
     if not spec.restore:
         raise UsageError("this command source names no restore command", hint="restore to a folder instead")
     entry = reader.find(spec.name.encode())
@@ -112,7 +115,10 @@ def restore_command(reader: PointReader, spec: CommandSpec, *, stall_seconds: fl
 
 
 def command_environment(spec: CommandSpec) -> dict[str, str]:
-    """This process's environment and the lines NAME=value of ``environment_file``, which never leave this host."""
+    """This process's environment and the lines NAME=value of ``environment_file``. They never leave this host.
+
+    Raises :class:`SourceUnreadable` for a file that can't be read or a line of another form.
+    """
     environment = dict(os.environ)
     if not spec.environment_file:
         return environment

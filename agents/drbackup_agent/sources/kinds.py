@@ -1,6 +1,6 @@
 """Every kind of source this agent knows, in one list.
 
-A new kind is its room beside this module, a line in :data:`SOURCE_KINDS`, and the controller's half of it
+A new kind is its package or module beside this one, a line in :data:`SOURCE_KINDS`, and the controller's half of it
 (``docs/sources.md``: to add a kind).
 """
 
@@ -27,7 +27,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 def kind_named(name: str) -> SourceKind:
-    """The kind of that name. Raises :class:`HostUnsuitable` for one this agent does not know."""
+    """The kind of that name. Raises :class:`HostUnsuitable` for a name that this agent does not know."""
     for kind in SOURCE_KINDS:
         if kind.name == name:
             return kind
@@ -37,9 +37,9 @@ def kind_named(name: str) -> SourceKind:
 
 
 def read_spec(spec: SourceSpec) -> msgspec.Struct:
-    """What the controller says about a source, as its kind understands it.
+    """A source's specification, decoded as its kind defines it.
 
-    Raises :class:`HostUnsuitable` for an unknown kind, :class:`ProtocolViolation` for what that kind can't be told.
+    Raises :class:`HostUnsuitable` for an unknown kind. Raises :class:`ProtocolViolation` for fields that don't fit it.
     """
     try:
         kind = kind_named(msgspec.msgpack.decode(spec, type=_Named).type)
@@ -54,5 +54,5 @@ def kind_of(spec: msgspec.Struct) -> SourceKind:
 
 
 def open_source(spec: msgspec.Struct, context: SourceContext) -> Source:
-    """The source of a specification that was read."""
+    """The source that ``spec``, a result of :func:`read_spec`, describes. Nothing of it is read yet."""
     return kind_of(spec).open(spec, context)

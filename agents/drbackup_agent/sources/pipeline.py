@@ -1,8 +1,8 @@
-"""Running other programs and believing none of them.
+"""Running other programs without trusting any of them.
 
-A program is an argv list, never a shell line. Its exit code is always looked at, its last words on stderr are kept and
-masked, and it is killed with its whole process group when it moves no bytes for the stall time or when we leave early.
-An output that ended is not a success: only exit code 0 after the end of the output is.
+A program is an argv list, never a shell line. Its exit code is always checked. The end of its stderr is kept, with
+passwords masked. It is killed with its whole process group when it moves no bytes for the stall time, or when we stop
+early. The end of its output is no success: only exit code 0 after that end is.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from drbackup.errors import ToolFailed, ToolMissing, say
 from drbackup.system.masking import masked
 
 _BLOCK = 1 << 20
-_TAIL = 8 << 10
-_KILL_AFTER = 3.0
-_PIPE_SIZE = 1 << 20
+_TAIL = 8 << 10  # bytes of stderr that are kept
+_KILL_AFTER = 3.0  # seconds between SIGTERM and SIGKILL
+_PIPE_SIZE = 1 << 20  # bytes
 
 
 class Child:
-    """One running program. Reads its stdout, writes its stdin; every wait is bounded by ``stall_seconds`` (0: none).
+    """One running program with its stdin and stdout. It is killed at the end of the ``with`` block if it still runs.
 
-    ``label`` stands in every message: what was being done, for whom. Leaving the ``with`` block kills what still runs.
+    Every wait is bounded by ``stall_seconds`` (0: no limit). ``label`` is part of every message: what was being done,
+    and for which source.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class Child:
         stall_seconds: float = 0,
         pipes: str = "out",
     ) -> None:
-        """``pipes``: "out" (we read), "in" (we write, its stdout is dropped) or "both"."""
+        """``pipes``: "out" (we read), "in" (we write, its stdout is dropped) or "both".
+
+        Raises :class:`ToolMissing` when the program can't be started.
+        """
         self.label = label
         self._name = os.path.basename(argv[0])
         self._stall = stall_seconds
@@ -77,7 +81,7 @@ class Child:
         self.kill()
 
     def read(self, size: int = _BLOCK) -> bytes:
-        """Up to ``size`` bytes of stdout, empty at its end. Raises :class:`ToolFailed` on a stall."""
+        """Up to ``size`` bytes of stdout, none at its end. Raises :class:`ToolFailed` on a stall."""
         assert self.process.stdout is not None
         handle = self.process.stdout.fileno()
         while True:
@@ -87,7 +91,7 @@ class Child:
                 self._wait_for(handle, select.POLLIN)
 
     def write(self, data: bytes | memoryview) -> None:
-        """All of ``data`` to stdin. Raises :class:`ToolFailed` on a stall or when the program is gone."""
+        """All of ``data`` is in stdin's pipe. Raises :class:`ToolFailed` on a stall or when the program has ended."""
         assert self.process.stdin is not None
         handle = self.process.stdin.fileno()
         left = memoryview(data)
@@ -97,18 +101,18 @@ class Child:
             except BlockingIOError:
                 self._wait_for(handle, select.POLLOUT)
             except BrokenPipeError:
-                self.finish()  # raises with its own words if it failed
+                self.finish()  # raises with the program's own message if it failed
                 raise ToolFailed(
                     say("{label}: {name} stopped reading before the end", label=self.label, name=self._name)
                 ) from None
 
     def close_input(self) -> None:
-        """No more stdin."""
+        """The program's stdin ends here."""
         if self.process.stdin is not None:
             self.process.stdin.close()
 
     def finish(self) -> None:
-        """Wait for the end. Raises :class:`ToolFailed` unless the exit code is 0."""
+        """The program has ended well. Raises :class:`ToolFailed` unless it ends in time with exit code 0."""
         try:
             code = self.process.wait(self._stall or None)
         except subprocess.TimeoutExpired:
@@ -134,7 +138,7 @@ class Child:
             )
 
     def kill(self) -> None:
-        """End the program and all it started; safe at any time."""
+        """The program has ended, by the signals of :func:`end_group` if it still ran. Safe at any time and twice."""
         if not self._ended:
             self._ended = True
             end_group(self.process)
@@ -144,7 +148,7 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        """The end of stderr, masked, one line."""
+        """The end of stderr as one line of at most 2000 characters, with passwords masked."""
         text = self._tail.decode("utf-8", "replace")
         return masked(" | ".join(line.strip() for line in text.splitlines() if line.strip()))[-2000:]
 
@@ -167,7 +171,7 @@ class Child:
             )
 
     def _listen(self) -> None:
-        # Drained all the time: a program that fills its stderr pipe would stand still.
+        # Read all the time: a program whose stderr pipe is full would wait for ever.
         assert self.process.stderr is not None
         with self.process.stderr as pipe:
             while block := pipe.read(4096):
@@ -177,7 +181,7 @@ class Child:
 def stream(
     argv: Sequence[str], *, label: str, environment: Mapping[str, str] | None = None, stall_seconds: float = 0
 ) -> Iterator[bytes]:
-    """A program's stdout in blocks. Raises :class:`ToolFailed` at the end unless it ended well."""
+    """A program's stdout in blocks. Raises :class:`ToolMissing`, or :class:`ToolFailed` unless it ends with code 0."""
     with Child(argv, label=label, environment=environment, stall_seconds=stall_seconds) as child:
         while block := child.read():
             yield block
@@ -187,7 +191,7 @@ def stream(
 def output(
     argv: Sequence[str], *, label: str, environment: Mapping[str, str] | None = None, stall_seconds: float = 60
 ) -> bytes:
-    """A short program's whole stdout."""
+    """The whole stdout of a short program. Raises as :func:`stream` does."""
     return b"".join(stream(argv, label=label, environment=environment, stall_seconds=stall_seconds))
 
 
@@ -199,7 +203,7 @@ def feed(
     environment: Mapping[str, str] | None = None,
     stall_seconds: float = 0,
 ) -> None:
-    """Give ``blocks`` to a program's stdin. Returns when it has ended well."""
+    """A program has taken all of ``blocks`` on stdin and ended with exit code 0. Raises as :func:`stream` does."""
     with Child(argv, label=label, environment=environment, stall_seconds=stall_seconds, pipes="in") as child:
         for block in blocks:
             child.write(block)
@@ -211,11 +215,11 @@ def _widen(handle: int) -> None:
     try:
         fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     except OSError:
-        return  # the user's pipe budget is used up; the usual 64 KiB work too
+        return  # the user's limit for pipes is reached; the usual 64 KiB work too
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a program that leads a process group, and all that is left of the group."""
+    """A program that leads a process group has ended. While it runs, its group gets SIGTERM, after 3 s SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             try:

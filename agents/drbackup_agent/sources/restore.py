@@ -1,4 +1,4 @@
-"""Where a point goes: below a folder for any kind, or back to where its source lives, each kind in its own way."""
+"""Where a point is restored to: a folder, for any kind of source, or the source's own place, as its kind does it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from drbackup_agent.sources.kinds import kind_of, read_spec
 
 
 def restore_point(target: RestoreTarget, request: RestoreRequest, watch: Watch) -> RestoreResult:
-    """Restore to a target. Raises the target's, the vault's and the tree's errors."""
+    """The result of restoring what ``request`` asks for to ``target``.
+
+    Raises :class:`UsageError` for parts of a kind that can't be restored in place in parts. Raises the errors of the
+    target, the vault and the tree.
+    """
     match target:
         case FolderTarget():
             folder = folder_request(

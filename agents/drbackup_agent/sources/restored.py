@@ -1,7 +1,7 @@
-"""A restored copy in a drill's sandbox: what a check may ask of it, whatever kind its source is.
+"""A restored copy in a drill's sandbox: what a check may ask of it, for every kind of source.
 
-A copy is only ever read. Queries run without the right to write and with a time limit; what a database says when one
-fails is cut down to its error's code, because a message may quote a row.
+A copy is only read. Queries run without the right to write and with a time limit. Of a failed query only the error's
+code is kept, because a database's message may quote a row.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ class Refuted(Exception):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """One table: rows and digest as recomputed, and as they were counted while the source was copied."""
+    """One table: rows and digest of the restored copy, and those taken while the source was copied."""
 
     name: str
-    rows: int
-    wanted_rows: int
-    digest: bytes
-    wanted_digest: bytes
+    rows: int  # of the restored copy
+    wanted_rows: int  # in the tree
+    digest: bytes  # BLAKE3 of the restored copy
+    wanted_digest: bytes  # in the tree
 
 
 class RestoredCopy(Protocol):
-    """One source's restored copy. ``folder``: where its files lie, None for a database server."""
+    """One source's restored copy."""
 
-    source: str
+    source: str  # its name in the drill
     reader: PointReader
-    folder: Path | None
+    folder: Path | None  # where its files are; None for a database server
 
     def query(self, text: str) -> Iterator[bytes]:
-        """Each row's only column as text, empty for NULL. Raises :class:`Refuted` when there are more columns."""
+        """Each row's only column as text, empty for NULL. Raises :class:`Refuted` for more columns or a failure."""
         ...
 
     def counted(self) -> Iterator[Counted]:
-        """Every table, counted again on the copy."""
+        """Every table, counted again on the copy. Raises :class:`Refuted` where there is none or it can't be read."""
         ...
 
     def canary_ns(self) -> int:
-        """The newest canary inside the data, UTC nanoseconds; 0 when there is none."""
+        """The newest canary in the data, UTC nanoseconds; 0 without one."""
         ...
 
 
 @dataclass(slots=True)
 class FolderCopy:
-    """A tree of files that is no database and holds no canary, like a program's output."""
+    """A tree of files that is no database and holds no canary, such as a program's output."""
 
-    source: str
+    source: str  # its name in the drill
     reader: PointReader
-    folder: Path | None
+    folder: Path | None  # where the files are
 
     def query(self, text: str) -> Iterator[bytes]:
         raise Refuted(f"source {self.source} is no database, so it can't be queried")

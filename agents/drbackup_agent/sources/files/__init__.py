@@ -1,1 +1,1 @@
-"""Directory trees: walked, read once when they changed, restored through handles."""
+"""The kind ``files``: directory trees, of which only changed files are read, restored through directory handles."""

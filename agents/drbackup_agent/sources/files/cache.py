@@ -1,12 +1,13 @@
-"""The agent's memory of unchanged files, so that they need not be opened again.
+"""The agent's cache of files as they were last read, so that unchanged ones need not be opened again.
 
 One file per domain, system and source, replaced atomically after a run whose point the controller has. It is a hint
-and nothing else: lost, damaged or of another vault, it costs one full read. A row is believed only when size, mtime,
-ctime and inode are the same and both times were well in the past when the run began (:data:`RACY_NS`): a file written
-in the same clock tick as its reading can't be told from an unchanged one.
+and nothing else: when it is lost, damaged or of another vault, one run reads everything.
 
-Layout: _MAGIC, then batches (u32 length, msgpack rows) in tree order, then the BLAKE3 of everything before. The first
-batch is the header.
+A row counts only when size, mtime, ctime and inode are the same. Both times must also be 2 s (:data:`RACY_NS`) older
+than the beginning of the run that wrote the row. A file written in the same clock tick as it was read looks unchanged.
+
+Layout: _MAGIC, then batches (u32 big-endian length, msgpack rows) in tree order, then the BLAKE3 of everything before
+it (32 bytes). The first batch is the header.
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ from drbackup.vault.write.writer import Content
 from drbackup.wire.decode_errors import UNREADABLE
 
 _MAGIC = b"drbackup-cache-2\n"
-RACY_NS = 2_000_000_000
-BATCH = 1024
+RACY_NS = 2_000_000_000  # how long before a run a file must have changed last, to count as unchanged later
+BATCH = 1024  # rows
 _LENGTH = struct.Struct(">I")
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One file as it was read. Times UTC ns, size bytes."""
+    """One file as it was read."""
 
-    path: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    path: bytes  # in the tree
+    size: int  # bytes
+    mtime_ns: int  # UTC nanoseconds
+    ctime_ns: int  # UTC nanoseconds
     inode: int
-    digest: bytes
-    extents: tuple[Extent, ...]
-    xattrs: tuple[tuple[bytes, bytes], ...]
-    holes: tuple[tuple[int, int], ...]
+    digest: bytes  # BLAKE3 of the content without the holes
+    extents: tuple[Extent, ...]  # where the content lies in the vault
+    xattrs: tuple[tuple[bytes, bytes], ...]  # (name, value)
+    holes: tuple[tuple[int, int], ...]  # (offset, length) in bytes
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
     mark: bytes  # of the vault's keys
-    begun_ns: int
+    begun_ns: int  # when the run began, UTC nanoseconds
 
 
 _Fresh = tuple[bytes, os.stat_result, tuple[tuple[bytes, bytes], ...], Content, tuple[tuple[int, int], ...]]
@@ -58,7 +59,7 @@ _Fresh = tuple[bytes, os.stat_result, tuple[tuple[bytes, bytes], ...], Content, 
 
 
 class FileCache:
-    """Reads the last run's rows in tree order and gathers this run's. One thread."""
+    """The last run's rows, read in tree order, and this run's, which are gathered. For one thread."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class FileCache:
     # --- the last run --------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Open the last run's rows. Anything wrong with them means there are none."""
+        """The last run's rows are ready for :meth:`find`. Rows with anything wrong count as none."""
         try:
             with self.path.open("rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -110,8 +111,11 @@ class FileCache:
         self._row = next(self._rows, None)
 
     def find(self, path: bytes, stat: os.stat_result) -> Row | None:
-        """The row of an unchanged file, unless some of it lies in a retired pack: then it is read and stored anew, or
-        the pack would be kept for ever. Must be asked in tree order."""
+        """The row of an unchanged file, None for another one. Paths must be asked in tree order.
+
+        None also when some of its content lies in a retired pack: it is read and stored again, or that pack would be
+        kept for ever.
+        """
         row = self._row
         if row is not None and row.path != path:  # files came, went or are others: the next row may be far
             key = path_key(path)
@@ -136,7 +140,7 @@ class FileCache:
     # --- this run ------------------------------------------------------------------------------------------------
 
     def keep(self, row: Row) -> None:
-        """Gather one file that :meth:`find` found unchanged, in tree order with the others."""
+        """A row that :meth:`find` gave is in this run's rows, too. In tree order with the others."""
         self._gather(row)
 
     def remember(
@@ -147,8 +151,10 @@ class FileCache:
         content: Content,
         holes: tuple[tuple[int, int], ...] = (),
     ) -> None:
-        """Gather one file that was read, in tree order. Written out as soon as its content has its place, to keep
-        memory flat."""
+        """A file that was read is in this run's rows. In tree order with the others.
+
+        It is written out as soon as its content has its place in a pack, so that memory stays bounded.
+        """
         self._gather((path, stat, xattrs, content, holes))
 
     def _gather(self, file: Row | _Fresh) -> None:
@@ -159,14 +165,15 @@ class FileCache:
         if len(self._pending) % BATCH == 0 and all(map(_settled, islice(self._pending, BATCH))):
             try:
                 self._flush(BATCH)
-            except OSError as bad:  # a full disk under the cache says nothing about the source
+            except OSError as bad:  # a full disk under the cache is no failure of the source
                 self.close()
                 self._trouble = bad
 
     def save(self) -> None:
-        """Replace the last run's rows by this run's. A crash before the rename leaves the last run's in force.
+        """This run's rows have replaced the last run's. After a crash before the rename the last run's are still used.
 
-        Raises ``OSError`` when they could not be written, now or while they were gathered."""
+        Raises ``OSError`` when they could not be written, now or while they were gathered.
+        """
         if self._trouble is not None:
             raise self._trouble
         while self._pending:
@@ -180,7 +187,7 @@ class FileCache:
         self._partial.replace(self.path)  # its folder is not synced: a lost cache costs reading, never a point
 
     def close(self) -> None:
-        """Forget what was gathered, if it was not saved."""
+        """Gathered rows that were not saved are gone, and so is their partial file."""
         self._pending.clear()
         if self._out is not None:
             with contextlib.suppress(OSError):  # what is thrown away need not reach a full disk
@@ -235,7 +242,7 @@ def _row(file: Row | _Fresh) -> Row:
 
 
 def _batch(data: mmap.mmap, at: int, kind: type[_Header]) -> tuple[_Header, int]:
-    (size,) = _LENGTH.unpack_from(data, at)  # the file's hash of 32 bytes is behind it at the least
+    (size,) = _LENGTH.unpack_from(data, at)  # never past the end: at least the hash of 32 bytes follows
     end = at + _LENGTH.size + size
     return msgspec.msgpack.decode(data[at + _LENGTH.size : end], type=kind), end
 

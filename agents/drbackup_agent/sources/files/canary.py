@@ -1,6 +1,6 @@
 """The canary of a directory tree: a small file whose age in a restored copy is the measured RPO.
 
-It is the one thing we ever write to a source, and it only ever replaces itself.
+It is the only thing that we write to a source, and it replaces nothing but itself.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _PARTIAL = ".drbackup-canary.json.partial"
 
 
 def write_canary(folder: str, now_ns: int) -> str:
-    """Put ``now_ns`` (UTC) into the folder's canary, atomically. Returns why there is none, empty when there is.
+    """The reason why the folder has no canary of ``now_ns`` (UTC nanoseconds); empty when it was written.
 
-    A folder we may not write to, or a file of that name that is not ours, is left alone: a missing canary costs a
-    measurement, not a backup.
+    It is written atomically. A folder that we may not write to, or a file of that name that is not ours, is not
+    touched: without a canary only a measurement is lost, not a backup.
     """
     if not os.path.isdir(folder):
         return f"{folder} is no folder: no canary"
@@ -29,7 +29,7 @@ def write_canary(folder: str, now_ns: int) -> str:
         return f"{canary} is not ours: no canary"
     try:
         line = json.dumps({CANARY_FIELD: now_ns}) + "\n"
-        # Durably: a power cut that left it empty would make it look like somebody else's for ever.
+        # Durably: an empty file after a power cut would look like somebody else's for ever.
         write_file(Path(canary), line.encode("ascii"), mode=0o644, hidden_name=_PARTIAL)
     except OSError as bad:
         return f"{folder} can't be written to ({bad.strerror}): no canary"
@@ -37,7 +37,7 @@ def write_canary(folder: str, now_ns: int) -> str:
 
 
 def read_canary(path: str) -> int:
-    """The UTC nanoseconds in a canary file; 0 when it is none."""
+    """The UTC nanoseconds in a canary file; 0 for any other file."""
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read(4096))[CANARY_FIELD]

@@ -1,4 +1,4 @@
-"""A tree's entry from what the kernel says of a path: mode, owner, times, extended attributes."""
+"""Entries of a tree from what the kernel says of a path: mode, owner, times, extended attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
 def entry_of(path: bytes, kind: EntryKind, stat: os.stat_result, xattrs: Xattrs, kept: Row | None = None) -> Entry:
-    """The entry of a path without what only its kind has. ``kept``: a file's row, whose content is still the file's."""
+    """The entry of a path, without the fields that only some kinds have, such as a link's target.
+
+    ``kept`` is the row of an unchanged file, which gives the content.
+    """
     return Entry(
         path=path,
         kind=kind,
@@ -52,7 +55,11 @@ def _group(gid: int) -> str:
 
 
 def read_xattrs(where: int | bytes) -> Xattrs:
-    """Extended attributes, ACLs among them, sorted; of an open file or of a path that is not followed."""
+    """The (name, value) pairs of all extended attributes, ACLs among them, sorted by name.
+
+    ``where`` is an open handle, or a path whose last symbolic link is not followed. None where the filesystem has no
+    attributes or the path is gone; raises ``OSError`` otherwise.
+    """
     follow = isinstance(where, int)
     try:
         names = os.listxattr(where, follow_symlinks=follow)

@@ -1,7 +1,8 @@
-"""Reading one file so that the copy is of one moment, or not at all.
+"""Reading one file so that the copy shows one instant, or there is no copy.
 
-A file is read between two looks at its size and times, the first one a clock tick after its last change. If they
-differ it is read again; after the last retry the run fails and names it. Nothing torn is ever kept.
+Size and times of a file are looked at before and after it is read. The first look is at least a clock tick after its
+last change. If they differ, it is read again; after the last retry the run fails and names the file. A copy that is
+half old and half new is never kept.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.entries import Xattrs, read_xattrs
 from drbackup_agent.sources.files.walk import WalkedPath, open_quietly, unreadable
 
-SMALL = 256 << 10  # below this, files are joined into segments
-_BLOCK = 2 << 20
-_AHEAD = 4 << 20  # of a file that is opened ahead; what lies behind, the kernel reads ahead of its reader
+SMALL = 256 << 10  # bytes; below this, files are joined into segments
+_BLOCK = 2 << 20  # bytes
+_AHEAD = 4 << 20  # bytes of a file that is opened ahead; the kernel itself reads ahead of the reader after that
 _TICK_NS = 20_000_000  # the kernel stamps files with a coarse clock: 1 to 10 ms
 _PAUSE = 0.05  # seconds before the second try; doubles
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,26 +34,30 @@ Holes = tuple[tuple[int, int], ...]
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What was read, and the file's facts that belong to it."""
+    """What was read of a file, and the file's facts of the same instant."""
 
     stat: os.stat_result
     xattrs: Xattrs
-    content: Content
-    holes: Holes = ()
+    content: Content  # without the holes
+    holes: Holes = ()  # (offset, length) in bytes
 
 
 def open_ahead(found: WalkedPath) -> None:
-    """Open a file that is about to be read and let its disk begin, so that small files don't cost a disk's answer one
-    after another. One that can't be opened is left to :func:`read_file`, which says why."""
+    """The file is open in ``found.opened`` and its disk has begun to read.
+
+    So the disk reads several small files at once. For a file that can't be opened nothing happens: :func:`read_file`
+    raises the reason.
+    """
     with contextlib.suppress(OSError):
         found.opened = open_quietly(found.name, _FILE, found.parent)
         os.posix_fadvise(found.opened, 0, min(found.stat.st_size, _AHEAD), os.POSIX_FADV_WILLNEED)
 
 
 def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int) -> Reading | None:
-    """Read one regular file into the writer. None when it vanished or became something else.
+    """One regular file, read into the writer; None when it vanished or became something else.
 
-    Raises :class:`SourceUnstable` when it kept changing and :class:`SourceUnreadable` when it can't be read.
+    Raises :class:`SourceUnstable` when it changed during every attempt, ``retries`` + 1 in all. Raises
+    :class:`SourceUnreadable` when it can't be read.
     """
     for attempt in range(retries + 1):
         if attempt:
@@ -77,7 +82,7 @@ def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int
             raise unreadable(found.path, bad) from bad
         finally:
             os.close(handle)
-        # What was read in vain is not content; its chunks stay in the vault unnamed.
+        # A failed attempt is not content; no tree names the chunks that it left in the vault.
         writer.done_bytes = done_bytes
     raise SourceUnstable(
         say("/{path} changed each of the {retries} times it was read", path=one_line(found.path), retries=retries + 1),
@@ -86,14 +91,16 @@ def read_file(found: WalkedPath, writer: PointWriter, watch: Watch, retries: int
 
 
 def _opened(found: WalkedPath) -> int:
-    """A handle that is the caller's to close: the one opened ahead, the first time."""
+    """An open handle, which the caller closes. The first time it is the one opened ahead."""
     handle, found.opened = found.opened, -1
     return handle if handle >= 0 else open_quietly(found.name, _FILE, found.parent)
 
 
 def _calm(handle: int) -> tuple[os.stat_result, bool]:
-    """The file's facts, and whether its last change is older than a clock tick. A fresh one is given a tick's time:
-    from then on every write leaves a later stamp than the one seen here."""
+    """The file's facts, and whether its last change is older than a clock tick (20 ms).
+
+    For a fresh change it waits one tick: every write after that leaves a later stamp than the one seen here.
+    """
     stat = os.fstat(handle)
     if not _fresh(stat):
         return stat, True
@@ -107,11 +114,11 @@ def _fresh(stat: os.stat_result) -> bool:
 
 
 def _read(handle: int, stat: os.stat_result, writer: PointWriter, watch: Watch) -> Reading | None:
-    """None when it moved under our eyes."""
+    """The file's content and facts; None when it changed while it was read."""
     xattrs = read_xattrs(handle)
     if stat.st_size < SMALL:
         data = _whole(handle, stat.st_size)
-        # Looked at before it joins a segment with its neighbours: torn bytes must not even get there.
+        # Checked before it is joined into a segment with other files: changed bytes must not get there.
         if len(data) != stat.st_size or _changed(stat, os.fstat(handle)):
             return None
         return Reading(stat, xattrs, writer.small(data))
@@ -144,7 +151,7 @@ def _changed(before: os.stat_result, after: os.stat_result) -> bool:
 
 
 def _blocks(handle: int, size: int, holes: Holes, watch: Watch) -> Iterator[bytes]:
-    """The data between the holes. Less than expected when the file shrinks; its size tells afterwards."""
+    """The data between the holes, less of it when the file shrinks. The caller compares the sizes afterwards."""
     at = 0
     for offset, length in (*holes, (size, 0)):
         while at < offset:
@@ -158,7 +165,7 @@ def _blocks(handle: int, size: int, holes: Holes, watch: Watch) -> Iterator[byte
 
 
 def find_holes(handle: int, stat: os.stat_result) -> Holes:
-    """(offset, length) of a sparse file's holes; none when its blocks cover it."""
+    """The (offset, length) pairs of a sparse file's holes, in bytes; none when its blocks cover its size."""
     if stat.st_blocks * 512 >= stat.st_size:
         return ()
     holes = []

@@ -1,8 +1,8 @@
-"""Writes a point, or parts of it, below a folder. The restore twin of directory trees, and the plain way for any kind.
+"""Restoring a point, or parts of it, below a folder: how directory trees come back, and possible for any kind.
 
-The thread that walks the tree judges every name, makes folders, links and special files, and hands files over to
-:mod:`drbackup_agent.sources.files.restore_contents`, whose threads read and write ahead. What was finished before an
-interruption is in the journal and, if it still has its digest, is not fetched twice.
+One thread walks the tree. It checks every name and makes folders, links and special files. Files go to
+:mod:`drbackup_agent.sources.files.restore_contents`, whose threads read and write ahead. Files that were finished
+before an interruption are in the journal; one that still has its digest is not fetched again.
 """
 
 from __future__ import annotations
@@ -25,31 +25,27 @@ from drbackup_agent.sources.files.restore_contents import Contents, FileOnItsWay
 from drbackup_agent.sources.files.restore_journal import RestoreJournal
 from drbackup_agent.sources.files.restore_target import Target, require_possible, safe_parts
 
-_READ = 4 << 20
+_READ = 4 << 20  # bytes
 _PLACES = 1 << 17  # files remembered in case a hard link to them comes
 
 
 class FolderRequest(msgspec.Struct, frozen=True):
-    """What to write where. ``paths``: tree paths, empty for all; ``strip``: leading tree path to leave out.
+    """What to restore to which folder."""
 
-    ``journal`` is a file beside the target; ``fixed``: folders that keep their facts when they exist; ``covers``: the
-    places that must be empty without ``replace`` (None: the folder itself).
-    """
-
-    folder: str
-    point: str
-    journal: Path
-    paths: tuple[bytes, ...] = ()
-    strip: bytes = b""
-    replace: bool = False
-    fixed: frozenset[bytes] = frozenset()
-    covers: tuple[str, ...] | None = None
+    folder: str  # absolute
+    point: str  # the record's id, hex
+    journal: Path  # of the finished files; outside what is restored
+    paths: tuple[bytes, ...] = ()  # tree paths; empty: all
+    strip: bytes = b""  # leading tree path to leave out
+    replace: bool = False  # whether files that are there may go
+    fixed: frozenset[bytes] = frozenset()  # tree paths of folders that keep their facts when they exist
+    covers: tuple[str, ...] | None = None  # what must be empty without ``replace``; None: the folder itself
 
 
 def folder_request(
     folder: str, point: str, *, paths: tuple[bytes, ...] = (), strip: str = "", replace: bool = False
 ) -> FolderRequest:
-    """A request to restore into ``folder``, with its journal beside it."""
+    """A request to restore into ``folder``, whose journal is beside it."""
     plain = os.path.abspath(folder)
     journal = (
         Path(os.path.dirname(plain)) / f".drbackup-restore-{point[:16]}-{blake3(plain.encode()).hexdigest(length=4)}"
@@ -65,7 +61,11 @@ def folder_request(
 
 
 def restore_folder(reader: PointReader, request: FolderRequest, watch: Watch) -> RestoreResult:
-    """Write what is asked for. Raises the target's, the vault's and the tree's errors; what was finished stays."""
+    """The result of a restore, once all of it is durable.
+
+    Raises :class:`TargetOccupied` for a target that is not empty, and the errors of the target, the vault and the tree.
+    What was finished stays there then.
+    """
     journal = RestoreJournal(request.journal, f"{request.point} {request.folder}")
     if not request.replace and not journal.resumes:
         _require_empty(request)
@@ -94,7 +94,7 @@ def restore_folder(reader: PointReader, request: FolderRequest, watch: Watch) ->
 
 
 def _finish_what_was_begun(ahead: ReadAhead[FileOnItsWay], because: DrbackupError) -> None:
-    """What was good until then need not be fetched again."""
+    """Finishes the files on their way before ``because`` is raised, so that they need not be fetched again."""
     try:
         ahead.drain()
     except DrbackupError as worse:
@@ -102,7 +102,7 @@ def _finish_what_was_begun(ahead: ReadAhead[FileOnItsWay], because: DrbackupErro
 
 
 def _nothing() -> None:
-    """No slot is handed out any more."""
+    """Replaces ``Target.settle`` once no slot is given out any more."""
 
 
 def _require_empty(request: FolderRequest) -> None:
@@ -118,7 +118,7 @@ def _require_empty(request: FolderRequest) -> None:
 
 
 def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[Entry, bool]]:
-    """(entry, is it only a folder above what was asked for), in tree order."""
+    """Pairs in tree order: an entry, and whether it is only a folder above what was asked for."""
     if not paths:
         yield from ((entry, False) for entry in reader.entries())
         return
@@ -146,7 +146,7 @@ def _selected(reader: PointReader, paths: tuple[bytes, ...]) -> Iterator[tuple[E
 
 
 class _TreeRestore:
-    """One restore under way: the order of work for each kind of entry."""
+    """One restore while it runs: the order of work for each kind of entry."""
 
     def __init__(
         self,
@@ -163,15 +163,16 @@ class _TreeRestore:
         self._journal = journal
         self._watch = watch
         self._ahead = ahead
-        self._places: dict[bytes, bytes] = {}  # tree path of a file → where it lies in the target; the last ones only
-        self._elsewhere: dict[bytes, bytes] = {}  # the same for contents that came to a later name than their first
+        self._places: dict[bytes, bytes] = {}  # tree path of a file → where it is in the target; only the last ones
+        self._elsewhere: dict[bytes, bytes] = {}  # the same for contents that were restored at another link's name
         self._entries = self._files = self._bytes = self._skipped = 0
 
     def result(self) -> RestoreResult:
+        """The numbers of what was restored so far, in entries, files and bytes."""
         return RestoreResult(self._entries, self._files, self._bytes, self._skipped, self._watch.notes)
 
     def one(self, entry: Entry, *, above: bool) -> None:
-        """Restore one entry. Every name is judged before anything is done for it."""
+        """One entry is restored, or its file is on its way. Its name and facts are checked first."""
         self._watch.check()
         safe_parts(entry.path)
         require_possible(entry)
@@ -191,7 +192,7 @@ class _TreeRestore:
             self._target.add_special(entry, path)
 
     def _path(self, entry: Entry, *, above: bool) -> bytes | None:
-        """Where the entry goes below the target, without the part to leave out. None: it is above that part."""
+        """The entry's path below the target, without the leading part to leave out. None for a folder in that part."""
         strip = self._request.strip
         if not strip:
             return entry.path
@@ -234,8 +235,11 @@ class _TreeRestore:
             os.close(handle)
 
     def _require_ours(self, entry: Entry, path: bytes) -> None:
-        """A restore that goes on finds its own files only. What somebody else put there since it was interrupted, days
-        ago perhaps, does not go without ``replace``: then the emptiness of the target was not looked at again."""
+        """Raises :class:`TargetOccupied` when a resumed restore finds a file that is not its own.
+
+        Somebody may have put it there since the interruption, days ago perhaps. Without ``replace`` it must stay, and a
+        resumed restore does not require an empty target.
+        """
         if self._request.replace or not self._journal.resumes:
             return
         stat = self._target.stat(path)
@@ -267,12 +271,12 @@ class _TreeRestore:
         if first is not None:
             self._target.add_link(path, first)
             return
-        # Its first name was not asked for: the content comes here, and later links of it come to this one.
+        # Its first name was not asked for: the content is restored here, and later links are made to this one.
         self._elsewhere[origin.path] = path
         self._file(origin, path)
 
     def _came_before(self, origin: Entry, entry: Entry) -> bool:
-        """Whether a file was restored by us so long ago that we forgot it."""
+        """Whether a file was restored so long ago that ``_places`` no longer has it."""
         if len(self._places) < _PLACES or path_key(origin.path) >= path_key(entry.path):
             return False
         asked = self._request.paths

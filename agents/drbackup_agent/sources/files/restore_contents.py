@@ -1,11 +1,11 @@
-"""Contents of files, written as their parts come from the opening threads.
+"""Contents of files, written as their parts come from the decrypting threads.
 
-A file whose content comes in one part is digested before anything is made of it. A larger one is written by several
-threads at once, each part at its place; their turn is to digest the parts in order. Either way the file gets its name
-only when the digest of the whole is the one that was taken from the source.
+A file whose content comes in one part is digested before it is made. A larger one is written by several threads at
+once, each part at its place; they take turns to digest the parts in order. In both cases the file gets its name only
+when the digest of the whole is the one that was taken from the source.
 
-Long runs of bytes are written past the page cache where they can be: copying them into it and syncing it behind takes
-more processor time than opening them, and a server's cache is better used by its programs.
+Long runs of bytes are written past the page cache where that is possible. Copying them into the cache and syncing it
+takes more processor time than decrypting them, and the server's own programs need the cache.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from drbackup_agent.sources.base import Watch
 from drbackup_agent.sources.files.restore_facts import apply_file_facts, first_mode
 from drbackup_agent.sources.files.restore_slot import Slot
 
-_DIRECT = 128 << 10  # bytes; what is shorter is quicker written through the page cache
-_LOOK_SECONDS = 0.1  # how soon a thread that waits for its turn learns that it will not come
+_DIRECT = 128 << 10  # bytes; shorter runs are written faster through the page cache
+_LOOK_SECONDS = 0.1  # how soon a thread that waits for its turn sees that the turn will not come
 
 
 class Placed(Protocol):
-    """Who remembers finished files: :class:`~drbackup_agent.sources.files.restore_journal.RestoreJournal`."""
+    """The record of finished files: :class:`~drbackup_agent.sources.files.restore_journal.RestoreJournal`."""
 
-    def done(self, path: bytes, stat: os.stat_result) -> None: ...
+    def done(self, path: bytes, stat: os.stat_result) -> None:
+        """The file is kept as finished. May be called from any thread."""
+        ...
 
 
 class FileOnItsWay:
-    """One file from its entry to its name. ``turn``: the part to be digested next; ``written``: parts; ``parts``: how
-    many there are, 0 until that is known. All three are guarded by whoever lets several threads work here."""
+    """One file that is being restored, until it gets its name."""
 
     __slots__ = ("_direct", "_hasher", "_segments", "entry", "handle", "parts", "slot", "turn", "written")
 
@@ -46,6 +47,7 @@ class FileOnItsWay:
         self.entry = entry
         self.slot = slot
         self.handle = self._direct = -1
+        # The part to digest next, the parts written, and how many there are (0 until known): guarded by Contents.
         self.turn = self.written = self.parts = 0
         self._hasher: blake3 | None = None
         self._segments = tuple(segments(entry)) if entry.holes else None
@@ -62,14 +64,14 @@ class FileOnItsWay:
             )
 
     def digest(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
-        """The next part in order."""
+        """The next part in order is in the digest."""
         if self._hasher is None:
             self._hasher = blake3()
         for start, end in part.spans:
             self._hasher.update(memory[start:end])
 
     def require_digest(self) -> None:
-        """Raises :class:`RestoreMismatch` when the whole is not what was read from the source."""
+        """The whole content is what was read from the source. Raises :class:`RestoreMismatch` otherwise."""
         entry = self.entry
         if entry.digest and (self._hasher is None or self._hasher.digest() != entry.digest):
             raise RestoreMismatch(
@@ -78,7 +80,7 @@ class FileOnItsWay:
             )
 
     def write(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
-        """A part at its place, around the holes."""
+        """A part is in the file at its place, around the holes. Raises as :meth:`Slot.error` says."""
         at = part.offset
         try:
             for start, end in part.spans:
@@ -88,7 +90,7 @@ class FileOnItsWay:
             raise self.slot.error(bad) from bad
 
     def _write(self, data: memoryview, memory_at: int, at: int) -> None:
-        """``memory_at``: where the data lies in its portion's memory."""
+        """Writes data at ``at`` of the content. ``memory_at``: its offset in the memory that was passed."""
         if self._segments is None:
             self._write_run(data, memory_at, at)
             return
@@ -101,7 +103,7 @@ class FileOnItsWay:
             begin += length
 
     def _write_run(self, data: memoryview, memory_at: int, at: int) -> None:
-        """At ``at`` in the file."""
+        """Writes data at ``at`` of the file, past the page cache where its memory and the file are aligned alike."""
         if self._direct >= 0 and (memory_at - at) % PAGE == 0:
             head = -at % PAGE
             body = (len(data) - head) // PAGE * PAGE
@@ -111,7 +113,7 @@ class FileOnItsWay:
         _write_all(self.handle, data, at)
 
     def finish(self, watch: Watch, placed: Placed) -> None:
-        """All is written and its digest right: length, facts, name."""
+        """The file has its length, its facts and its name. Only when all parts are written and the digest is right."""
         entry = self.entry
         try:
             if entry.holes:
@@ -124,13 +126,13 @@ class FileOnItsWay:
         placed.done(self.slot.path, stat)
 
     def begin(self) -> None:
-        """Make the file under its temporary name."""
+        """The file is there, empty, under its temporary name."""
         self.handle = self.slot.create(first_mode(self.entry))
         if self.entry.size >= _DIRECT:
             self._direct = self.slot.open_direct()
 
     def give_up(self) -> None:
-        """Leave nothing of an unfinished file. Only when nobody works on it any more."""
+        """Nothing of an unfinished file is left. Only when no thread works on it any more."""
         if self.handle >= 0:
             self._close()
             self.slot.forget()
@@ -143,17 +145,20 @@ class FileOnItsWay:
 
 
 class Contents:
-    """Takes parts from the opening threads. ``failed`` tells whether something has failed somewhere."""
+    """The files of one restore, written part by part from several threads."""
 
     def __init__(self, watch: Watch, placed: Placed) -> None:
         self._watch = watch
         self._placed = placed
         self._turn_over = threading.Condition()  # guards the turns and counts of files, and the set
         self._large: set[FileOnItsWay] = set()
-        self.failed: Callable[[], bool] = lambda: False
+        self.failed: Callable[[], bool] = lambda: False  # whether another thread of the restore has failed
 
     def take(self, part: Part[FileOnItsWay], memory: memoryview) -> None:
-        """One part of one file. Called from several threads at once, with the parts of a file beginning in order."""
+        """One part of one file is written. Called from several threads at once, which begin a file's parts in order.
+
+        Raises :class:`RestoreMismatch` for a wrong digest, :class:`Interrupted`, and the target's errors.
+        """
         self._watch.check()
         file = part.owner
         if part.number or not part.last:
@@ -194,7 +199,7 @@ class Contents:
             raise
 
     def _await_turn(self, file: FileOnItsWay, number: int) -> None:
-        """Return when all parts before this one are digested. Raises when they never will be."""
+        """Returns when all parts before this one are digested. Raises :class:`Interrupted` when that can't happen."""
         with self._turn_over:
             while file.turn != number:
                 if self.failed():
@@ -202,7 +207,7 @@ class Contents:
                 self._turn_over.wait(_LOOK_SECONDS)
 
     def give_up(self) -> None:
-        """Remove what is unfinished. Only when no thread takes parts any more."""
+        """Unfinished files are removed. Only when no thread takes parts any more."""
         for file in self._large:
             file.give_up()
 
@@ -214,7 +219,7 @@ def _write_all(handle: int, data: memoryview, offset: int) -> None:
 
 
 def _write_direct(handle: int, data: memoryview, offset: int) -> bool:
-    """Whether all of it was written. What this can't do can be done the usual way, or fails there with a reason."""
+    """Whether all was written. If not, the caller writes it through the page cache, or gets the reason there."""
     try:
         return os.pwrite(handle, data, offset) == len(data)
     except OSError:
@@ -222,7 +227,10 @@ def _write_direct(handle: int, data: memoryview, offset: int) -> bool:
 
 
 def segments(entry: Entry) -> Iterator[tuple[int, int]]:
-    """(offset, length) of the data between the holes. Raises :class:`RestoreMismatch` on a senseless map."""
+    """The (offset, length) pairs of the data between the holes, in bytes.
+
+    Raises :class:`RestoreMismatch` for holes that overlap or reach past the end.
+    """
     at = 0
     for offset, length in (*entry.holes, (entry.size, 0)):
         if offset < at or length < 0 or offset + length > entry.size:

@@ -1,7 +1,7 @@
-"""Owner, mode, extended attributes, ACLs and times of restored things.
+"""Owner, mode, extended attributes, ACLs and times of restored files, folders and links.
 
-Order matters: a change of owner clears set-uid bits and capabilities, so owner goes first, then mode, then attributes
-(an ACL carries the group bits), then times, which all of the others would touch.
+The order matters. The owner comes first, because a change of owner clears set-uid bits and capabilities. Then come the
+mode, the attributes (an ACL sets the group bits) and, last, the times, which all others would change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place = int | tuple[int, bytes]  # an open handle, or (handle of the directory, 
 
 
 def apply_facts(place: Place, entry: Entry, watch: Watch) -> None:
-    """Make a restored thing be what its entry says. What this account or filesystem can't do is noted, not hidden.
+    """Owner, mode, attributes and times are as the entry says. A note tells what this account or filesystem can't do.
 
     Raises ``OSError`` only for what must work.
     """
@@ -46,8 +46,11 @@ def apply_facts(place: Place, entry: Entry, watch: Watch) -> None:
 
 
 def apply_file_facts(handle: int, entry: Entry, watch: Watch, *, inherits: bool) -> os.stat_result:
-    """The same for a new regular file that only we know, with as few calls as may do: most files already have the
-    owner and mode they were created with. ``inherits``: its folder gives it an ACL. The file's facts afterwards."""
+    """The file's facts as they are afterwards. It is for a new regular file that nobody else can have opened.
+
+    It does as :func:`apply_facts` with fewer system calls, because most files are created with the right owner and
+    mode. ``inherits``: its folder gives it an ACL. Raises ``OSError``.
+    """
     found = os.fstat(handle)
     ids = owner_here(entry)
     owned = (found.st_uid, found.st_gid) == ids
@@ -66,12 +69,12 @@ def apply_file_facts(handle: int, entry: Entry, watch: Watch, *, inherits: bool)
 
 
 def first_mode(entry: Entry) -> int:
-    """The mode to create a file with: its own when no change of owner will follow, else nobody's but ours."""
+    """The mode to create a file with: its own if its owner will not change, else 0600."""
     return entry.mode & 0o777 if owner_here(entry) == (os.geteuid(), os.getegid()) else 0o600
 
 
 def _change_mode(place: tuple[int, bytes], mode: int) -> None:
-    """By handle: chmod by name follows a link that somebody who may write to the folder could have put there by now."""
+    """Changes the mode by handle. By name it would follow a link that somebody may have put there by now."""
     handle = os.open(place[1], os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place[0])
     try:
         os.chmod(f"/proc/self/fd/{handle}", mode)
@@ -91,7 +94,7 @@ def _give(place: Place, entry: Entry) -> bool:
 
 
 def owner_here(entry: Entry) -> tuple[int, int]:
-    """(uid, gid) on this host: by name where the name exists here, else by number."""
+    """The owner (uid, gid) on this host: by name where the name exists here, else by number."""
     return _ids(entry.uid, entry.gid, entry.user, entry.group)
 
 

@@ -1,7 +1,8 @@
-"""What an interrupted restore had finished, so that its repetition trusts only its own files.
+"""The journal of the files that a restore has finished, so that a repetition after an interruption can skip them.
 
-A file beside the target, one msgpack row per finished file, removed when the restore is complete. A row is a hint: the
-file's digest is read again before it is skipped, so a power cut can't turn a torn file into a finished one.
+It is a file beside the target with one msgpack row per finished file, removed when the restore is complete. A row is a
+hint: the file's digest is checked again before it is skipped. So an incomplete file after a power cut never counts as
+finished.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ import msgspec
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup_agent.sources.files.restore_slot import target_error
 
-_FLUSH = 256 << 10
+_FLUSH = 256 << 10  # bytes
 _LONGEST = 1 << 20  # bytes of one row: a path and three numbers
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
     path: bytes
-    size: int
-    mtime_ns: int
+    size: int  # bytes
+    mtime_ns: int  # UTC nanoseconds
     inode: int
 
 
 class RestoreJournal:
-    """Use as a context manager while restoring. ``purpose`` names point and target: another one's rows don't count."""
+    """The finished files of one restore. It is used as a context manager while the restore runs."""
 
     def __init__(self, path: Path, purpose: str) -> None:
+        """``purpose`` names point and target; rows of another purpose don't count."""
         self._path = path
         self._head = b"drbackup-restore-1 " + os.fsencode(purpose) + b"\n"
         self._rows: dict[bytes, _Row] = {}
         self._handle = -1
         self._gathered = bytearray()
         self._mutex = threading.Lock()
-        self.resumes = self._read()
+        self.resumes = self._read()  # whether an interrupted restore of this purpose left its journal
 
     def __enter__(self) -> Self:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -62,12 +64,12 @@ class RestoreJournal:
             os.close(self._handle)
 
     def knows(self, path: bytes, stat: os.stat_result) -> bool:
-        """Whether we finished exactly this file before."""
+        """Whether exactly this file was finished before: the same path, size, mtime and inode."""
         row = self._rows.get(path)
         return row is not None and (row.size, row.mtime_ns, row.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def done(self, path: bytes, stat: os.stat_result) -> None:
-        """Remember a finished file. From any thread."""
+        """A finished file is in the journal, written with the next 256 KiB. From any thread."""
         row = msgspec.msgpack.encode(_Row(path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
         with self._mutex:
             self._gathered += len(row).to_bytes(4, "big") + row
@@ -75,7 +77,7 @@ class RestoreJournal:
                 self._flush()
 
     def remove(self) -> None:
-        """The restore is complete."""
+        """The journal's file is gone. Only when the restore is complete."""
         self._path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
@@ -84,7 +86,7 @@ class RestoreJournal:
 
     def _read(self) -> bool:
         try:
-            # A pipe that somebody put there would make us wait for its other end.
+            # Without O_NONBLOCK a pipe that somebody put there would make us wait for its writer.
             handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return False
@@ -96,10 +98,10 @@ class RestoreJournal:
             while (size := file.read(4)) and len(size) == 4:
                 length = int.from_bytes(size, "big")
                 if length > _LONGEST:
-                    break  # a torn row's length, which read() would take memory for
+                    break  # the length of a damaged row, for which read() would take memory
                 try:
                     row = msgspec.msgpack.decode(file.read(length), type=_Row)
                 except UNREADABLE:
-                    break  # the last row of a crash
+                    break  # the last row, cut off by a crash
                 self._rows[row.path] = row
         return True

@@ -1,4 +1,4 @@
-"""One file, or one name, being made inside a folder of a restore's target, and what a filesystem may say about it."""
+"""One file that is made inside a folder of a restore's target, and the errors that the filesystem may give for it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(slots=True)
 class OpenFolder:
-    """An open folder. ``entry``: None when it keeps its own facts; ``inherits``: what is made in it gets an ACL."""
+    """An open folder of the target."""
 
     name: bytes
-    path: bytes
+    path: bytes  # below the target
     handle: int
-    entry: Entry | None = None
-    inherits: bool = False
-    slots: int = 0  # files in it that somebody still writes
-    left: bool = False
+    entry: Entry | None = None  # None: the folder keeps its own facts
+    inherits: bool = False  # whether a default ACL applies to what is made in it
+    slots: int = 0  # files in it that are still written
+    left: bool = False  # whether the walk has gone on to another folder
 
 
 class Slot:
-    """A place for one file. Its methods may be called from any thread, but by one after the other."""
+    """The place of one file. Its methods may be called from any thread, one at a time."""
 
     __slots__ = ("_folder", "_give_back", "_partial", "level", "name", "path")
 
     def __init__(self, level: OpenFolder, path: bytes, folder: str, give_back: Callable[[Slot], None]) -> None:
-        """``folder``: the target, for messages."""
+        """``folder``: the target, for messages. ``give_back`` is called once the file has its name."""
         name = path.rpartition(b"/")[2]
         self._folder = folder
         self._give_back = give_back
@@ -50,18 +50,18 @@ class Slot:
         self._partial = partial_name(name)
 
     def create(self, mode: int) -> int:
-        """A handle to a new file under the temporary name; the caller closes it."""
+        """A handle to a new file under the temporary name, which the caller closes. Raises as :meth:`error` says."""
         try:
             try:
                 return os.open(self._partial, NEW_FILE, mode, dir_fd=self.level.handle)
-            except FileExistsError:  # what an attempt that crashed has left
+            except FileExistsError:  # left by an attempt that crashed
                 os.unlink(self._partial, dir_fd=self.level.handle)
                 return os.open(self._partial, NEW_FILE, mode, dir_fd=self.level.handle)
         except OSError as bad:
             raise self.error(bad) from bad
 
     def open_direct(self) -> int:
-        """A second handle to the unfinished file, past the page cache; −1 where the filesystem has no such thing."""
+        """A second handle to the unfinished file, past the page cache (O_DIRECT); −1 where that is impossible."""
         flags = os.O_WRONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(self._partial, flags, dir_fd=self.level.handle)
@@ -69,7 +69,10 @@ class Slot:
             return -1
 
     def place(self) -> None:
-        """Give the finished file its own name, and the slot back."""
+        """The finished file has its own name, and the slot is given back.
+
+        Raises :class:`TargetOccupied` when a folder has that name, else as :meth:`error` says.
+        """
         folder = self.level.handle
         try:
             os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -82,21 +85,21 @@ class Slot:
         self._give_back(self)
 
     def forget(self) -> None:
-        """The file will not be finished. The slot stays taken: what goes on is the end of the restore."""
+        """The unfinished file is gone. The slot is not given back, because the restore ends after that."""
         forget(self.level.handle, self._partial)
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """The file's full path as printable text, for messages."""
         return os.path.join(self._folder, one_line(self.path))
 
     def error(self, bad: OSError) -> DrbackupError:
-        """The error class of what the filesystem said about this file."""
+        """The error to raise for ``bad``, with this file's path: see :func:`target_error`."""
         return target_error(bad, self.where)
 
 
 class PartialFile:
-    """A file being written. Leaving its ``with`` block by an exception removes it."""
+    """A file that is being written. An exception inside its ``with`` block removes it."""
 
     def __init__(self, folder: int, partial: bytes, handle: int, where: str) -> None:
         self._folder = folder
@@ -113,7 +116,7 @@ class PartialFile:
             forget(self._folder, self._partial)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
-        """All of ``data`` at ``offset``."""
+        """All of ``data`` is in the file at ``offset`` bytes. Raises as :func:`target_error` says."""
         left = memoryview(data)
         while left:
             try:
@@ -123,7 +126,7 @@ class PartialFile:
             left, offset = left[done:], offset + done
 
     def resize(self, size: int) -> None:
-        """Set the length, so that a hole at the end is there."""
+        """The file is ``size`` bytes long, with a hole at its end if needed. Raises as :func:`target_error` says."""
         try:
             os.ftruncate(self.handle, size)
         except OSError as bad:
@@ -136,7 +139,7 @@ def partial_name(name: bytes) -> bytes:
 
 
 def target_error(bad: OSError, where: str) -> DrbackupError:
-    """The error class of what the target's filesystem said."""
+    """The error to raise for ``bad``: :class:`TargetFull` without room, else :class:`HostUnsuitable`."""
     if bad.errno in _FULL:
         return TargetFull(say("no room to restore {where}", where=where), where=where)
     return HostUnsuitable(
@@ -148,7 +151,7 @@ def target_error(bad: OSError, where: str) -> DrbackupError:
 
 
 def is_folder(parent: int, name: bytes) -> bool:
-    """Whether a name is a folder, not followed."""
+    """Whether a name is a folder itself, not a symbolic link to one."""
     try:
         return modes.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -156,7 +159,7 @@ def is_folder(parent: int, name: bytes) -> bool:
 
 
 def forget(parent: int, name: bytes) -> None:
-    """Remove a name if it is there."""
+    """The name is gone, whether or not it was there."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:

@@ -1,11 +1,12 @@
-"""A folder that is being restored into, and the only hands that write there.
+"""The target folder of a restore. Only this module and ``restore_slot`` make names there.
 
-Nothing is ever reached by a path: every step opens the next directory without following symbolic links, so whatever a
-tree or the target itself says, no byte lands outside. A thing is made under a temporary name in its own directory,
-given its facts, and renamed when it is complete; a crash leaves temporary names that the next attempt replaces.
+Nothing is opened by a whole path: every step opens the next directory and follows no symbolic link. So no byte is
+written outside, whatever the tree or the target contains. A file or link is made under a temporary name in its own
+directory, gets its facts, and is renamed when it is complete. A crash leaves temporary names, which the next attempt
+replaces.
 
-One thread walks the tree and owns the target. Files may be written by others: they get a :class:`Slot`, and a folder
-that was left is finished when the last slot in it is given back.
+One thread walks the tree and owns the target. Other threads may write files: for each they get a :class:`Slot`. A
+folder that was left is finished when the last slot in it is given back.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODES = {EntryKind.CHAR: modes.S_IFCHR, EntryKind.BLOCK: modes.S_IFBLK, EntryKind.SOCKET: modes.S_IFSOCK}
 _NO_NAMES = frozenset((b"", b".", b".."))
 _DEFAULT_ACL = "system.posix_acl_default"
-_HANDLES = 8192  # that are wished for: a folder stays open until its last file is written
-_OTHER_HANDLES = 512  # of everything else in the process
+_HANDLES = 8192  # as many as are asked for: a folder stays open until its last file is written
+_OTHER_HANDLES = 512  # for everything else in the process
 
 
 def safe_parts(path: bytes) -> list[bytes]:
-    """The components of a stored path. Raises :class:`PathEscape` for anything that could lead elsewhere."""
+    """The components of a stored path. Raises :class:`PathEscape` for a path that could lead out of the target."""
     parts = path.split(b"/")
     if b"\0" in path or not _NO_NAMES.isdisjoint(parts) or len(max(parts, key=len)) > 255:
         raise PathEscape(say("the tree holds the name {path}", path=repr(one_line(path))), where=one_line(path))
@@ -53,7 +54,10 @@ def safe_parts(path: bytes) -> list[bytes]:
 
 
 def require_possible(entry: Entry) -> None:
-    """Raises :class:`RestoreMismatch` for facts that no file can have: the tree was not made by an honest agent."""
+    """The entry's facts are possible for a file. Raises :class:`RestoreMismatch` otherwise.
+
+    A tree with other facts was not made by an honest agent.
+    """
     possible = (
         0 <= entry.size < 1 << 63
         and -(1 << 63) <= entry.mtime_ns < 1 << 63
@@ -74,12 +78,17 @@ def require_possible(entry: Entry) -> None:
 
 
 class Target:
-    """An open target folder. Enter paths in tree order; leaving it finishes every folder still open.
+    """An open target folder, as a context manager. Paths must be entered in tree order.
 
-    ``fixed``: folders (as tree paths) that were there before us and keep their own facts when they exist.
+    When its ``with`` block ends without an exception, every folder is finished and all is durable. Methods raise the
+    errors of :func:`target_error`, and :class:`PathEscape` for a path that leads outside.
     """
 
     def __init__(self, folder: str, watch: Watch, *, replace: bool, fixed: frozenset[bytes] = frozenset()) -> None:
+        """``replace``: whether files that are in the way may go.
+
+        ``fixed``: tree paths of folders that keep their own facts when they exist.
+        """
         self.folder = folder
         self._watch = watch
         self._replace = replace
@@ -93,14 +102,14 @@ class Target:
         """Returns when all slots were given back. Whoever hands out slots to other threads sets it."""
         self._levels = [OpenFolder(b"", b"", root, inherits=_has_default_acl(root))]
         self._late: dict[bytes, Entry] = {}  # folders that may be entered again after they were left
-        self._mutex = threading.Lock()  # guards the two below, and each level's slots and left
+        self._mutex = threading.Lock()  # guards the two below, and ``slots`` and ``left`` of each level
         self._lingering: dict[bytes, OpenFolder] = {}  # left, with files in them that are not finished
-        self._in_hand: set[bytes] = set()  # paths of slots
+        self._in_hand: set[bytes] = set()  # paths of slots that were not given back
         self._umask = -1
         self._most_lingering = _lingering_allowed()
 
     def __enter__(self) -> Self:
-        self._umask = os.umask(0)  # every mode below is meant as it stands
+        self._umask = os.umask(0)  # every mode below is used unchanged
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -116,8 +125,10 @@ class Target:
             self._levels = []
 
     def _make_durable(self) -> None:
-        """Only now may anybody be told that it is restored: a power cut must not take it back. One call for the whole
-        filesystem costs far less than one for each file."""
+        """Makes all durable: only then may anybody be told that it is restored.
+
+        One call for the whole filesystem takes far less time than one for each file.
+        """
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.syncfs(self._levels[0].handle) != 0:
             code = ctypes.get_errno()
@@ -126,7 +137,10 @@ class Target:
     # --- folders -------------------------------------------------------------------------------------------------
 
     def folder_of(self, path: bytes) -> tuple[int, bytes]:
-        """(open handle of the path's directory, its last component), making directories that no entry described."""
+        """The open handle of the path's directory, and the path's last component.
+
+        Directories on the way that no entry described are made.
+        """
         level, name = self._level_of(path)
         return level.handle, name
 
@@ -147,8 +161,11 @@ class Target:
         return self._levels[-1], parts[-1]
 
     def add_folder(self, entry: Entry, path: bytes, *, again: bool = False) -> None:
-        """Make or enter the folder of an entry; its facts are applied when it is left, after all it contains.
-        ``again``: more of it will come later, out of order."""
+        """The folder of an entry is there and entered. It gets its facts when it is left, after all it contains.
+
+        ``again``: more of it will come later, out of order. Raises :class:`TargetOccupied` when another file has its
+        name and may not go.
+        """
         self.folder_of(path)
         if again:
             self._late[path] = entry
@@ -184,7 +201,7 @@ class Target:
             self._open_up(handle, path)
 
     def _make_way(self, parent: int, name: bytes, path: bytes, *, described: bool) -> None:
-        """What stands where a folder belongs goes, if it may. A link that the tree itself put there is an attack."""
+        """Removes what has a folder's name, if it may go. A link that the tree itself put there is an attack."""
         if is_folder(parent, name):
             return
         if not described:
@@ -196,7 +213,7 @@ class Target:
         self._call(path, os.unlink, name, dir_fd=parent)
 
     def _open_up(self, handle: int, path: bytes) -> None:
-        """An earlier attempt may have finished this folder already, with a mode that keeps us out."""
+        """Lets us into a folder that an earlier attempt has finished, with a mode that shuts us out."""
         mode = modes.S_IMODE(os.fstat(handle).st_mode)
         if mode & 0o700 != 0o700 and os.geteuid() != 0:
             self._call(path, os.fchmod, handle, mode | 0o700)
@@ -223,7 +240,7 @@ class Target:
             os.close(level.handle)
 
     def _give_back(self, slot: Slot) -> None:
-        """From any thread."""
+        """Ends a slot, and finishes its folder if it was left and this was the last slot in it. From any thread."""
         level = slot.level
         with self._mutex:
             self._in_hand.discard(slot.path)
@@ -233,10 +250,10 @@ class Target:
             del self._lingering[level.path]
         self._finish(level)
 
-    # --- things --------------------------------------------------------------------------------------------------
+    # --- files and links -----------------------------------------------------------------------------------------
 
     def slot(self, path: bytes) -> Slot:
-        """A place for a file that any thread may write."""
+        """A new slot for a file, which any thread may write."""
         if path in self._in_hand:
             self.settle()
         level, _ = self._level_of(path)
@@ -246,7 +263,7 @@ class Target:
         return Slot(level, path, self.folder, self._give_back)
 
     def begin_file(self, path: bytes) -> PartialFile:
-        """A new file under a temporary name beside ``path``."""
+        """A new, empty file under a temporary name beside ``path``."""
         parent, name = self.folder_of(path)
         partial = partial_name(name)
         forget(parent, partial)
@@ -254,7 +271,7 @@ class Target:
         return PartialFile(parent, partial, handle, self._shown(path))
 
     def place(self, path: bytes) -> None:
-        """Give what was made under the temporary name its own name."""
+        """What was made under the temporary name has its own. Raises :class:`TargetOccupied` when a folder has that."""
         parent, name = self.folder_of(path)
         if is_folder(parent, name):
             raise TargetOccupied(
@@ -263,7 +280,7 @@ class Target:
         self._call(path, os.rename, partial_name(name), name, src_dir_fd=parent, dst_dir_fd=parent)
 
     def add_special(self, entry: Entry, path: bytes) -> None:
-        """A symbolic link, fifo, device, or the name of a socket that its program will make again."""
+        """A symbolic link, fifo, device or socket is there with its facts. A socket works once its program is back."""
         if path in self._in_hand:
             self.settle()
         parent, name = self.folder_of(path)
@@ -283,7 +300,7 @@ class Target:
         self.place(path)
 
     def add_link(self, path: bytes, first: bytes) -> None:
-        """A hard link to a path that was restored before."""
+        """A hard link to ``first``, which was restored before, is there. Raises :class:`PathEscape` for a folder."""
         if path in self._in_hand or first in self._in_hand:
             self.settle()
         parent, name = self.folder_of(path)
@@ -301,7 +318,7 @@ class Target:
         forget(parent, partial)  # renaming a link onto another link of the same file does nothing, by POSIX
 
     def stat(self, path: bytes) -> os.stat_result | None:
-        """Facts of what is there now, not followed."""
+        """The facts of what is at ``path`` now, None for nothing. A symbolic link is not followed."""
         parent, name = self.folder_of(path)
         try:
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -309,7 +326,7 @@ class Target:
             return None
 
     def open_existing(self, path: bytes) -> int:
-        """A handle to read a regular file back; the caller closes it."""
+        """A handle to read a file that is there, which the caller closes."""
         parent, name = self.folder_of(path)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return self._call(path, os.open, name, flags, dir_fd=parent)
@@ -349,8 +366,10 @@ def _has_default_acl(folder: int) -> bool:
 
 
 def _lingering_allowed() -> int:
-    """How many folders may be left but still open: waiting for them stops everything that is read ahead. Asks for as
-    many handles as this process may have."""
+    """The number of folders that may be left but still open, after this process raised its limit of handles.
+
+    It should be high: waiting for such folders stops all reading ahead.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wished = _HANDLES if hard == resource.RLIM_INFINITY else min(hard, _HANDLES)
     if soft != resource.RLIM_INFINITY and soft < wished:

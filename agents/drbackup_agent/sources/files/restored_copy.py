@@ -1,4 +1,4 @@
-"""A restored directory tree in a drill's sandbox: its canary is a file of it."""
+"""A restored directory tree in a drill's sandbox. Its canary is one of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from drbackup_agent.sources.restored import FolderCopy
 
 @dataclass(slots=True)
 class FilesCopy(FolderCopy):
-    """A directory tree."""
+    """A restored directory tree."""
 
     def canary_ns(self) -> int:
         assert self.folder is not None

@@ -1,7 +1,8 @@
-"""Directory trees.
+"""The source of directory trees, which owns the order of work.
 
-Owns the order of work: walk, tell the kinds apart, read what changed, keep what did not. Everything a restore needs is
-in the entries: content, mode, owner, times, links, holes, extended attributes, ACLs, fifos and devices.
+It walks the trees, tells the kinds of paths apart, reads the files that changed and keeps the others' content. The
+entries have all that a restore needs: content, mode, owner, times, links, holes, extended attributes, ACLs, fifos and
+devices.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _KINDS = {
 
 
 class FilesSource:
-    """Copies the trees at ``spec.paths`` (see :class:`~drbackup_agent.sources.base.Source`)."""
+    """The trees at ``spec.paths`` as a :class:`~drbackup_agent.sources.base.Source`."""
 
     kind = "files"
 
@@ -49,7 +50,9 @@ class FilesSource:
         self._canary_ns = 0
         self._canary_note = ""
         self._cache: FileCache | None = None
-        self._first_links: dict[tuple[int, int], tuple[bytes, int, int]] = {}  # inode → path, size, mtime as read
+        self._first_links: dict[
+            tuple[int, int], tuple[bytes, int, int]
+        ] = {}  # (device, inode) → path, size, mtime as read
         self._files = self._bytes = 0
 
     # --- the Source protocol -------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ class FilesSource:
                     os.close(found.opened)
 
     def _unchanged(self, found: WalkedPath) -> Row | None:
-        """What the last run remembers of a file that is as it was then. One that must be read is opened ahead."""
+        """The last run's row of a file that is unchanged since; None for others. A file to be read is opened ahead."""
         if not modes.S_ISREG(found.stat.st_mode):
             return None
         assert self._cache is not None
@@ -179,7 +182,10 @@ class FilesSource:
             self._first_links[stat.st_dev, stat.st_ino] = (found.path, stat.st_size, stat.st_mtime_ns)
 
     def _add_link(self, found: WalkedPath, writer: PointWriter) -> bool:
-        """False when its inode was not read yet, or is not as it was then: written to, or already another file's."""
+        """Whether the path was added as a hard link to a file that was read before.
+
+        False when its inode was not read yet, or is not as it was then: written to, or by now of another file.
+        """
         stat = found.stat
         path, *as_read = self._first_links.get((stat.st_dev, stat.st_ino), (b"", -1, -1))
         if as_read != [stat.st_size, stat.st_mtime_ns]:

@@ -6,9 +6,9 @@ import msgspec
 
 
 class FilesSpec(msgspec.Struct, frozen=True, tag="files"):
-    """Directory trees. ``paths`` are absolute; ``exclude`` are globs matched on the whole path or on a name."""
+    """The directory trees of one source."""
 
-    paths: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-    one_filesystem: bool = False
-    canary: bool = False
+    paths: tuple[str, ...]  # absolute
+    exclude: tuple[str, ...] = ()  # globs, matched on the whole path when they have a slash, else on a name
+    one_filesystem: bool = False  # whether other filesystems below the paths are left out
+    canary: bool = False  # whether a canary is written into the first of the paths

@@ -1,7 +1,7 @@
-"""Walking directory trees safely: by directory handles, in the tree's order, on bytes.
+"""Walking directory trees safely: by directory handles, in the tree's order, with names as bytes.
 
-Every step is relative to an open directory and never follows a symbolic link, so nobody can lead the walk elsewhere by
-renaming things while it runs. Names are bytes from the kernel; nothing is decoded except to match an exclusion.
+Every step is relative to an open directory and never follows a symbolic link. So nobody can lead the walk elsewhere by
+renaming things while it runs. Names are the kernel's bytes; they are decoded only to match an exclusion.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class WalkedPath(msgspec.Struct):
-    """One path of the walk. ``parent`` is an open handle of its directory, valid until the walk goes on. Whoever opens
-    a file ahead of its reading keeps the handle in ``opened`` and closes it."""
+    """One path of the walk."""
 
     path: bytes  # in the tree: absolute without the leading slash
-    parent: int
-    name: bytes
+    parent: int  # an open handle of its directory, valid until the walk goes on
+    name: bytes  # in that directory
     stat: os.stat_result
     ancestor: bool = False  # a folder above the source's paths: only its own facts are copied
-    handle: int = -1  # a folder's own open handle
-    opened: int = -1  # a file's
+    handle: int = -1  # a folder's own open handle, valid until the walk goes on
+    opened: int = -1  # a file's open handle; whoever opens the file ahead of its reading closes it
 
 
 class Excluded:
-    """Globs on a name, or, when they contain a slash, on the whole absolute path."""
+    """The exclusions of a source: globs on a name, or, when they contain a slash, on the whole absolute path."""
 
     def __init__(self, globs: Sequence[str]) -> None:
         plain = [each.rstrip("/") for each in globs]
@@ -57,10 +56,10 @@ def _joined(globs: list[str]) -> re.Pattern[str] | None:
 
 
 def top_paths(paths: Sequence[str]) -> list[bytes]:
-    """The paths as tree paths, in tree order, without doubles and without those inside another.
+    """The paths as tree paths, in tree order, each once and without those inside another.
 
-    Raises :class:`SourceUnreadable` when one is not absolute, is missing, or is reached over a symbolic link: copying
-    the link instead of what it leads to would be an empty backup that looks like a good one.
+    Raises :class:`SourceUnreadable` when one is not absolute, or is reached over a symbolic link. Copying the link
+    instead of what it leads to would be an empty backup that looks like a good one.
     """
     tops: list[bytes] = []
     for given in paths:
@@ -84,9 +83,11 @@ def top_paths(paths: Sequence[str]) -> list[bytes]:
 
 
 class Walk:
-    """Yields every path below ``tops`` in the tree's order: a folder alone and before what it contains, other
-    neighbours up to :data:`TOGETHER` at a time, so that a disk can be asked for several at once. ``exclude`` never
-    applies to the tops."""
+    """Every path below ``tops`` in the tree's order, in lists. Iterating raises :class:`SourceUnreadable`.
+
+    A folder comes alone, and before what it contains. Other neighbours come up to :data:`TOGETHER` at a time, so that a
+    disk can be asked for several at once. ``exclude`` gets a tree path and a name and never applies to the tops.
+    """
 
     def __init__(
         self, tops: Sequence[bytes], exclude: Callable[[bytes, bytes], bool] | None, one_filesystem: bool, watch: Watch
@@ -132,7 +133,7 @@ class Walk:
                 os.close(handle)
 
     def _inside(self, handle: int, path: bytes, device: int) -> Iterator[list[WalkedPath]]:
-        """Everything below an open folder; takes the handle over."""
+        """Everything below an open folder, whose handle is closed here."""
         levels = [(handle, path, iter(_names(handle, path)))]
         try:
             while levels:
@@ -157,7 +158,7 @@ class Walk:
     def _neighbours(
         self, parent: int, path: bytes, names: Iterator[bytes]
     ) -> tuple[list[WalkedPath], WalkedPath | None]:
-        """The next files, and the folder that ended them, if one did. Neither when no names are left."""
+        """The next files, and the folder that came after them, if one did. Neither when no names are left."""
         files: list[WalkedPath] = []
         for name in names:
             below = path + b"/" + name if path else name
@@ -174,7 +175,7 @@ class Walk:
         return files, None
 
     def _visit(self, parent: int, name: bytes, path: bytes) -> WalkedPath | None:
-        """Look at one name; a folder is opened. None when it vanished."""
+        """One name's facts, with a handle if it is a folder. None when it vanished."""
         self._watch.check()
         try:
             found = _look(parent, name, path)
@@ -212,7 +213,7 @@ def _names(handle: int, path: bytes) -> list[bytes]:
 
 
 def open_quietly(name: bytes, flags: int, parent: int) -> int:
-    """Open without touching the access time where the kernel lets us (owner or root)."""
+    """An open handle. The access time is not changed where the kernel allows that (for the owner and root)."""
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=parent)
     except PermissionError:
