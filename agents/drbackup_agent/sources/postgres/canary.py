@@ -19,9 +19,10 @@ _READ = "SELECT (extract(epoch FROM written_at) * 1000000)::bigint * 1000 FROM d
 
 
 def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str:
-    """Put ``now_ns`` (UTC, whole microseconds) into the canary. Returns why there is none, empty when there is.
+    """The reason why the canary was not set to ``now_ns`` (UTC nanoseconds, whole microseconds); empty when it was.
 
-    No right to, a standby, a lock that does not come: a missing canary costs a measurement, not a backup.
+    Reasons are a missing right, a standby, or a lock that does not come within 5 s. Without a canary only a measurement
+    is lost, not a backup.
     """
     when = from_ns(now_ns).isoformat()
     try:
@@ -36,7 +37,7 @@ def write_canary(open_session: Callable[[str], PsqlSession], now_ns: int) -> str
 
 
 def canary_ns(tools: PostgresTools, connection: DatabaseAddress) -> int:
-    """The UTC nanoseconds of a (restored) database's canary; 0 when it has none."""
+    """The UTC nanoseconds of a (restored) database's canary; 0 without one. Raises :class:`ToolFailed`."""
     with PsqlSession(tools, connection, label="canary", stall_seconds=60) as session:
         if session.value(_EXISTS) != "t":
             return 0

@@ -1,4 +1,4 @@
-"""Several tables at once, each by its own session of one snapshot, the largest first."""
+"""Copying tables: several at once, each worker with its own session of the same snapshot, the largest table first."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Copied(msgspec.Struct, frozen=True):
 
     content: Content
     rows: int
-    of_extension: bool
+    of_extension: bool  # the table belongs to an extension, so a restore can't compare its rows
 
 
 class TableCopies:
-    """Table copies under way. Leaving the ``with`` block stops those that still run; :meth:`result` waits for all."""
+    """The copies of all tables, which run from the start. Those that still run at the ``with`` block's end stop."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class TableCopies:
         self._pool.shutdown(wait=True)
 
     def result(self) -> dict[bytes, Copied]:
-        """Tree path → copy, of every table. Raises what the first failing worker raised."""
+        """Tree path → copy of every table, once all are copied. Raises the error of the first worker that failed."""
         done, _ = wait(self._workers, return_when=FIRST_EXCEPTION)
         for worker in done:
             if (error := worker.exception()) is not None:
@@ -95,5 +95,5 @@ class TableCopies:
 def copy_tables(
     open_session: Callable[[str], PsqlSession], snapshot: Snapshot, writer: PointWriter, watch: Watch, jobs: int
 ) -> TableCopies:
-    """Begin copying every table of the snapshot with ``jobs`` sessions."""
+    """The copies of every table of the snapshot, by up to ``jobs`` sessions at once. They run already."""
     return TableCopies(open_session, snapshot, writer, watch, jobs)

@@ -1,6 +1,6 @@
-"""What belongs to a database itself and is in none of pg_dump's sections: how it was created, and its settings.
+"""The scripts of what belongs to a database and is in none of pg_dump's sections: its creation and its settings.
 
-Both scripts name the database as psql's variable ``:"database"``, so that they serve under any name:
+Both scripts name the database as psql's variable ``:"database"``, so that they work under any name:
 ``psql -v database=NAME -f create-database.sql postgres``.
 """
 
@@ -26,7 +26,10 @@ def role_passwords_readable(session: PsqlSession) -> bool:
 
 
 def creation_script(session: PsqlSession, server: int) -> bytes:
-    """``CREATE DATABASE`` with the encoding and locale it has, from template0."""
+    """The script ``create-database.sql``: ``CREATE DATABASE`` from template0 with the encoding and locale it has.
+
+    ``server``: its version number as PostgreSQL counts (150018).
+    """
     locale = "NULL" if server < 150000 else "d.daticulocale" if server < 170000 else "d.datlocale"
     provider = "'c'" if server < 150000 else "d.datlocprovider"
     encoding, collate, ctype, kind, name = session.rows(
@@ -43,8 +46,10 @@ def creation_script(session: PsqlSession, server: int) -> bytes:
 
 
 def settings_script(session: PsqlSession) -> bytes:
-    """Owner, comment, rights and ``ALTER DATABASE … SET`` settings. Run last: a setting such as
-    ``default_transaction_read_only`` would stop the restore itself."""
+    """The script ``settings.sql``: owner, comment, rights and ``ALTER DATABASE … SET`` settings.
+
+    It must run last: a setting such as ``default_transaction_read_only`` would stop the restore itself.
+    """
     owner, comment, rights_changed = session.rows(
         "SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.shobj_description(d.oid, 'pg_database'), "
         f"d.datacl IS NOT NULL FROM pg_catalog.pg_database d WHERE {_HERE}"
@@ -87,5 +92,5 @@ def _settings(session: PsqlSession) -> list[str]:
 
 
 def _setting_name(name: str) -> str:
-    """An extension's setting is two names joined by a dot."""
+    """A setting's name, quoted. An extension's setting has two names joined by a dot."""
     return ".".join(quoted(part) for part in name.split("."))

@@ -1,8 +1,11 @@
-"""A throw-away PostgreSQL for one drill: own data folder, private socket, no TCP, no network at all where possible.
+"""A PostgreSQL server for one drill: its own data folder, a private socket, no TCP, and no network where possible.
 
-A restored dump runs with the instance's superuser and may come from a compromised server. So the instance runs as an
-account that owns nothing else (when the agent is root), without new privileges, in a network namespace without any
-interface (where the kernel allows it; :attr:`PrivatePostgres.isolation` says what held), and dies with the agent.
+A restored dump runs as the instance's superuser and may come from a compromised server. So the instance can do little:
+
+- when the agent is root, it runs as an account that owns nothing else;
+- it can't gain privileges;
+- where the kernel allows it, its network namespace has no interface, as :attr:`PrivatePostgres.isolation` says;
+- it ends when the agent ends.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from drbackup_agent.sources.base import DrillSandbox
 from drbackup_agent.sources.postgres.tools import TOOL_FOLDERS
 
 SUPERUSER = "drbackup_drill"  # not "postgres": the dump's own roles must find their names free
-ACCOUNTS = ("drbackup-sandbox", "nobody", "postgres")
+ACCOUNTS = ("drbackup-sandbox", "nobody", "postgres")  # the first that exists runs the instance
 START_SECONDS = 60.0
 _SETTINGS = {
     "listen_addresses": "",
@@ -47,32 +50,32 @@ _SETTINGS = {
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Who runs the instance. ``name`` empty: this process's own account."""
+    """The account that runs the instance."""
 
-    name: str = ""
+    name: str = ""  # empty: this process's own account
     uid: int = -1
     gid: int = -1
 
 
 class PrivatePostgres(msgspec.Struct, frozen=True):
-    """A running instance. ``socket``: its socket folder; connect as :data:`SUPERUSER`, no password."""
+    """A running instance. Clients connect as :data:`SUPERUSER` without a password."""
 
-    tools: Path
+    tools: Path  # folder of its programs
     version: str
-    socket: Path
+    socket: Path  # folder of its Unix socket
     port: int
-    account: str
-    isolation: str
-    place: str
+    account: str  # name of the account that runs it
+    isolation: str  # what the server can reach of the network, for the evidence
+    place: str  # folder in which the instance's own folder is
 
     @property
     def no_passwords(self) -> Path:
-        """A password file that does not exist: nobody's own may be used here."""
+        """The path of a password file that does not exist, so that no person's own is used."""
         return self.socket / "none.pgpass"
 
 
 def find_server() -> Path:
-    """The folder with ``initdb`` of the newest PostgreSQL here. Raises :class:`ToolMissing`."""
+    """The folder with ``initdb`` of the newest PostgreSQL on this host. Raises :class:`ToolMissing`."""
     found = {path for pattern in TOOL_FOLDERS for path in Path("/").glob(pattern) if (path / "initdb").exists()}
     if found:
         return max(found, key=_major)
@@ -82,9 +85,9 @@ def find_server() -> Path:
 
 
 def start_postgres(sandbox: DrillSandbox, name: str) -> PrivatePostgres:
-    """Make and start an instance that ends with the sandbox.
+    """A new instance that is ready and stops with the sandbox. ``name``: of its folder and its log.
 
-    Raises :class:`ToolMissing`, or :class:`ToolFailed` with the tool's last lines.
+    Raises :class:`ToolMissing`, or :class:`ToolFailed` with the tool's last lines, also after 60 s without an answer.
     """
     tools = find_server()
     account = _account()
@@ -118,7 +121,10 @@ _INITDB = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-i
 def client_environment(
     instance: PrivatePostgres, *, read_only: bool = False, timeout_seconds: int = 0
 ) -> dict[str, str]:
-    """The environment that leads client programs to the instance and to nowhere else."""
+    """The environment of client programs: it names the instance, and none of the host's own PG* settings.
+
+    ``timeout_seconds`` bounds each statement; 0: no limit.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     options = ["-c synchronize_seqscans=off"]
     if read_only:
@@ -142,7 +148,7 @@ def client_environment(
 
 
 def _account() -> Account:
-    """PostgreSQL refuses to run as root, rightly; then an account that owns nothing."""
+    """The account to run the instance. PostgreSQL refuses to run as root: then it is one that owns nothing."""
     if os.geteuid() != 0:
         return Account()
     for name in ACCOUNTS:
@@ -161,8 +167,10 @@ def _owner(account: Account) -> tuple[int, int] | None:
 
 
 def _place_for(sandbox: DrillSandbox, account: Account, name: str) -> Path:
-    """A folder for the data: in the sandbox, or, for another account that may not pass there, beside it or in
-    ``/var/tmp``."""
+    """A folder for the data, in the sandbox.
+
+    Another account may not enter the sandbox: for it the folder is beside the sandbox or in ``/var/tmp``.
+    """
     if not account.name:
         return sandbox.folder_for(f"{name}.postgres")
     parent = sandbox.folder.parent
@@ -180,7 +188,7 @@ def _as_account(account: Account) -> list[str]:
 
 
 def _isolation() -> list[str]:
-    """The words that start a program without a network; empty where the kernel or the host forbids it."""
+    """The words before an argv that start it without a network; none where the kernel or the host forbids it."""
     unshare = (
         ["unshare", "--net", "--"] if os.geteuid() == 0 else ["unshare", "--user", "--map-current-user", "--net", "--"]
     )
@@ -192,7 +200,7 @@ def _isolation() -> list[str]:
 
 
 def _isolation_seen(pid: int) -> str:
-    """What the running server itself sees, not what was asked for. psutil shows only our own network namespace."""
+    """The network that the running server sees, whatever was asked for. psutil shows only our own namespace's."""
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     names = sorted(line.partition(":")[0].strip() for line in lines)
     outward = [name for name in names if name != "lo"]
@@ -233,7 +241,7 @@ def _await_ready(server: subprocess.Popen[bytes], tools: Path, socket: Path, log
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Immediate shutdown; a server that does not follow is killed."""
+    """Sends the signal for immediate shutdown; a server that still runs after 10 s is killed."""
     if server.poll() is None:
         server.send_signal(signal.SIGQUIT)
         try:

@@ -10,7 +10,7 @@ from drbackup_agent.sources.postgres.restored_copy import PostgresCopy
 from drbackup_agent.sources.postgres.source import PostgresSource
 from drbackup_agent.sources.postgres.spec import PostgresSpec
 
-_DRILLED = "drill"  # the database's name in the throw-away server
+_DRILLED = "drill"  # the database's name in the drill's own server
 
 
 def _restore(spec: PostgresSpec, request: RestoreRequest, watch: Watch) -> RestoreResult:
@@ -19,7 +19,7 @@ def _restore(spec: PostgresSpec, request: RestoreRequest, watch: Watch) -> Resto
 
 
 def _drill(stage: DrillStage) -> tuple[PostgresCopy, RestoreResult]:
-    """Into a throw-away server, which ends with the sandbox."""
+    """Restores into a PostgreSQL server of the drill's own, which stops with the sandbox."""
     with stage.phase("start"):
         instance = start_postgres(stage.sandbox, stage.place)
     stage.tell_host({"postgres": instance.version, "account": instance.account, "isolation": instance.isolation})

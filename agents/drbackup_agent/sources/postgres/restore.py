@@ -1,8 +1,10 @@
-"""Brings a PostgreSQL database back from its scripts and proves it before it gets its name.
+"""Restoring a PostgreSQL database from its scripts, which is proven before it gets its name.
 
-Everything is restored into a database of a name of ours beside the wanted one. Only when every table was read again and
-matched does it take its name; an existing database that may be replaced is dropped at that moment and not before. A
-crash anywhere leaves the old database as it was, and at most ours, which the next attempt drops.
+Everything is restored into a database with a temporary name on the same server. It gets its real name only when every
+table was read again and is the same as the copied one. An existing database that may be replaced is dropped only then.
+
+A crash before that leaves the old database as it was, and at most the temporary one. A crash between the drop and the
+new name leaves only the temporary one. In both cases the next attempt drops that and restores again.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ class _Request(msgspec.Struct, frozen=True):
 def restore_postgres(
     reader: PointReader, spec: PostgresSpec, watch: Watch, *, replace: bool = False, stall_seconds: float = 0
 ) -> RestoreResult:
-    """Restore the whole database to where ``spec`` says and count every table again.
+    """The result of restoring the whole database to where ``spec`` says. Every table was counted again.
 
-    Raises :class:`TargetOccupied`, :class:`ToolFailed` naming script or table, or :class:`RestoreMismatch`.
+    Raises :class:`TargetOccupied`, :class:`ToolFailed` naming the script or table, or :class:`RestoreMismatch`.
     """
     return _DatabaseRestore(_Request(reader, spec, replace, stall_seconds), watch).run()
 
@@ -91,7 +93,7 @@ class _DatabaseRestore:
     # --- before --------------------------------------------------------------------------------------------------
 
     def _reach_server(self) -> DatabaseAddress:
-        """A database on the server that is not the one being replaced."""
+        """The address of a database on the server that is not the one to be replaced."""
         error: DrbackupError | None = None
         for name in _MAINTENANCE:
             if name == self._wanted:
@@ -157,7 +159,7 @@ class _DatabaseRestore:
         self._run(self._blocks(entry), name.decode(), connection)
 
     def _load(self, entry: Entry, connection: DatabaseAddress) -> None:
-        header = self._header(entry)  # a stream that is none must not get as far as the server
+        header = self._header(entry)  # anything but a table's stream must not reach the server
         blocks = self._blocks(entry)
         if entry.rows >= 0:
             # In the transaction that truncates a table, COPY does not look for free space in earlier pages, so the rows
@@ -187,7 +189,7 @@ class _DatabaseRestore:
             )
 
     def _in_parallel(self, entries: list[Entry], work: Callable[[Entry], None]) -> None:
-        """Largest first; the first failure stops those not yet begun."""
+        """Does the work for every entry, the largest first. After the first failure no other is begun."""
         queue = deque(sorted(entries, key=lambda entry: entry.size, reverse=True))
         jobs = max(1, min(self._request.spec.jobs, len(queue)))
 

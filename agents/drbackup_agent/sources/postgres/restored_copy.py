@@ -1,4 +1,4 @@
-"""A restored PostgreSQL database in a drill's own throw-away server."""
+"""A restored PostgreSQL database in the drill's own server."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from drbackup_agent.sources.restored import QUERY_SECONDS, Counted, Refuted
 
 @dataclass(slots=True)
 class PostgresCopy:
-    """A database in the drill's own throw-away server."""
+    """A restored database in the drill's own server."""
 
-    source: str
+    source: str  # its name in the drill
     reader: PointReader
     instance: PrivatePostgres
-    database: str
-    folder: Path | None = None
+    database: str  # its name on the server
+    folder: Path | None = None  # it has no files of its own
 
     def query(self, text: str) -> Iterator[bytes]:
-        """The query runs inside COPY: it can be one SELECT and nothing else, and its rows stream."""
+        """Each row's only column as text, empty for NULL. Raises :class:`Refuted` for more columns or a failure.
+
+        The query runs inside COPY: so it can be one SELECT and nothing else, and its rows come one by one.
+        """
         environment = client_environment(self.instance, read_only=True, timeout_seconds=QUERY_SECONDS)
         # VERBOSITY=sqlstate: an error's own words may quote a row ("invalid input syntax for integer: …").
         words = ["-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-v", "SHOW_CONTEXT=never"]

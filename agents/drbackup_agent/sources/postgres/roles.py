@@ -1,4 +1,4 @@
-"""Bringing roles back: the missing ones only. A role that exists is never altered, whatever the dump says of it."""
+"""Restoring roles: only the missing ones. A role that exists is never altered, whatever the dump says of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ALTER = re.compile(rb"ALTER ROLE " + _NAME + rb" (?!IN DATABASE)")
 _COMMENT = re.compile(rb"COMMENT ON ROLE " + _NAME + rb" IS ")
 _GRANT = re.compile(rb"GRANT " + _NAME + rb" TO " + _NAME + rb"[ ;]")
 _BY = re.compile(rb" GRANTED BY " + _NAME + rb";$")
-# One step through a script: a quoted part whole, a comment or a line of psql's own alone, the end of a statement.
+# One step through a script: a whole quoted part, a comment or a line of psql's own, the end of a statement.
 _STEP = re.compile(
     rb"""(?P<alone>--[^\n]*\n?|\\[^\n]*\n?)|(?P<end>;)|\bE'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|.""",
     re.DOTALL,
@@ -19,7 +19,7 @@ _STEP = re.compile(
 
 
 def missing_roles(globals_script: bytes, existing: Iterable[str]) -> tuple[bytes, tuple[str, ...]]:
-    """(the lines of ``globals.sql`` that create what is missing, the names of the roles they create).
+    """The lines of ``globals.sql`` that create the missing roles, and the names of those roles.
 
     Memberships are granted to new roles only. Tablespaces are not created: their folders belong to the server's
     administrator.

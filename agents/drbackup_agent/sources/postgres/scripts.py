@@ -1,9 +1,9 @@
-"""Running restored SQL scripts without letting them run anything on this host.
+"""Running restored SQL scripts so that they can't run any program on this host.
 
 A script comes from a server that may be compromised, and psql has commands that start programs. So every script runs in
-psql's restricted mode, entered by us with a random word (CVE-2025-8714); the lines by which the dump itself enters and
-leaves that mode are taken out. What SQL can do to the database server it is fed to can't be prevented here: drills use
-a server that nobody else uses.
+psql's restricted mode, entered by us with a random word (CVE-2025-8714). The lines by which the dump itself enters and
+leaves that mode are removed. What SQL can do to its database server can't be prevented here; drills use a server of
+their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from drbackup_agent.sources.pipeline import feed
 from drbackup_agent.sources.postgres.tools import DatabaseAddress, PostgresTools
 
-_EDGE = 64 << 10  # the dump's own lines stand in the first and the last few hundred bytes
+_EDGE = 64 << 10  # bytes; the dump's own lines are in the first and the last few hundred
 _ENTER = re.compile(rb"^\\restrict \w+\n", re.MULTILINE)
 _LEAVE = re.compile(rb"^\\unrestrict \w+\n", re.MULTILINE)
 
@@ -29,7 +29,10 @@ def run_script(
     stall_seconds: float = 0,
     variables: Mapping[str, str] | None = None,
 ) -> None:
-    """Feed a script to psql, stopping at its first error. Raises :class:`~drbackup.errors.ToolFailed`."""
+    """The whole script has run in psql without an error. Raises :class:`~drbackup.errors.ToolFailed` at the first one.
+
+    ``variables`` are psql's. A psql that moves no bytes for ``stall_seconds`` is killed; 0: no limit.
+    """
     argv = [tools.path("psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1"]
     for name, value in (variables or {}).items():
         argv += ["-v", f"{name}={value}"]

@@ -1,8 +1,8 @@
-"""One PostgreSQL snapshot, exported and held, with every table locked against vanishing.
+"""One PostgreSQL snapshot, exported and held open, with every table locked against TRUNCATE, DROP and rewriting.
 
 MVCC does not cover TRUNCATE and rewriting ALTER TABLE: a table emptied after the snapshot looks empty in it, too. So
-every table is locked at once, and then its file is compared with the one the snapshot saw: if somebody was quicker
-than our lock, we begin again. (pg_dump itself has this gap.)
+every table is locked at once. Then its file is compared with the one that the snapshot saw: if it is another, we begin
+again. (pg_dump itself has this gap.)
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode"""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A held snapshot. It lasts as long as its session; ``taken_ns``: UTC, this host's clock, not later than it."""
+    """A held snapshot. It is valid as long as its session is open."""
 
     session: PsqlSession
-    name: str
-    taken_ns: int
-    position: str
-    standby: bool
-    tables: tuple[Table, ...]
+    name: str  # as PostgreSQL exported it
+    taken_ns: int  # UTC nanoseconds by this host's clock, not later than the snapshot
+    position: str  # in the write-ahead log (LSN)
+    standby: bool  # whether the server is a standby
+    tables: tuple[Table, ...]  # all locked
 
 
 def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns: Callable[[], int]) -> Snapshot:
-    """Take a snapshot and lock its tables. Raises :class:`SourceUnstable` when tables keep being rewritten."""
+    """A new snapshot with all its tables locked. Its session is the caller's to close.
+
+    ``server``: its version number as PostgreSQL counts (150018). Raises :class:`SourceUnstable` when tables were
+    rewritten or dropped during each of five attempts, and :class:`ToolFailed`.
+    """
     reason = ""
     for _ in range(_TRIES):
         session = open_session()
@@ -64,7 +68,7 @@ def hold_snapshot(open_session: Callable[[], PsqlSession], server: int, clock_ns
 
 
 def join_snapshot(session: PsqlSession, name: str) -> None:
-    """Let another session see the held snapshot."""
+    """The session is in a read-only transaction that sees the held snapshot of that name."""
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;")
     session.execute(f"SET TRANSACTION SNAPSHOT '{name}';")
 

@@ -1,9 +1,11 @@
 """One PostgreSQL database, copied logically at one exported snapshot.
 
 The tree is a folder of scripts that plain psql runs in this order: ``globals.sql``, ``create-database.sql``,
-``pre-data.sql``, ``tables/*.copy``, ``rest-of-data.sql``, ``post-data.sql``, ``settings.sql``. Definitions come from
-pg_dump's sections; each table's rows are one COPY stream of their own (ADR 0002); sequence values and large objects are
-what pg_dump's data section has left when every copied table is excluded from it, so nothing can fall between the two.
+``pre-data.sql``, ``tables/*.copy``, ``rest-of-data.sql``, ``post-data.sql``, ``settings.sql``.
+
+Definitions come from pg_dump's sections. Each table's rows are one COPY stream of their own (ADR 0002). Sequence values
+and large objects come from pg_dump's data section, with every copied table excluded. So whatever is no copied table is
+in that section, and nothing is left out.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ WHERE c.reltablespace <> 0 AND n.nspname !~ '^pg_' AND n.nspname <> 'information
 
 
 class PostgresSource:
-    """Copies one database (see :class:`~drbackup_agent.sources.base.Source`)."""
+    """The database of ``spec`` as a :class:`~drbackup_agent.sources.base.Source`."""
 
     kind = "postgres"
 
@@ -118,7 +120,7 @@ class PostgresSource:
         return PsqlSession(self._tools, self._connection, label=what, stall_seconds=stall)
 
     def _find_tools(self) -> PostgresTools:
-        """Tools that may dump this server. An older pg_dump refuses by itself, but only after work; we say it first."""
+        """The tools that may dump this server. Raises :class:`ToolTooOld` at once: pg_dump refuses only after work."""
         self._tools = PostgresTools.find(self._spec.tools)
         with self._session("connect") as session:
             self._server = int(session.value("SELECT pg_catalog.current_setting('server_version_num')"))
@@ -160,7 +162,7 @@ class PostgresSource:
     def _globals(self, watch: Watch) -> Iterator[bytes]:
         assert self._snapshot is not None
         words = ["--globals-only", "--no-password"]
-        if not any(sign in self._spec.database for sign in ("=", "://")):  # it would be read as a connection string
+        if not any(sign in self._spec.database for sign in ("=", "://")):  # it would be taken for a connection string
             words.append(f"--database={self._spec.database}")
         if not role_passwords_readable(self._snapshot.session):
             words.append("--no-role-passwords")
@@ -199,21 +201,24 @@ class PostgresSource:
 
 
 def read_canary(tools: PostgresTools, connection: DatabaseAddress) -> int:
-    """The UTC nanoseconds of a (restored) database's canary; 0 when it has none."""
+    """The UTC nanoseconds of a (restored) database's canary; 0 without one. Raises :class:`ToolFailed`."""
     return canary_ns(tools, connection)
 
 
 def restrict_key(state_folder: Path) -> str:
-    """The word that ends psql's restricted mode in our dumps: secret, because whoever owns a table's name could leave
-    the mode with it (CVE-2025-8714), and steady, because a random one would make every dump differ."""
+    """The word that ends psql's restricted mode in our dumps, made once for each state folder.
+
+    It is secret: somebody who names a table could end the mode with it (CVE-2025-8714). It stays the same, because a
+    new word in every dump would make each one different.
+    """
     path = state_folder / "restrict.key"
     if not path.exists():
         state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = state_folder / f"restrict.{os.getpid()}.new"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_hex(24))
-        with contextlib.suppress(FileExistsError):  # another session of this agent was first: its word counts
-            os.link(fresh, path)  # whole or not at all, so that nobody reads half a word
+        with contextlib.suppress(FileExistsError):  # another session of this agent was first: its word is used
+            os.link(fresh, path)  # complete or not at all, so that nobody reads half a word
         fresh.unlink()
     return path.read_text(encoding="ascii").strip()
 

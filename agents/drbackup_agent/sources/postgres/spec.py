@@ -6,18 +6,14 @@ import msgspec
 
 
 class PostgresSpec(msgspec.Struct, frozen=True, tag="postgres"):
-    """One PostgreSQL database, dumped logically.
-
-    ``host`` may be a socket folder. ``password_file`` is a pgpass file on the agent's host; ``environment`` goes to the
-    client programs. ``tools`` is the folder of ``psql`` and ``pg_dump``; empty: the newest found.
-    """
+    """One PostgreSQL database, copied logically. Empty fields take the client library's defaults."""
 
     database: str
-    host: str = ""
-    port: int = 0
+    host: str = ""  # a name, an address or a socket folder
+    port: int = 0  # 0: the default
     user: str = ""
-    password_file: str = ""
-    jobs: int = 2
-    tools: str = ""
-    globals: bool = True
-    canary: bool = False
+    password_file: str = ""  # a pgpass file on the agent's host
+    jobs: int = 2  # tables at once
+    tools: str = ""  # folder of psql, pg_dump and pg_dumpall; empty: the newest found
+    globals: bool = True  # whether roles are copied and restored, too
+    canary: bool = False  # whether a canary is written into the database

@@ -1,8 +1,8 @@
-"""Tables as streams: which there are, how one is read, and how a restored one is counted again.
+"""Tables as streams: which tables there are, how one is read, and how a restored one is counted again.
 
-A table's stream is a script that brings its rows back with plain psql: settings, one ``COPY … FROM stdin`` line, the
-rows, the end mark. Its digest covers all of it. Reading the restored table with the stored line gives the same bytes,
-because COPY writes rows in the order they were loaded.
+A table's stream is a script that restores its rows with plain psql: settings, one ``COPY … FROM stdin`` line, the rows,
+the end mark. Its digest covers all of it. Reading the restored table with the stored line gives the same bytes, because
+COPY writes rows in the order in which they were loaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _PROLOGUE = (
     b"SET client_min_messages = warning; SET search_path = '';\n"
 )
 
-# Ordinary tables whose rows pg_dump would copy: partitions and inheritance children each for itself, tables of an
-# extension only where the extension says that they hold the user's rows (and then only those rows).
+# Ordinary tables whose rows pg_dump would copy, each partition and inheritance child as a table of its own. Of an
+# extension's tables only those that the extension marks as holding the user's rows, and only those rows.
 _LIST = """
 SELECT c.oid, n.nspname, c.relname, coalesce(e.condition, ''), pg_catalog.pg_table_size(c.oid),
   coalesce((SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
@@ -52,22 +52,24 @@ ORDER BY 2, 3
 
 
 class Table(msgspec.Struct, frozen=True):
-    """One table to copy. ``condition``: the rows of an extension's table that are the user's; ``size`` in bytes."""
+    """One table to copy."""
 
     oid: int
     schema: str
     name: str
-    columns: tuple[str, ...]
-    condition: str
-    size: int
+    columns: tuple[str, ...]  # without dropped and generated ones
+    condition: str  # WHERE clause for the user's rows in an extension's table; empty: all rows
+    size: int  # bytes on disk
     of_extension: bool
 
     @property
     def shown(self) -> str:
+        """Its name for messages, with its schema."""
         return f"{self.schema}.{self.name}"
 
     @property
     def qualified(self) -> str:
+        """Its quoted name for SQL, with its schema."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
 
     @property
@@ -77,12 +79,12 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def header(self) -> bytes:
-        """The line that loads it."""
+        """The ``COPY … FROM stdin`` line that loads its rows, with the newline."""
         return f"COPY {self.qualified}{self._columns}".encode() + _FROM
 
     @property
     def reading(self) -> str:
-        """The statement that reads it."""
+        """The ``COPY … TO STDOUT`` statement that reads its rows."""
         if not self.of_extension:
             return f"COPY {self.qualified}{self._columns} TO STDOUT"
         names = ", ".join(quoted(column) for column in self.columns)
@@ -95,8 +97,11 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def list_tables(session: PsqlSession, server: int, *, standby: bool) -> list[Table]:
-    """Every table whose rows belong to the database, as the session's transaction sees it. ``server``: its version
-    number as PostgreSQL counts (150018). On a standby unlogged tables have no rows and can't be read."""
+    """Every table whose rows belong to the database, as the session's transaction sees it.
+
+    ``server``: its version number as PostgreSQL counts (150018). On a standby unlogged tables have no rows and can't be
+    read: they are left out.
+    """
     logged = "AND c.relpersistence <> 'u'" if standby else ""
     generated = "AND a.attgenerated = ''" if server >= 120000 else ""
     return [
@@ -114,8 +119,11 @@ def list_tables(session: PsqlSession, server: int, *, standby: bool) -> list[Tab
 
 
 def file_name(schema: str, name: str) -> bytes:
-    """``schema.table.copy``; what is no letter, digit, ``_`` or ``-`` is %-escaped, so that two tables never share a
-    name. Names too long for a folder are cut and end in a digest: the script inside has the true one."""
+    """The file's name ``schema.table.copy``, different for every table.
+
+    What is no letter, digit, ``_`` or ``-`` is %-escaped. A name too long for a folder is cut and ends in a digest; the
+    script inside has the full name.
+    """
     plain = f"{_escaped(schema)}.{_escaped(name)}".encode()
     if len(plain) > 240:
         plain = plain[:200] + b"%" + blake3(plain).hexdigest(length=8).encode()
@@ -129,14 +137,14 @@ def _escaped(name: str) -> str:
 
 
 class RowCounter:
-    """Wraps a COPY's output into a table's stream and counts its rows on the way."""
+    """The maker of a table's stream from a COPY's output, which counts the rows."""
 
     def __init__(self, header: bytes) -> None:
-        self.rows = 0
+        self.rows = 0  # of what the stream has given so far
         self._header = header
 
     def stream(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """The whole script. COPY's text has exactly one newline a row; those in values are escaped."""
+        """The whole script, in blocks. COPY's text has exactly one newline per row: those in values are escaped."""
         yield _PROLOGUE + self._header
         for block in blocks:
             self.rows += block.count(b"\n")
@@ -145,26 +153,28 @@ class RowCounter:
 
 
 class TableCount(msgspec.Struct, frozen=True):
-    """A restored table against the tree. ``path`` is the tree's; digests are BLAKE3 of the table's stream."""
+    """A restored table compared with the tree. Digests are BLAKE3 of the table's stream."""
 
-    name: str
-    path: bytes
-    rows: int
-    digest: bytes
-    wanted_rows: int
-    wanted_digest: bytes
+    name: str  # for messages
+    path: bytes  # in the tree
+    rows: int  # of the restored table
+    digest: bytes  # of the restored table
+    wanted_rows: int  # in the tree
+    wanted_digest: bytes  # in the tree
 
     @property
     def matches(self) -> bool:
+        """Whether rows and digest are the tree's."""
         return (self.rows, self.digest) == (self.wanted_rows, self.wanted_digest)
 
 
 def tables_counted(
     reader: PointReader, tools: PostgresTools, connection: DatabaseAddress, *, stall_seconds: float = 0
 ) -> Iterator[TableCount]:
-    """Read every restored table again and say what came out beside what the point says, in the tree's order.
+    """The count of every restored table, in the tree's order. Every table is read again for it.
 
-    An extension's tables are left out (``rows`` −1 in the tree): the extension itself may have put other rows there.
+    An extension's tables are left out (``rows`` −1 in the tree): the extension itself may have added rows. Raises
+    :class:`~drbackup.errors.ToolFailed` and :class:`RestoreMismatch`.
     """
     with PsqlSession(tools, connection, label="count", stall_seconds=stall_seconds) as session:
         for entry in reader.entries(TABLES):
@@ -173,7 +183,7 @@ def tables_counted(
 
 
 def count_table(session: PsqlSession, entry: Entry, header: bytes) -> TableCount:
-    """Read one restored table again."""
+    """The count of one restored table, which is read again. ``header`` is its stored COPY line."""
     statement = header[: -len(_FROM)].decode() + " TO STDOUT"
     session.label = f"count {one_line(entry.path)}"
     counter = RowCounter(header)
@@ -195,7 +205,7 @@ def stored_header(reader: PointReader, entry: Entry) -> bytes:
 
 
 def loaded_table(header: bytes) -> bytes:
-    """The quoted name, with its schema, of the table that a COPY line loads."""
+    """The quoted name, with its schema, of the table that a COPY line loads. Raises :class:`RestoreMismatch`."""
     named = _NAME.match(header)
     if named is None:
         raise RestoreMismatch(say("no table is named in {header}", header=repr(header[:200])))
@@ -203,7 +213,7 @@ def loaded_table(header: bytes) -> bytes:
 
 
 def header_of(begin: bytes, entry: Entry) -> bytes:
-    """The COPY line in the beginning of a table's stream."""
+    """The COPY line in ``begin``, the first bytes of a table's stream. Raises :class:`RestoreMismatch` without one."""
     prologue, _, rest = begin.partition(b"\n")
     header = rest[: rest.find(b"\n") + 1]
     if prologue + b"\n" != _PROLOGUE or not header.startswith(b"COPY ") or not header.endswith(_FROM):

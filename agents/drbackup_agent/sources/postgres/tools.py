@@ -1,7 +1,7 @@
-"""PostgreSQL's own client programs: finding the right ones, connecting, one steady session.
+"""PostgreSQL's own client programs: how the right ones are found, how they connect, and a session that stays open.
 
-Connections are described by the PG* environment only, so that no database name is ever taken for a connection string
-and no password stands in an argument list. Passwords come from a pgpass file or not at all; nothing ever prompts.
+Connections are given by the PG* environment only. So no database name is ever taken for a connection string, and no
+password is in an argument list. Passwords come from a pgpass file or not at all; no program ever asks for one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drbackup.errors import ToolFailed, ToolMissing, ToolTooOld, say
 from drbackup_agent.sources.pipeline import Child, output
 from drbackup_agent.sources.postgres.spec import PostgresSpec
 
-# Where the systems that are run here put PostgreSQL, servers and client programs.
+# Where Linux distributions put PostgreSQL's server and client programs.
 TOOL_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin", "opt/postgresql/*/bin")
 _NEEDED = ("psql", "pg_dump", "pg_dumpall")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
@@ -39,10 +39,10 @@ SETTINGS = (
 
 
 class PostgresTools(msgspec.Struct, frozen=True):
-    """One folder of client programs. ``restricts``: its psql can forbid meta-commands inside a script."""
+    """One folder of client programs of one version."""
 
     folder: Path
-    major: int
+    major: int  # of pg_dump's version
     minor: int
 
     @classmethod
@@ -78,7 +78,7 @@ class PostgresTools(msgspec.Struct, frozen=True):
 
     @classmethod
     def look(cls, folder: Path) -> PostgresTools | None:
-        """The programs of one folder; None when one is missing."""
+        """The programs of one folder; None when one is missing. Raises :class:`ToolFailed` without a version."""
         if not all(os.access(folder / name, os.X_OK) for name in _NEEDED):
             return None
         said = output([str(folder / "pg_dump"), "--version"], label="pg_dump --version").decode("ascii", "replace")
@@ -90,38 +90,40 @@ class PostgresTools(msgspec.Struct, frozen=True):
         return cls(folder, int(version[1]), int(version[2] or 0))
 
     def path(self, name: str) -> str:
-        """Where a program lies."""
+        """The full path of a program in the folder."""
         return str(self.folder / name)
 
     @property
     def version(self) -> str:
+        """The version for messages, such as ``pg_dump 16.10``."""
         return f"pg_dump {self.major}.{self.minor}"
 
     @property
     def restricts(self) -> bool:
+        """Whether its psql can forbid psql's own commands inside a script (``\\restrict``)."""
         return self.major >= 18 or self.minor >= _RESTRICT_SINCE.get(self.major, 1 << 30)
 
 
 class DatabaseAddress(msgspec.Struct, frozen=True):
-    """Where a database is. Empty fields take the client library's defaults."""
+    """Where a database is and who connects. Empty fields take the client library's defaults."""
 
     database: str
-    host: str = ""
-    port: int = 0
+    host: str = ""  # a name, an address or a socket folder
+    port: int = 0  # 0: the default
     user: str = ""
-    password_file: str = ""
+    password_file: str = ""  # a pgpass file
 
     @classmethod
     def of(cls, spec: PostgresSpec) -> DatabaseAddress:
-        """The connection of a specification."""
+        """The address of a specification's database."""
         return cls(spec.database, spec.host, spec.port, spec.user, spec.password_file)
 
     def to(self, database: str) -> DatabaseAddress:
-        """The same server, another database."""
+        """The address of another database on the same server."""
         return replace(self, database=database)
 
     def environment(self) -> dict[str, str]:
-        """The programs' whole environment: ours without its own PG* settings, and this connection."""
+        """The programs' whole environment: this process's without its PG* settings (PGSSL* stay), and this address."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name[:5] == "PGSSL"}
         wanted = {
             "PGDATABASE": self.database,
@@ -138,10 +140,10 @@ class DatabaseAddress(msgspec.Struct, frozen=True):
 
 
 class PsqlSession:
-    """One psql process that runs our statements one after the other in one server session. One thread.
+    """One psql process that runs our statements one after the other in one server session. For one thread.
 
-    Results travel as COPY text, whose rows can't contain our end mark: COPY never writes a backslash followed by ``=``.
-    The first error ends the session and is raised as :class:`ToolFailed` with psql's own words.
+    Results come as COPY text, whose rows can't contain our end mark: COPY never writes a backslash followed by ``=``.
+    The first error ends the session and is raised as :class:`ToolFailed` with psql's own message.
     """
 
     def __init__(
@@ -174,26 +176,26 @@ class PsqlSession:
         self._child.label = text
 
     def execute(self, sql: str) -> None:
-        """Run statements that answer nothing we want."""
+        """The statements have run; their output is dropped. Raises :class:`ToolFailed`."""
         for _ in self._run(sql):
             pass
 
     def rows(self, query: str) -> list[tuple[str | None, ...]]:
-        """A query's rows as text; None is SQL's NULL."""
+        """A query's rows as text, None for NULL. Raises :class:`ToolFailed`."""
         text = b"".join(self.copy_out(f"COPY ({query}) TO STDOUT"))
         cells = (map(unescaped, line.split(b"\t")) for line in text.split(b"\n")[:-1])
         return [tuple(None if cell is None else cell.decode() for cell in row) for row in cells]
 
     def value(self, query: str) -> str:
-        """A query's one value; empty for NULL."""
+        """A query's one value as text, empty for NULL. Raises :class:`ToolFailed`."""
         return self.rows(query)[0][0] or ""
 
     def copy_out(self, statement: str) -> Iterator[bytes]:
-        """The output of one ``COPY … TO STDOUT`` in blocks."""
+        """The output of one ``COPY … TO STDOUT`` in blocks. Iterating raises :class:`ToolFailed`."""
         return self._run(statement + ";")
 
     def close(self) -> None:
-        """End the session; its transaction is rolled back by the server."""
+        """The session has ended, and the server rolls its transaction back. Safe at any time and twice."""
         self._child.kill()
 
     def _run(self, sql: str) -> Iterator[bytes]:
@@ -204,7 +206,7 @@ class PsqlSession:
         while True:
             block = self._child.read()
             if not block:
-                self._child.finish()  # raises with psql's words
+                self._child.finish()  # raises with psql's message
                 raise ToolFailed(say("{label}: psql ended early", label=self.label))
             held += block
             if held.endswith(mark):
@@ -220,7 +222,7 @@ _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v
 
 
 def unescaped(cell: bytes) -> bytes | None:
-    """A cell of COPY's text format; None for NULL."""
+    """The bytes of a cell in COPY's text format; None for NULL."""
     if cell == b"\\N":
         return None
     if b"\\" not in cell:
@@ -229,7 +231,7 @@ def unescaped(cell: bytes) -> bytes | None:
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier on one line: control characters become escapes of ``U&""``."""
+    """The name as a quoted SQL identifier on one line: control characters become escapes of ``U&""``."""
     doubled = name.replace('"', '""')
     if name.isprintable():
         return f'"{doubled}"'
@@ -238,6 +240,6 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal, whatever the server's settings."""
+    """The text as an SQL literal that means the same under all server settings."""
     doubled = text.replace("'", "''")
     return f"'{doubled}'" if "\\" not in text else "E'" + doubled.replace("\\", "\\\\") + "'"

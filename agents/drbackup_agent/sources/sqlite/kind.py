@@ -20,7 +20,7 @@ from drbackup_agent.sources.sqlite.spec import SqliteSpec
 
 
 def _restore(spec: SqliteSpec, request: RestoreRequest, watch: Watch) -> RestoreResult:
-    """Written beside the database, checked, then renamed over it."""
+    """Writes the file beside the database, checks it, then renames it over the database."""
     target = Path(spec.path)
     require_replaceable(target, replace_it=request.replace)
     reader = request.reader

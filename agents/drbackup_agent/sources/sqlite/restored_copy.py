@@ -21,11 +21,11 @@ from drbackup_agent.sources.sqlite.source import read_canary
 
 @dataclass(slots=True)
 class SqliteCopy:
-    """One SQLite file, opened read-only and as it is: not even a journal may be made beside it."""
+    """One restored SQLite file. It is opened read-only and immutable, so that no journal is made beside it."""
 
-    source: str
+    source: str  # its name in the drill
     reader: PointReader
-    folder: Path | None
+    folder: Path | None  # where the file is; never None here
 
     def query(self, text: str) -> Iterator[bytes]:
         deadline = time.monotonic() + QUERY_SECONDS
@@ -41,7 +41,10 @@ class SqliteCopy:
                 raise Refuted(f"the query failed: {bad.sqlite_errorname}") from bad
 
     def counted(self) -> Iterator[Counted]:
-        """The whole file is one digest; the rows of its tables are counted for the report."""
+        """One count for the whole file: its digest, and the rows of all its tables, which the tree does not have.
+
+        Raises :class:`Refuted` when the file can't be read or fails its integrity check.
+        """
         entry = self._entry()
         with closing(self._open()) as database:
             try:

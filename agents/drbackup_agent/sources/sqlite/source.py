@@ -1,8 +1,8 @@
-"""One SQLite database, copied by the online backup API while it is being used.
+"""One SQLite database, copied by SQLite's online backup API while it is in use.
 
-The copy is made into the agent's own state folder in one read transaction, checked with ``quick_check``, and only then
-sent, in blocks that fit its pages. A database in WAL mode is not held up; one with a rollback journal makes its writers
-wait for as long as the local copy takes.
+The copy is made in the agent's own state folder in one read transaction and checked with ``quick_check``. Only then is
+it sent, in blocks that are multiples of its pages. A database in WAL mode does not wait. With a rollback journal,
+writers wait for as long as the local copy takes.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from drbackup_agent.sources.base import Pin, SourceContext, Substance, Watch
 from drbackup_agent.sources.files.entries import entry_of, read_xattrs
 from drbackup_agent.sources.sqlite.spec import SqliteSpec
 
-FIXED = 128 << 10  # a multiple of every page size (512 bytes to 64 KiB)
-_READ = 4 << 20
+FIXED = 128 << 10  # bytes of a chunk: a multiple of every page size (512 bytes to 64 KiB)
+_READ = 4 << 20  # bytes
 _BUSY_SECONDS = 60.0
 CANARY_TABLE = "drbackup_canary"
 
 
 class SqliteSource:
-    """Copies the database at ``spec.path`` (see :class:`~drbackup_agent.sources.base.Source`)."""
+    """The database at ``spec.path`` as a :class:`~drbackup_agent.sources.base.Source`."""
 
     kind = "sqlite"
 
@@ -65,7 +65,11 @@ class SqliteSource:
         return [PreflightCheck(name, True, f"readable, sqlite {sqlite3.sqlite_version}")]
 
     def pin(self) -> Pin:
-        """The instant is the copy's read transaction, so the local copy is made here, before anything is sent."""
+        """The instant of the local copy's read transaction. The copy is made here, before anything is sent.
+
+        Raises :class:`SourceUnstable` for a locked database, :class:`HostUnsuitable` without room for the copy, and
+        :class:`SourceUnreadable` otherwise.
+        """
         if self._spec.canary:
             now = self._context.clock_ns()
             self._canary_note = _write_canary(self._spec.path, now)
@@ -147,7 +151,7 @@ class SqliteSource:
 
 
 def require_sound(database: sqlite3.Connection, name: str) -> None:
-    """Raises :class:`SourceUnreadable` unless ``quick_check`` is content."""
+    """The database passes SQLite's ``quick_check``. Raises :class:`SourceUnreadable` otherwise."""
     said = [str(row[0]) for row in database.execute("PRAGMA quick_check(5)")]
     if said != ["ok"]:
         raise SourceUnreadable(
@@ -156,7 +160,10 @@ def require_sound(database: sqlite3.Connection, name: str) -> None:
 
 
 def require_replaceable(target: Path, *, replace_it: bool) -> None:
-    """Raises :class:`TargetOccupied` when a database is there that may not go, or that somebody is writing to."""
+    """The target may be replaced: it is missing or empty, or may go and is not in use.
+
+    Raises :class:`TargetOccupied` otherwise.
+    """
     if not os.path.lexists(target) or (target.is_file() and target.stat().st_size == 0):
         return
     if not replace_it:
@@ -174,10 +181,10 @@ def require_replaceable(target: Path, *, replace_it: bool) -> None:
 
 
 def place_restored(restored: Path, target: Path) -> None:
-    """Check the restored file and put it where the database lives.
+    """The restored file has passed ``quick_check`` and is durably at ``target``. Raises :class:`RestoreMismatch`.
 
-    The journals beside a replaced database go first: SQLite would play an old -wal into the new file. A crash between
-    leaves the old database without its journal, which the same command then replaces.
+    The journals beside a replaced database are removed first: SQLite would apply an old -wal to the new file. A crash
+    between the two leaves the old database without its journal; the same command then replaces it.
     """
     try:
         with closing(sqlite3.connect(f"file:{quote(str(restored))}?mode=ro&immutable=1", uri=True)) as database:
@@ -204,7 +211,10 @@ def _count_tables(database: sqlite3.Connection) -> int:
 
 
 def _write_canary(path: str, now_ns: int) -> str:
-    """Put ``now_ns`` into the canary table. Returns why there is none; never waits long for a lock."""
+    """Writes ``now_ns`` (UTC nanoseconds) into the canary table, waiting at most 5 s for a lock.
+
+    Returns the reason why it could not; empty when it did.
+    """
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=5)) as database, database:
             database.execute(f"CREATE TABLE IF NOT EXISTS {CANARY_TABLE} (id INTEGER PRIMARY KEY, written_ns INTEGER)")
@@ -215,7 +225,7 @@ def _write_canary(path: str, now_ns: int) -> str:
 
 
 def read_canary(path: str) -> int:
-    """The UTC nanoseconds in a database's canary table; 0 when there is none."""
+    """The UTC nanoseconds in a database's canary table; 0 without one."""
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as database:
             row = database.execute(f"SELECT written_ns FROM {CANARY_TABLE} WHERE id=1").fetchone()

@@ -6,7 +6,7 @@ import msgspec
 
 
 class SqliteSpec(msgspec.Struct, frozen=True, tag="sqlite"):
-    """One SQLite database file, copied by the online backup API."""
+    """One SQLite database file, copied by SQLite's online backup API."""
 
-    path: str
-    canary: bool = False
+    path: str  # absolute
+    canary: bool = False  # whether a canary is written into the database
