@@ -51,7 +51,7 @@ class Meters:
         return fetch, decrypt, max(wall - fetch - decrypt, 0.0)
 
     def fetched(self, seconds: float, size: int) -> None:
-        """One finished fetch of ``size`` bytes is counted and told."""
+        """One finished fetch of ``size`` bytes is counted, and the new total is told."""
         with self._mutex:
             self.fetching += seconds
             self.fetched_bytes += size

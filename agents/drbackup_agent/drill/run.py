@@ -54,7 +54,7 @@ class Listener(Protocol):
         ...
 
     def check(self) -> None:
-        """Nothing while the drill may go on. Raises the reason once it should stop."""
+        """The drill may go on when this returns. Raises the reason once it should stop."""
         ...
 
 

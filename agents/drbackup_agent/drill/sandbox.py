@@ -52,9 +52,7 @@ class Sandbox:
     def __init__(self, folder: Path, mark: str, lock: FileLock) -> None:
         self.folder = folder
         self.mark = mark
-        self.stops: list[
-            Callable[[], None]
-        ] = []  # stop servers cleanly; what still runs is found by its mark and killed
+        self.stops: list[Callable[[], None]] = []  # stop servers cleanly; what still runs then is killed
         self._places = [folder]
         self._file_lock = lock
         self.result: Wipe | None = None

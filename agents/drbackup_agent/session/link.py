@@ -90,7 +90,7 @@ class Link:
         self.tell(Note(level, text))
 
     def check(self) -> None:
-        """Nothing while the work may go on. Raises the reason once it should stop; long loops call this often."""
+        """The work may go on when this returns. Raises the reason once it should stop; long loops call this often."""
         if self._ended is not None:
             raise self._ended
 

@@ -64,7 +64,7 @@ class Watch:
     _more_retried: int = 0  # the same of ``retried``
 
     def check(self) -> None:
-        """Nothing while the run may go on. Raises :class:`Interrupted` once it is cancelled.
+        """The run may go on when this returns. Raises :class:`Interrupted` once it is cancelled.
 
         It is called between blocks and between paths.
         """

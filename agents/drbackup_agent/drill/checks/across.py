@@ -49,7 +49,7 @@ def _exists(folder: Path, roots: tuple[bytes, ...], row: bytes) -> bool:
 
 
 def _is_inside(folder: Path, name: bytes) -> bool:
-    """Whether a regular file is at ``name``. A way over a symbolic link doesn't count: it may lead out of the copy."""
+    """Whether a regular file is at ``name``. One behind a symbolic link is none: links may lead out of the copy."""
     path = os.fsencode(folder)
     parts = name.split(b"/")
     for number, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Restoring a point, or parts of it, below a folder: how directory trees come back, and possible for any kind.
+"""Restoring a point, or parts of it, below a folder. Points of every kind can be restored so.
 
 One thread walks the tree. It checks every name and makes folders, links and special files. Files go to
 :mod:`drbackup_agent.sources.files.restore_contents`, whose threads read and write ahead. Files that were finished

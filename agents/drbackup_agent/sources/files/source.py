@@ -50,9 +50,8 @@ class FilesSource:
         self._canary_ns = 0
         self._canary_note = ""
         self._cache: FileCache | None = None
-        self._first_links: dict[
-            tuple[int, int], tuple[bytes, int, int]
-        ] = {}  # (device, inode) → path, size, mtime as read
+        # (device, inode) → path, size and mtime as they were read
+        self._first_links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self._files = self._bytes = 0
 
     # --- the Source protocol -------------------------------------------------------------------------------------

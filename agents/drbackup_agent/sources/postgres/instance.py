@@ -200,7 +200,7 @@ def _isolation() -> list[str]:
 
 
 def _isolation_seen(pid: int) -> str:
-    """The network that the running server sees, whatever was asked for. psutil shows only our own namespace's."""
+    """The network that the running server really has. It is read from /proc: psutil shows only our own namespace."""
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     names = sorted(line.partition(":")[0].strip() for line in lines)
     outward = [name for name in names if name != "lo"]
