@@ -1,3 +1,1 @@
-"""One backup run from claim to commit, the judging of what an agent claims to have sent, and what dead runs left
-behind.
-"""
+"""One backup run from claim to commit, the validation of an agent's result, and the reconciling of dead runs."""

@@ -1,6 +1,6 @@
-"""Points that exist in a store but not in the catalog: a controller died between the commit and its own note of it.
+"""Points that exist in a store but not in the catalog: the controller died after the commit, before its own row.
 
-The record in the store is the commit; the catalog only follows.
+The record in the store is the commit. The catalog only follows it, so adopting never writes to a store.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def adopt_records(
     *,
     now: datetime,
 ) -> tuple[Point, ...]:
-    """Add every record of ``system`` (of all, when empty) in a store that the catalog does not know; the new points.
+    """The points that were new to the catalog, by commit time: afterwards it knows every record of ``system`` there.
 
-    Raises the store's errors, and :class:`SignatureInvalid` or :class:`ObjectCorrupt` for a record that is not ours;
-    with ``strange`` given, such records are passed over and their errors added to it.
+    An empty ``system`` means all systems. Raises the store's errors. A record that is not ours raises
+    :class:`SignatureInvalid` or :class:`ObjectCorrupt`; with ``strange`` given it is skipped and its error added there.
     """
     store, catalog = installation.store(store_name), installation.catalog
     adopted = []
@@ -58,9 +58,10 @@ def adopt_records(
 def reconcile_dead_runs(
     installation: Installation, system: str, source: str, now: Callable[[], datetime]
 ) -> tuple[Point, ...]:
-    """Look whether runs that died or failed while committing had committed after all; the points found.
+    """The points of runs that died or failed while committing, but had committed after all.
 
-    Raises the store's error: then nothing is settled and the next run looks again.
+    Each such run is settled in the catalog. Raises the store's error; then no run is settled and the next backup
+    tries again.
     """
     unsettled = installation.catalog.runs.unsettled(system, source)
     if not unsettled:
@@ -81,7 +82,7 @@ def reconcile_dead_runs(
 
 
 def point_of(record: Record, sealed: Sealed, name: tuple[str, str], copies: tuple[str, ...]) -> Point:
-    """The catalog's view of a record. ``name``: (id, object name)."""
+    """The catalog's view of a record. ``name`` is (id, object name); ``copies`` are the stores that have it."""
     return Point(
         id=name[0],
         name=name[1],

@@ -1,8 +1,8 @@
-"""Is an agent's result the tree it says it is? Asked before the commit: afterwards nothing takes a point back.
+"""The validation of an agent's result before the commit, because afterwards nothing takes a point back.
 
-An agent may be in an enemy's hands, or have a defect. Its root must decode and count what the result counts, and the
-tree's top must open with the catalog's key and lie, with every page and what the newest pages hold, in packs that the
-record will name: a pack that no record names is not looked for, not copied, not scrubbed, and may be collected.
+An agent may have been taken over, or have a defect. Its root must decode and count what the result counts. The tree's
+top must open with the catalog's key. The top, every page and the contents of the newest pages must lie in packs that
+the record will name. A pack that no record names is not looked for, not copied, not scrubbed, and may be collected.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from drbackup.wire.messages import BackupResult
 
 _ROOT_MOST, _FACTS_MOST = 4 << 10, 1 << 20  # bytes; a record holds both, and is read by every command
 _COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog could ever take it
-_SLOW_SECONDS = 3600.0  # between the two looks at a clock that make a skew
+_SLOW_SECONDS = 3600.0  # at most, between the two clock readings from which a skew is computed
 
 
 def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float, *, now_ns: int) -> SourceFacts:
-    """What can be judged without the store; the source's facts. ``pinned_ns``: the instant that was written down.
-    ``now_ns``: of the controller's clock.
+    """The source's facts, after every check that needs no store.
 
-    Raises :class:`ProtocolViolation`. An instant in the future would make a source look younger than it is.
+    ``pinned_ns`` is the instant in the catalog and ``now_ns`` the controller's clock, both in ns since the epoch.
+    Raises :class:`ProtocolViolation`, also for an instant in the future: the source would look younger than it is.
     """
     require_packs(result.packs)
     if len(set(result.packs)) != len(result.packs):
@@ -66,13 +66,17 @@ def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float, *
 
 
 def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
-    """Open the tree's top as it lies in ``store``. Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the
-    store gives other bytes back than were sent, or the store's errors when it does not answer."""
+    """A guarantee that the tree's top opens as it lies in ``store``, and lies with its pages in the named packs.
+
+    Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the store returns other bytes than were sent, or the
+    store's errors when it does not answer.
+    """
     packs = set(result.packs)
     kind, top = TREE.encode(), decode_root(result.root).top.pack
     if kind + top not in packs:
         raise ProtocolViolation("the tree's top lies in a pack that the result does not name")
-    # Whole, because only then is it compared with its name: our key may open what another recipient's does not.
+    # The whole object is read, because only then can its name, a hash, be checked. Without that, our key might open
+    # bytes that another recipient's key does not.
     name = object_name(domain, kind + top)
     data = store.get(name)
     if hashlib.sha256(data).digest() != top:
@@ -89,19 +93,19 @@ def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: 
     if bool(pages) != bool(result.entries):
         raise ProtocolViolation(say("{entries} entries on {n} pages", entries=result.entries, n=len(pages)))
     for page in pages:
-        if page.place.pack == top:  # in our hands anyway; older pages were looked at when they were new
+        if page.place.pack == top:  # already read; older pages were checked when they were new
             _require_contents(reader.page(page), packs)
 
 
 def _require_contents(entries: Iterable[Entry], packs: AbstractSet[bytes]) -> None:
-    """Every content lies in packs that the record will name. Raises :class:`ProtocolViolation`."""
+    """A guarantee that every content lies in packs that the record will name. Raises :class:`ProtocolViolation`."""
     kind = DATA.encode()
     if not {kind + extent.place.pack for entry in entries for extent in entry.extents} <= packs:
         raise ProtocolViolation("a content lies in a pack that the result does not name")
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A fetch for a tree's top, whose pack was read already; anything else goes to the store."""
+    """A :class:`PackFetch` that has the pack of a tree's top already; anything else is fetched from the store."""
 
     top: bytes
     others: PackFetch

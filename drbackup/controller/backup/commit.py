@@ -1,7 +1,7 @@
-"""The last step of a backup: the second copies' packs, the signed record in every store, the catalog's row.
+"""The last step of a backup: the other copies' packs, the signed record in every store, the catalog's row.
 
-The record's arrival in the first copy's store is the commit: before it the point does not exist, afterwards nothing
-takes it back. A second store that can't follow makes the run a partial one, never a failed one.
+The record's arrival in the first copy's store is the commit. Before it the point does not exist; afterwards nothing
+takes it back. When another store can't take its copy, the run is done in part, never failed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ from drbackup.vault.record import Commit, Record, Sealed, encode_record, make_re
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import BackupResult
 
-EARLIER_POINTS = 50  # that one run brings a store before its own: its commit must not wait for a whole history
+EARLIER_POINTS = 50  # at most copied to a store before a run's own: its commit must not wait for a whole history
 
 
 class Committer(msgspec.Struct, frozen=True):
-    """Commits one result. ``lagging``: store → why it has no copy; ``behind``: store → why it lacks earlier points;
-    filled as the steps go."""
+    """The commit of one agent's result: first :meth:`copy_packs`, then :meth:`commit`, then :meth:`shortfall`."""
 
     installation: Installation
     policy: Policy
@@ -51,14 +50,15 @@ class Committer(msgspec.Struct, frozen=True):
     session: str
     now: Callable[[], datetime]
     require_young: Callable[[], None] = lambda: None  # raises when the run is too old to commit
-    lagging: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
-    behind: dict[str, DrbackupError] = msgspec.field(default_factory=dict)
+    # Both are filled as the steps go.
+    lagging: dict[str, DrbackupError] = msgspec.field(default_factory=dict)  # store → why it has no copy of the point
+    behind: dict[str, DrbackupError] = msgspec.field(default_factory=dict)  # store → why it lacks earlier points
 
     def copy_packs(self, result: BackupResult) -> None:
-        """Bring the packs to the other copies' stores.
+        """A guarantee that each other copy's store has the result's packs, or is in :attr:`lagging` with the reason.
 
-        Raises :class:`ObjectCorrupt` when the first store gives back other bytes than were sent: then there is nothing
-        to commit, and the pack is forgotten so that the next run sends it again.
+        Raises :class:`ObjectCorrupt` when the first store returns other bytes than were sent. Then there is nothing to
+        commit; the catalog forgets the pack, so that the next run sends it again.
         """
         first = self.installation.store(self.policy.copies[0])
         for name in self.policy.copies[1:]:
@@ -72,8 +72,11 @@ class Committer(msgspec.Struct, frozen=True):
                 self.lagging[name] = unready
 
     def commit(self, result: BackupResult) -> Point:
-        """Write the record everywhere, then the catalog's row. A crash in between is found by
-        :func:`drbackup.controller.backup.adopt.reconcile_dead_runs`."""
+        """The committed point: its record is in the first copy's store, then in the others, then in the catalog.
+
+        A crash in between is found by :func:`drbackup.controller.backup.adopt.reconcile_dead_runs`. Raises
+        :class:`RunTooLong`, :class:`ProtocolViolation` or the first store's errors.
+        """
         record, sealed = self._record(result)
         identity, name, data = encode_record(record, self.installation.signer)
         first, *others = self.policy.copies
@@ -96,11 +99,11 @@ class Committer(msgspec.Struct, frozen=True):
         return point
 
     def _put_in_time(self, store_name: str, name: str, data: bytes) -> None:
-        """The commit itself, if the run is still young. Collecting counts on it that no record comes late.
+        """The commit itself, only while the run is young: collect relies on it that no record comes late.
 
-        A process may stand still between its last look at the clock and the store's taking the record, for weeks. So
-        the address is signed first: it is good for minutes, by the store's own clock, and an upload behind them is
-        refused. A folder can't refuse; there the look is as late as it can be.
+        A process may be suspended for weeks between its last reading of the clock and the upload of the record. So the
+        address is signed first: it is valid for minutes by the store's own clock, which refuses a later upload. A
+        folder can't refuse; there the clock is read as late as possible.
         """
         store = self.installation.store(store_name)
         signed = store.sign_put(name, len(data), hashlib.sha256(data).digest())
@@ -114,7 +117,7 @@ class Committer(msgspec.Struct, frozen=True):
         put_signed(signed.url, signed.headers, data, ca_file=entry.place.trusted_ca)
 
     def shortfall(self, point: Point) -> DoneInPart | None:
-        """What to raise when a copy is lacking."""
+        """The error to raise when a copy, or earlier points of one, are lacking. None when nothing is."""
         if not self.lagging and not self.behind:
             return None
         lacks = [say("not in {store}: {what}", store=store, what=error.said) for store, error in self.lagging.items()]
@@ -140,14 +143,16 @@ class Committer(msgspec.Struct, frozen=True):
         )
 
     def _copier(self, name: str) -> Copier:
-        """A copier into a store that has first been given the earlier points it lacks, oldest first, so that its chain
-        has no gap. A store that lacks very many gets the new point all the same, and the run says what is left."""
-        self.installation.vault(name)  # ours, or nothing is written there
+        """A copier into a store, after it was given the earlier points it lacks, oldest first: its chain has no gap.
+
+        At most :data:`EARLIER_POINTS` are copied. The new point is copied all the same, and the run says what is left.
+        """
+        self.installation.vault(name)  # raises for a vault that is not ours: nothing is written there
         copier = Copier(self.installation, self.installation.store(name), self.now)
         lacking = self.installation.catalog.points.lacking(self.policy.system, self.source.name, name)
         for point in itertools.islice(lacking, EARLIER_POINTS):
-            # What keeps an old point out must not keep out this one, which is whole. That no store has it whole is no
-            # news of this run: scrub, status and the daemon's log say so.
+            # What prevents the copying of an old point must not prevent that of this one, which is whole. When no store
+            # has the old one whole, this run need not say it: scrub, status and the daemon's log do.
             with contextlib.suppress(ObjectCorrupt, ObjectMissing):
                 try:
                     copier.point(point)
@@ -158,7 +163,7 @@ class Committer(msgspec.Struct, frozen=True):
         return copier
 
     def _say_left(self, store: str, left: int) -> None:
-        """``left``: so many earlier points can be brought, and were not by this run."""
+        """Notes in ``behind`` how many earlier points could be copied and were not by this run."""
         if left:
             words = say(
                 "{left} of them are left to catching up (at once: drbackup vault catch-up {store})",

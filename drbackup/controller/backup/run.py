@@ -1,8 +1,8 @@
 """One backup run, from claimed to committed.
 
-Order, each step durable in the catalog before the next begins: claimed · connecting · pinned · sending · committing ·
-committed. The record in the first copy's store is the commit. Whatever ends a run early is written beside it; a
-controller that is killed leaves a run whose holder is gone, which the next one marks failed and looks after.
+Order: claimed · connecting · pinned · sending · committing · committed. Each step is durable in the catalog before the
+next begins. The record in the first copy's store is the commit. The error that ends a run early is kept in its row.
+When the controller is killed, the next run marks the dead run failed and reconciles what it left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PACKS_NAMED = 10  # in an error; a scrub names all
 
 
 class BackupOptions(msgspec.Struct, frozen=True):
-    """What a caller may say about one run."""
+    """The choices of a caller for one run."""
 
     due: datetime | None = None  # when it should have run; None: now
     run: str = ""  # a due row of the catalog to claim; empty: a new one
@@ -59,9 +59,9 @@ def run_backup(
 ) -> Point:
     """The committed point of one source's backup. ``now``: the controller's clock, aware.
 
-    Raises :class:`UsageError` for an unknown system or source, :class:`RunActive` while the source is being copied,
-    :class:`DoneInPart` when the point is committed but not in every copy's store, and otherwise what failed: the run is
-    then marked failed with that error, and everything committed before stands.
+    Raises :class:`UsageError` for an unknown system or source, and :class:`RunActive` while the source is backed up.
+    Raises :class:`DoneInPart` when the point is committed, but not in every copy's store. Any other error marks the run
+    failed; everything committed before stays.
     """
     policy = installation.policy(system)
     chosen = policy.source(source)
@@ -94,7 +94,8 @@ class _BackupRun:
         self._what = f"{policy.system}/{source.name}"
 
     def work(self, run: LeasedRun) -> Completed[Point]:
-        # First of all: a point that a dead controller committed must be known, or the chain would fork.
+        # First of all: a point that a dead controller committed must be known, or this one would name the wrong
+        # previous point.
         reconcile_dead_runs(self._installation, self._policy.system, self._source.name, self._now)
         first = self._installation.store(self._policy.copies[0])
         result = self._complete(run, first)
@@ -115,7 +116,7 @@ class _BackupRun:
         )
 
     def _require_young(self) -> None:
-        """Raises :class:`RunTooLong`. Collecting counts on it that what a run relied on has its record by then."""
+        """Raises :class:`RunTooLong`: collect relies on it that whatever a run needs has its record by then."""
         age = self._now() - self._begun
         if age > SESSION_MOST:
             raise RunTooLong(
@@ -130,8 +131,11 @@ class _BackupRun:
     # --- from the source to the first copy ---
 
     def _complete(self, run: LeasedRun, store: Store) -> BackupResult:
-        """The agent's result with every pack in ``store``. What is missing the agent is asked for again, once, with
-        nothing taken from its memory of earlier runs."""
+        """The agent's valid result with every pack whole in ``store``.
+
+        When packs are missing, the agent runs once more without its cache of earlier runs. Raises
+        :class:`PacksMissing` when packs are missing after that too.
+        """
         missing: tuple[bytes, ...] = ()
         for use_cache in (True, False):
             result = self._session(run, store, use_cache)
@@ -149,7 +153,7 @@ class _BackupRun:
                     missing = (pack_id(TREE, decode_root(result.root).top.pack),)
                 else:
                     return result
-            # Of every kind: an agent may have stored under one what it then said to be in the other.
+            # Of every kind: an agent may have stored a pack as one kind, and then named it as the other.
             packs.forget(domain, store.name, [(kind, digest_of(pack)) for pack in missing for kind in PACK_KINDS])
             missing += condemned  # on their way out of the store, and known there: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])

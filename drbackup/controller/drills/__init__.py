@@ -1,1 +1,1 @@
-"""Drills at the controller: which points, the run, the verdict's record, and what of it the catalog learns."""
+"""Drills at the controller: the choice of points, the run, the signed statement, and what the catalog keeps of it."""

@@ -1,7 +1,7 @@
-"""A store that lies about one byte, for negative drills: a prover that never failed is unproven itself.
+"""A store that returns one wrong byte, for negative drills: a check that never failed is unproven itself.
 
-Nothing is ever written or changed: the byte is flipped on the way to the drill host, in the middle of a chunk that a
-full restore must open. Which one is drawn by lot.
+Nothing is ever written or changed. The byte is flipped on the way to the drill host, in the middle of a chunk that a
+full restore must open. The chunk is drawn by lot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drbackup.wire.messages import Place
 
 
 class FlippedStore:
-    """``inner``, but byte ``at`` of the object ``victim`` has its lowest bit flipped. Reads only."""
+    """A read-only view of ``inner`` in which byte ``at`` of the object ``victim`` has its lowest bit flipped."""
 
     def __init__(self, inner: Store, victim: str, at: int) -> None:
         self.name = inner.name
@@ -60,9 +60,9 @@ class FlippedStore:
 
 
 def damaged(found: Sequence[LocatedPoint], keyring: Keyring, seed: bytes) -> tuple[list[LocatedPoint], str]:
-    """The same points read from stores of which one lies; and what was damaged, for the evidence.
+    """(the same points, one of their domains read from a :class:`FlippedStore`; the damage in words, for the evidence).
 
-    Raises :class:`PointMissing` when there is no content to damage.
+    ``seed``: the bytes that decide the lot. Raises :class:`PointMissing` when there is no content to damage.
     """
     candidates = [each for each in found if each.record.packs and each.sealed.totals.bytes]
     if not candidates:
@@ -81,7 +81,7 @@ def damaged(found: Sequence[LocatedPoint], keyring: Keyring, seed: bytes) -> tup
 
 
 def _some_place(found: LocatedPoint, keyring: Keyring, seed: bytes) -> Place:
-    """A chunk of the point's content, drawn from its first thousand extents."""
+    """A chunk of the point's content, drawn from its first thousand extents. Raises :class:`PointMissing`."""
     reader = PointReader(StoreFetch(found.store), keyring, found.record.domain, found.sealed.root)
     places: list[Place] = []
     for entry in reader.entries():

@@ -1,4 +1,7 @@
-"""From a drill's course to what is judged and what is signed. Pure but for the course it reads."""
+"""What happened in a drill so far, and from it the measurements that are judged and the statement that is signed.
+
+No store, clock or catalog is read here.
+"""
 
 from __future__ import annotations
 
@@ -27,23 +30,23 @@ _SCENARIOS = {
 
 @dataclass(slots=True)
 class DrillProgress:
-    """What happened so far."""
+    """What happened in a drill so far. Seconds count from the declaration."""
 
     id: str
-    kind: str
+    kind: str  # PLAIN_DRILL, NEGATIVE_DRILL
     policy: Policy
     planned_at: datetime
     declared_at: datetime
-    selection: str = ""
-    store: str = ""
-    damage: str = ""
+    selection: str = ""  # how points and store were chosen, in both languages
+    store: str = ""  # the copy that is read; empty: each point's first copy
+    damage: str = ""  # what a negative drill flipped
     offset: float = 0.0  # seconds from the declaration to the begin of the drill host's job
-    result: DrillResult | None = None
-    points: dict[DrilledPoint, Point] = field(default_factory=dict)
-    located: dict[DrilledPoint, LocatedPoint] = field(default_factory=dict)
-    failures: dict[DrilledPoint, Failure] = field(default_factory=dict)
-    phases: list[PhaseSpan] = field(default_factory=list)
-    older: dict[DrilledPoint, tuple[CheckSpec, DrillResult]] = field(default_factory=dict)
+    result: DrillResult | None = None  # of the session with the newest points; None: there was none
+    points: dict[DrilledPoint, Point] = field(default_factory=dict)  # all that were chosen
+    located: dict[DrilledPoint, LocatedPoint] = field(default_factory=dict)  # those whose record was read
+    failures: dict[DrilledPoint, Failure] = field(default_factory=dict)  # why a point was not restored
+    phases: list[PhaseSpan] = field(default_factory=list)  # the controller's own, and those of ``older``
+    older: dict[DrilledPoint, tuple[CheckSpec, DrillResult]] = field(default_factory=dict)  # each in its own session
 
     @property
     def next_number(self) -> int:
@@ -70,26 +73,26 @@ class DrillProgress:
 
     @property
     def wiped(self) -> bool:
-        """Every sandbox, with proof. A drill without any session had none."""
+        """Whether every sandbox was wiped, with proof. True for a drill without any session: it had no sandbox."""
         return all(result.wiped for result in self.results)
 
     def note_phase(self, source: str, phase: str, begin: float, end: float) -> None:
-        """A phase of the controller's own."""
+        """A phase of the controller's own is added. ``begin``, ``end``: seconds from the declaration."""
         self.phases.append(PhaseSpan(source, phase, round(begin, 3), round(end, 3)))
 
     def take_failures(self, result: DrillResult) -> None:
-        """What the drill host could not restore; it says why on one line each."""
+        """The points that the drill host could not restore are added, each with its reason."""
         self.failures.update({DrilledPoint.read(label): Failure.read(why) for label, why in result.failures.items()})
 
     def take_older(self, which: DrilledPoint, check: CheckSpec, result: DrillResult, begin: float) -> None:
-        """The drawn point's own session, which began ``begin`` seconds after the declaration."""
+        """The drawn older point's session is added. It began ``begin`` seconds after the declaration."""
         self.older[which] = (check, result)
         self.take_failures(result)
         self.phases.extend(_shifted(result.phases, begin, str(which)))
 
 
 def measurements(course: DrillProgress) -> Measurements:
-    """What is judged."""
+    """The measurements that the verdict is judged by."""
     return Measurements(
         declared_at=course.declared_at,
         restored=tuple(_restored(course)),
@@ -101,7 +104,7 @@ def measurements(course: DrillProgress) -> Measurements:
 
 
 def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Inventory, ended: datetime) -> DrillStatement:
-    """What is signed."""
+    """The statement that is signed."""
     policy = course.policy
     assert policy.drill is not None
     host = dict(course.result.host) if course.result else {}
@@ -165,7 +168,7 @@ def _restored(course: DrillProgress) -> Iterator[Restored]:
 
 
 def _failure(course: DrillProgress, which: DrilledPoint) -> str:
-    """Why it was not restored, as it is judged and signed; empty: nothing is known against it."""
+    """Why it was not restored, as it is judged and signed. Empty when no failure is known."""
     failure = course.failures.get(which)
     return failure.line if failure else ""
 
@@ -187,8 +190,10 @@ def _seen(measured: Measured) -> MeasuredCheck:
 
 
 def _rto(course: DrillProgress) -> timedelta | None:
-    """Declaration to the last check of the newest points. None when one of them was not restored: a recovery that did
-    not happen has no length."""
+    """The time from the declaration to the last check of the newest points.
+
+    None when one of them was not restored: a recovery that did not happen has no length.
+    """
     if course.result is None or any(which.newest for which in course.failures):
         return None
     done = [phase.end for phase in course.result.phases if phase.phase not in {"wipe"}]
@@ -235,7 +240,7 @@ def _phases(course: DrillProgress) -> Iterator[PhaseSpan]:
     own = [phase for phase in course.phases if not phase.source]
     yield from own
     if course.result is not None:
-        # From the records' being found to the job's begin: reaching the drill host is part of the RTO.
+        # From the end of locating the records to the begin of the job: reaching the drill host is part of the RTO.
         yield PhaseSpan("", "connect", max((phase.end for phase in own), default=0.0), round(course.offset, 3))
         yield from _shifted(course.result.phases, course.offset, "")
     yield from (phase for phase in course.phases if phase.source)

@@ -1,7 +1,7 @@
-"""What a drill's signed evidence lets a catalog say again: the drill's row, and how far each point was proven.
+"""What a rebuilt catalog takes from a drill's signed evidence: the drill's row, and each point's rung.
 
-Never higher than the statement says: a point without a finding that it was not restored was restored; a point whose
-every check passed, and that had one, is app-checked. A drill that was not run, and a negative one, prove nothing.
+A rung is never higher than the statement proves. A point is restored unless a finding says that it was not. It is
+app-checked when it had at least one check and all passed. A drill that was not run, or a negative one, proves nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from drbackup.model.verdict import Rule, Verdict
 
 
 def drill_row(statement: DrillStatement, evidence: str) -> Drill:
-    """The catalog's row of the drill. ``evidence``: the object's id."""
+    """The catalog's row of the drill. ``evidence``: the id of the evidence object."""
     return Drill(
         id=statement.id,
         system=statement.system,
@@ -40,7 +40,7 @@ def finding_line(rule: str, subject: str, seen: str, promised: str) -> str:
 
 
 def rungs(statement: DrillStatement) -> Iterator[tuple[str, Rung]]:
-    """(point id, how far this drill proved it)."""
+    """(point id, the rung that this drill proved) of every point that it restored."""
     if statement.kind != PLAIN_DRILL or statement.verdict == Verdict.NOT_RUN:
         return
     lost = {each.subject for each in statement.findings if each.rule == Rule.NOT_RESTORED}
@@ -54,5 +54,5 @@ def rungs(statement: DrillStatement) -> Iterator[tuple[str, Rung]]:
 
 
 def _label(point: PointUsed) -> str:
-    """How findings and checks of the drill call the point."""
+    """The label of the point in the drill's findings and checks."""
     return str(DrilledPoint(point.source, "" if point.newest else point.id[:12]))

@@ -1,9 +1,16 @@
-"""One drill: from the declaration to signed evidence.
+"""One drill: from the declaration to signed evidence. No drill ends without evidence.
 
-Order: the drill stands in the catalog before anything is read · points and copy are chosen · the drill host restores,
-checks and wipes · the verdict is judged · points climb by what was proven · the evidence is signed, written and
-published · the catalog's row is closed. A controller killed before the evidence leaves a drill without a verdict, which
-:func:`close_abandoned` turns into evidence of a drill that was not run: no drill ends in silence.
+Order:
+
+1. The drill's row is in the catalog before anything is read.
+2. Points and copy are chosen.
+3. The drill host restores, checks and wipes.
+4. The verdict is judged, and points climb the ladder by what was proven.
+5. The evidence is signed, written and published.
+6. The catalog's row is closed.
+
+When the controller is killed before step 5, a drill without a verdict is left. :func:`close_abandoned` then writes the
+evidence of a drill that was not run.
 
 The clock runs from the declaration: finding records, connecting and waiting count towards the RTO. The wipe does not.
 """
@@ -47,12 +54,12 @@ Clock = Callable[[], datetime]
 
 
 class DrillOptions(msgspec.Struct, frozen=True):
-    """What a caller may say about one drill."""
+    """The choices of a caller for one drill."""
 
     due: datetime | None = None  # when it was planned; None: now
     point_choice: str = ""  # latest, the beginning of an id, an ISO time; empty: latest
-    store: str = ""  # from this copy; empty: drawn by lot
-    negative: bool = False  # flip a byte on the way: the drill must find it
+    store: str = ""  # the copy to restore from; empty: drawn by lot
+    negative: bool = False  # a byte is flipped on the way: the drill must find it
     on_progress: Callable[[Progress], None] | None = None  # called from the session's threads; must be quick
     on_note: Callable[[Note], None] | None = None
     stop: threading.Event | None = None  # set it to end the drill cleanly
@@ -63,16 +70,16 @@ _USUAL = DrillOptions()
 
 
 class DrillOutcome(msgspec.Struct, frozen=True):
-    """How a drill ended. ``evidence``: its signed object; the readable page is the reports' to write beside it."""
+    """How a drill ended."""
 
     id: str
     system: str
     verdict: Verdict
     reasons: tuple[BrokenRule, ...]
     checks: tuple[JudgedCheck, ...]
-    rto: timedelta | None
-    rpo: timedelta | None
-    evidence: Evidence
+    rto: timedelta | None  # measured; None: not every newest point was restored
+    rpo: timedelta | None  # measured; None: it could not be
+    evidence: Evidence  # the signed object; the reports write the readable page beside it
 
     @property
     def evidence_id(self) -> str:
@@ -91,11 +98,10 @@ class DrillOutcome(msgspec.Struct, frozen=True):
 
 
 def run_drill(installation: Installation, system: str, options: DrillOptions = _USUAL, *, now: Clock) -> DrillOutcome:
-    """How a system's drill on its policy's drill host ended; the evidence is written whatever comes of it.
-    ``now``: the controller's clock, aware.
+    """How a system's drill on its policy's drill host ended; its evidence is written in every case.
 
-    A failed drill is an outcome, not an error. Raises :class:`UsageError` for a system without a drill in its policy,
-    and :class:`Interrupted` when it was stopped, after the evidence of that was written.
+    ``now``: the controller's clock, aware. A failed drill is an outcome, not an error. Raises :class:`UsageError` for a
+    system without a drill in its policy. Raises :class:`Interrupted` when it was stopped, after writing its evidence.
     """
     policy = installation.policy(system)
     if policy.drill is None:
@@ -104,8 +110,10 @@ def run_drill(installation: Installation, system: str, options: DrillOptions = _
 
 
 def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutcome]:
-    """Write the evidence of drills whose controller died under them. Drills that a living process is at are left
-    alone, whoever started it."""
+    """The drills whose controller died, now closed with the evidence of a drill that was not run.
+
+    Drills of a living process are left alone, whoever started it.
+    """
     closed = []
     for row in installation.catalog.drills.under_way():
         policy = installation.policies.policies.get(row.system)
@@ -120,7 +128,7 @@ def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutc
 
 @contextmanager
 def _alive(installation: Installation, drill: str) -> Iterator[bool]:
-    """Hold a drill's file lock, which dies with its process; False when another process holds it."""
+    """Whether this process now holds the drill's file lock, which is released when a process ends in any way."""
     folder = installation.evidence_folder / ".running"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = try_file_lock(folder / drill)
@@ -180,7 +188,7 @@ class _DrillRun:
         return self.close(judgement)
 
     def close(self, judgement: DrillJudgement) -> DrillOutcome:
-        """Sign, write, publish; then close the catalog's row."""
+        """The outcome, after its evidence was signed, written and published and the catalog's row closed."""
         course, ended = self._so_far, self._now()
         document = describe(course, judgement, self._installation.inventory, ended)
         evidence = write_evidence(self._installation, encode(document), subject=course.kind, when=ended)
@@ -221,7 +229,7 @@ class _DrillRun:
         return judge(measurements(course), rpo=objectives.rpo, rto=objectives.rto)
 
     def _locate(self, points: dict[str, Point]) -> list[LocatedPoint]:
-        """The records from the store alone. One that can't be had is its source's failure."""
+        """The points' records, read from the store alone. A record that can't be read is its source's failure."""
         found = []
         for source, point in points.items():
             course = self._so_far
@@ -253,15 +261,18 @@ class _DrillRun:
         return agent.run(job, ReadingRequests(shelf_of(found), listeners, relay=agent.relay), self._stop)
 
     def _take(self, result: DrillResult, ended: float) -> None:
-        """The agent's clock starts with its job; ``ended``: seconds since the declaration when its result was here."""
+        """Keeps the session's result. Its phases count from the begin of the agent's job.
+
+        ``ended``: seconds from the declaration to the arrival of the result.
+        """
         course = self._so_far
         length = max((phase.end for phase in result.phases), default=0.0)
         course.result = result
-        course.offset = max(ended - length, 0.0)  # the answer's way back is counted in, never left out
+        course.offset = max(ended - length, 0.0)  # the result's way back is counted in, never left out
         course.take_failures(result)
 
     def _restore_older(self, point: Point) -> None:
-        """The drawn point, in a session of its own so that it does not lengthen the measured RTO."""
+        """Restores the drawn older point in a session of its own, so that it does not lengthen the measured RTO."""
         course = self._so_far
         which = DrilledPoint(point.source, point.short)
         label = str(which)
@@ -279,7 +290,7 @@ class _DrillRun:
             course.failures[which] = Failure.of(failure)
 
     def _climb(self, judgement: DrillJudgement) -> None:
-        """Points climb by what was proven on them, even when the drill as a whole broke a promise."""
+        """Points climb the ladder by what was proven on them, even when the drill as a whole broke a promise."""
         points, now = self._installation.catalog.points, self._now()
         for which, point in self._so_far.points.items():
             if which in self._so_far.failures or which not in self._so_far.restored:

@@ -1,8 +1,8 @@
-"""Which points a drill restores, and from which store: nobody picks the easy one.
+"""Which points a drill restores, and from which store, so that nobody can choose the easy ones.
 
-The newest point of each source always; for a monthly drill one older point besides, drawn by lot. The lot, and the
-store the copies are read from, are decided by the hash of the evidence before: known to nobody until that drill had
-ended, and checkable by everybody afterwards.
+The newest point of each source is always restored. A monthly drill restores one older point too, drawn by lot. The hash
+of the evidence before decides that lot, and the store that is read. Nobody knows it before that evidence is written,
+and everybody can check it afterwards.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ from drbackup.model.policy import Policy
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What a drill takes. ``newest``: source → point; ``missing``: source → why it has none; ``store``: where from,
-    empty when no single store has them all; ``said``: the choice in both languages, for the evidence."""
+    """The points that a drill restores, and the store they are read from."""
 
-    newest: dict[str, Point]
-    missing: dict[str, Failure]
-    older: Point | None
-    store: str
-    said: str
+    newest: dict[str, Point]  # source → point
+    missing: dict[str, Failure]  # source → why it has no point
+    older: Point | None  # drawn by lot; None: no monthly drill, or no older point
+    store: str  # that is read; empty: no single store has all the points
+    said: str  # the choice in both languages, for the evidence
 
 
 def lot(seed: bytes, purpose: str, count: int) -> int:
-    """A number below ``count``, decided by ``seed`` alone."""
+    """A number from 0 to ``count`` - 1, decided by ``seed`` and ``purpose`` alone."""
     digest = hashlib.sha256(seed + b"\0" + purpose.encode()).digest()
     return int.from_bytes(digest[:8], "big") % count
 
 
 def select(catalog: Catalog, policy: Policy, seed: bytes, *, which: str = "latest", store: str = "") -> Selection:
-    """The points and the store. ``which``: as for a restore; anything but ``latest`` is a person's choice, and said so.
-    ``seed``: SHA-256 of the evidence before. ``store``: a person's choice of the copy."""
+    """The points and the store of a drill.
+
+    ``which`` names the points as for a restore; anything but ``latest`` is recorded as a person's choice. ``seed`` is
+    the SHA-256 of the evidence before. ``store`` is a person's choice of the copy; empty means by lot.
+    """
     newest: dict[str, Point] = {}
     missing: dict[str, Failure] = {}
     for source in policy.sources:
