@@ -1,1 +1,1 @@
-"""One installation: its folder, keys and policies, how it is made and how it is opened."""
+"""One installation: its folder, keys and policies; how it is initialised and how it is opened."""

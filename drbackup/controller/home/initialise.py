@@ -1,9 +1,8 @@
 """``drbackup init``: keys, the vault in every store, an empty catalog.
 
-The recovery key's private half exists only inside :func:`initialise`'s answer, as the custodians' shares; it is never
-written anywhere. Order: every store is looked at first, the vaults are founded, the keys appear in the home last. A
-crash before the last step leaves vaults that nobody has keys for and that hold nothing; the next ``init`` names them
-and refuses.
+The recovery key's private half exists only in what :func:`initialise` returns, as the custodians' shares. It is never
+written anywhere. Order: every store is checked, then the vaults are created, and the keys appear in the home last. A
+crash before the last step leaves empty vaults that nobody has keys for. The next ``init`` names them and refuses.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ DESCRIPTION_FILE = "vault.description"
 
 
 class NewInstallation(msgspec.Struct, frozen=True):
-    """What ``init`` must show once: nobody can ask for the shares again."""
+    """The results of ``init`` that must be shown once: nobody can ask for the shares again."""
 
     shares: tuple[str, ...]  # SLIP-39 words, one string a custodian
     threshold: int
     vault: VaultDescription
-    stores: tuple[str, ...]  # where the vault was founded
+    stores: tuple[str, ...]  # where the vault was created
     pending: dict[str, str]  # store → why it has no vault yet; run extend() later
     drill_key: Path  # to be moved to the drill host
 
@@ -54,10 +53,10 @@ class NewInstallation(msgspec.Struct, frozen=True):
 
 
 def initialise(home: Path, policies_folder: Path, custodians: tuple[int, int], *, now: datetime) -> NewInstallation:
-    """Make a new installation in ``home`` with a recovery key for ``custodians`` (threshold, shares).
+    """A new installation in ``home`` with a recovery key for ``custodians`` (threshold, shares).
 
-    Raises :class:`UsageError` when there is one already, or a store has a vault already;
-    :class:`~drbackup.errors.PolicyError`; and the store's error when not one store could take the vault.
+    Raises :class:`UsageError` when there is an installation already, or a store has a vault already. Raises
+    :class:`~drbackup.errors.PolicyError`, and the store's error when not one store could take the vault.
     """
     if is_initialised(home):
         raise UsageError(say("there is an installation in {home} already", home=home), safe="nothing was changed")
@@ -87,10 +86,10 @@ def initialise(home: Path, policies_folder: Path, custodians: tuple[int, int], *
 
 
 def extend(installation: Installation, *, now: datetime) -> tuple[str, ...]:
-    """Found the vault in every store of the inventory that has none yet, and put the installation's keys, sealed to
-    the custodians, into every one that lacks them; the names of the stores that were given something.
+    """The names of the stores that lacked the vault or the sealed keys; now every store of the inventory has both.
 
-    To be run again whenever a key has changed. Raises the store's error. Again is harmless.
+    The keys are the installation's, sealed to the custodians. To be run again whenever a key has changed; to run it
+    without need does nothing. Raises the store's error.
     """
     description = read_description(installation.home)
     keys = InstallationKeys(
@@ -111,12 +110,12 @@ def extend(installation: Installation, *, now: datetime) -> tuple[str, ...]:
 
 
 def read_description(home: Path) -> VaultDescription:
-    """The installation's own copy of what its vaults say. Public keys only."""
+    """The installation's own copy of its vaults' description. It holds public keys only."""
     return msgspec.msgpack.decode((home / DESCRIPTION_FILE).read_bytes(), type=VaultDescription)
 
 
 def write_description(home: Path, description: VaultDescription) -> None:
-    """Write that copy, durably, unless it is there already."""
+    """A guarantee that the home holds this description, durably. Nothing is written when it does already."""
     path = home / DESCRIPTION_FILE
     if path.exists() and read_description(home) == description:
         return

@@ -1,7 +1,7 @@
 """One installation: its home folder, its policies, its keys, its catalog and its stores, opened together.
 
-Owns what belongs to exactly one backup centre. Refuses to open a home that was never founded. The stores' vault
-descriptions are checked against our own evidence key, so a store can't hand us other people's public keys to seal to.
+Owns what belongs to exactly one backup centre. Refuses to open a home that was never initialised. The stores' vault
+descriptions are checked against our own evidence key. So a store can't make us seal to somebody else's public keys.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from drbackup.vault.layout import VAULT_NAME
 from drbackup.wire.specs import DomainKeys
 
 CATALOG_FILE = "catalog.sqlite"
-StoreOpener = Callable[[str, StoreEntry], Store]  # by name and what the inventory says of it
+StoreOpener = Callable[[str, StoreEntry], Store]  # by name and inventory entry
 
 
 class Installation:
-    """An opened installation. Safe to use from several threads."""
+    """An opened installation. Thread-safe."""
 
     def __init__(
         self,
@@ -61,14 +61,15 @@ class Installation:
         broken_policies: bool = False,
         stores: StoreOpener = open_store,
     ) -> Self:
-        """Open what :func:`drbackup.controller.home.initialise.initialise` made. ``broken_policies``: open it even if
-        some policy is broken, for who only reads, brings data back, or asks for each policy by :meth:`policy`.
-        ``stores`` opens each store when it is first asked for, and again when the inventory has moved it.
+        """The opened installation that :func:`drbackup.controller.home.initialise.initialise` made.
 
-        Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`,
-        :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog unless ``new_catalog`` says that an empty one
-        shall be made and filled from the vault (:func:`drbackup.controller.backup.adopt.adopt_records`). No store is
-        asked yet.
+        With ``broken_policies`` it opens even when a policy is broken. That is for a caller that only reads, restores,
+        or gets each policy by :meth:`policy`. With ``new_catalog`` a lost catalog is replaced by an empty one, which
+        :func:`drbackup.controller.backup.adopt.adopt_records` then fills. ``stores`` opens a store at its first use,
+        and again when its inventory entry changed; no store is opened here.
+
+        Raises :class:`VaultMissing` when ``home`` holds no installation, :class:`~drbackup.errors.PolicyError`, and
+        :class:`~drbackup.errors.CatalogUnusable`, also for a lost catalog without ``new_catalog``.
         """
         if not is_initialised(home):
             raise VaultMissing(
@@ -79,7 +80,8 @@ class Installation:
         policies = (load_readable if broken_policies else load)(policies_folder)
         path = home / CATALOG_FILE
         if not new_catalog and not path.exists():
-            # An empty one made in silence would start every chain of records anew and show a city without backups.
+            # With a silent empty catalog every chain of records would begin again, and the city would seem to have no
+            # backups.
             raise CatalogUnusable(
                 say("the catalog {path} is gone", path=path),
                 where=str(path),
@@ -106,8 +108,10 @@ class Installation:
         return self.policies.inventory
 
     def policy(self, system: str) -> Policy:
-        """Raises :class:`UsageError` for a system without a policy, :class:`~drbackup.errors.PolicyError` for one whose
-        policy is broken."""
+        """The system's policy. Raises :class:`UsageError` for a system without one.
+
+        Raises :class:`~drbackup.errors.PolicyError` when it is broken.
+        """
         self.policies.require_known(system)
         found = self.policies.policies.get(system)
         if found is None:
@@ -117,7 +121,7 @@ class Installation:
         return found
 
     def agent(self, name: str) -> AgentEntry:
-        """Raises :class:`UsageError` for an unknown agent."""
+        """The agent's inventory entry. Raises :class:`UsageError` for an unknown agent."""
         found = self.inventory.agents.get(name)
         if found is None:
             raise UsageError(
@@ -126,7 +130,7 @@ class Installation:
         return found
 
     def reload_policies(self) -> PolicySet:
-        """Read the policy folder again. Raises :class:`~drbackup.errors.PolicyError`; then the old ones stay."""
+        """The policies, read again. Raises :class:`~drbackup.errors.PolicyError`; then the old ones stay."""
         self.policies = load(self.policies_folder)
         return self.policies
 
@@ -141,7 +145,7 @@ class Installation:
             )
         with self._mutex:
             held = self._stores.get(name)
-            if held is None or held[0] != entry:  # a reload may have moved the store
+            if held is None or held[0] != entry:  # a reload may have changed its entry
                 held = (entry, self._open_store(name, entry))
                 self._stores[name] = held
                 self._vaults.pop(name, None)
@@ -150,7 +154,7 @@ class Installation:
     def vault(self, name: str) -> VaultDescription:
         """The store's vault, checked to be ours. Raises :class:`VaultMissing`, :class:`SignatureInvalid`.
 
-        A disk is looked at each time: when it was unmounted, its folder is empty, and nothing may be written into that.
+        A disk is checked each time: when it was unmounted, its folder is empty, and nothing may be written there.
         """
         store = self.store(name)
         with self._mutex:
@@ -169,23 +173,23 @@ class Installation:
 
     @cached_property
     def signer(self) -> SigningKey:
-        """The evidence key: signs records and drill evidence."""
+        """The evidence key, which signs records and evidence."""
         return SigningKey.from_seed(read_seed(self.keys_folder, EVIDENCE_KEY))
 
     @cached_property
     def keyring(self) -> Keyring:
-        """The catalog key alone: opens trees and records, no content."""
+        """The catalog key alone, which opens trees and records, but no content."""
         return Keyring([SealKey.from_seed(CATALOG, read_seed(self.keys_folder, CATALOG_KEY))])
 
     def drill_key(self) -> SealKey:
-        """The drill key, while it is still here: an installation that is finished has it on the drill host only.
+        """The drill key, as long as it lies in the home. In a finished installation only the drill host has it.
 
         Raises :class:`VaultMissing` when it was moved away.
         """
         return SealKey.from_seed(DRILL, read_seed(self.keys_folder, DRILL_KEY))
 
     def domain_keys(self, domain: str, store: str) -> DomainKeys:
-        """What an agent needs to write to its domain of the vault in ``store``."""
+        """The keys that an agent needs to write to its domain of the vault in ``store``."""
         secret = read_seed(self.keys_folder, DOMAINS_KEY)
         entry = self.inventory.agents.get(domain)
         return domain_keys(secret, domain, self.vault(store).recipients, entry.epoch if entry is not None else 0)
@@ -205,5 +209,5 @@ class Installation:
 
 
 def is_initialised(home: Path) -> bool:
-    """Whether ``home`` holds an installation: its keys folder appears only when all keys are written."""
+    """Whether ``home`` holds an installation. Its keys folder appears only when all keys are written."""
     return (home / "keys").is_dir()

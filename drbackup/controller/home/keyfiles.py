@@ -1,6 +1,6 @@
 """The controller's secrets on disk: one file of 64 hex digits each, mode 0600, or a systemd credential of that name.
 
-Refuses to replace a key: a lost key can't be had again, and an overwritten one is a lost one.
+Refuses to replace a key, because an overwritten key is lost and nobody can make it again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _SEED_SIZE = 32
 
 
 def write_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
-    """Write new key files into a new ``folder``, durably, so that all of them appear at once or none does.
+    """A guarantee that a new ``folder`` holds all these key files, durably; after a crash, all of them or none.
 
-    Raises FileExistsError or OSError (the folder exists and is not empty).
+    ``seeds``: file name → 32-byte seed. Raises FileExistsError or OSError when the folder exists and is not empty.
     """
     create_folder(folder, {name: _hex_line(seed) for name, seed in seeds.items()})
 
 
 def add_seeds(folder: Path, seeds: Mapping[str, bytes]) -> None:
-    """Write key files that ``folder`` lacks; a new folder appears with all of them or not at all.
+    """A guarantee that ``folder`` holds these key files too. A new folder appears with all of them or not at all.
 
-    Raises FileExistsError for a key that is there already.
+    ``seeds``: file name → 32-byte seed. Raises FileExistsError for a key that is there already.
     """
     if not folder.exists():
         write_seeds(folder, seeds)
@@ -42,9 +42,9 @@ def _hex_line(seed: bytes) -> bytes:
 
 
 def read_seed(folder: Path, name: str, environment: Mapping[str, str] = os.environ) -> bytes:
-    """The 32-byte seed ``name``: from ``$CREDENTIALS_DIRECTORY`` when systemd handed it over, else from ``folder``.
+    """The 32-byte seed ``name``: from ``$CREDENTIALS_DIRECTORY`` when systemd put it there, else from ``folder``.
 
-    Raises :class:`VaultMissing` when there is none, :class:`WrongKey` when the file holds something else.
+    Raises :class:`VaultMissing` when there is none, and :class:`WrongKey` when the file holds something else.
     """
     credentials = environment.get("CREDENTIALS_DIRECTORY", "")
     places = [Path(credentials) / name] if credentials else []

@@ -1,10 +1,11 @@
-"""The policy folder: reads every file, reports everything that is wrong at once.
+"""The policy folder: every file is read, and everything that is wrong is reported at once.
 
 Layout: ``inventory.yaml``, one ``<system>.yaml`` for each system, ``levels/<edition>.yaml`` (drbackup's own
-where absent). Hidden files and other endings are passed over. Reading never writes. Whoever writes or plans by policy
-uses :func:`load`: a folder with an error in any file loads nothing, so a bad file can never unload a good running
-policy. Whoever reads or brings data back uses :func:`load_readable`: a file with an error is named in
-:attr:`PolicySet.broken`, nothing of it is used, and the others hold.
+where absent). Hidden files and other endings are skipped. Reading never writes.
+
+A caller that writes or plans by policy uses :func:`load`. There an error in any file loads nothing, so a bad file can
+never unload a good policy in use. A caller that reads or restores uses :func:`load_readable`. There a file with an
+error is named in :attr:`PolicySet.broken`, nothing of it is used, and the other files are.
 """
 
 from __future__ import annotations
@@ -36,35 +37,33 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class BrokenFile(msgspec.Struct, frozen=True):
-    """A file nothing of which is used. ``system``: whose policy it is, by its words or else by its name; empty for what
-    is no policy. ``errors``: at least one; of another file when only that one is to blame."""
+    """A file with an error. Nothing of it is used."""
 
     file: str
-    system: str
-    errors: tuple[Finding, ...]
+    system: str  # whose policy it is, by its content or else by its name; empty: it is no policy
+    errors: tuple[Finding, ...]  # at least one; of another file when the error is only there
 
     def __str__(self) -> str:
         return str(self.said)
 
     @property
     def said(self) -> Said:
-        """``file:line:column: what``, and how much more, for a person's language."""
+        """The first error as ``file:line:column: what`` and the number of others, for a person's language."""
         first, more = self.errors[0], len(self.errors) - 1
         what = say("{place}: {what}", place=first.place, what=say(first.message))
         return say("{what} (and {more} more)", what=what, more=more) if more else what
 
 
 class PolicySet(msgspec.Struct, frozen=True):
-    """What a folder says: every policy that holds, by system name. ``broken`` is empty unless the caller asked for what
-    can be read (:func:`load_readable`)."""
+    """The valid content of a policy folder."""
 
     folder: Path
-    policies: dict[str, Policy]
+    policies: dict[str, Policy]  # by system
     inventory: Inventory
     levels: LevelTable | None  # None: broken
-    findings: tuple[Finding, ...] = ()
-    digest: str = ""  # SHA-256 over names and bytes of all files read: changed or not
-    broken: tuple[BrokenFile, ...] = ()
+    findings: tuple[Finding, ...] = ()  # errors and warnings
+    digest: str = ""  # SHA-256, hex, over names and bytes of all files read; it shows whether they changed
+    broken: tuple[BrokenFile, ...] = ()  # empty unless it comes from load_readable()
 
     @property
     def broken_systems(self) -> frozenset[str]:
@@ -72,23 +71,23 @@ class PolicySet(msgspec.Struct, frozen=True):
         return frozenset(each.system for each in self.broken if each.system)
 
     def require_whole(self) -> Self:
-        """Itself. Raises :class:`PolicyError` with every error while any file is broken."""
+        """This set itself. Raises :class:`PolicyError` with every error when any file is broken."""
         if self.broken:
             raise _refusal(self.folder, tuple(found for found in self.findings if found.severity == "error"))
         return self
 
     def require_known(self, system: str) -> None:
-        """Raises :class:`PolicyError` when the system's policy is broken."""
+        """A guarantee that no file of the system is broken. Raises :class:`PolicyError` with its errors."""
         found = [each for each in self.broken if each.system == system]
         if found:
             raise _refusal(self.folder, tuple(dict.fromkeys(error for each in found for error in each.errors)))
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What reading a folder found. ``readable`` is None when not even the inventory holds."""
+    """The result of reading a folder."""
 
-    findings: tuple[Finding, ...]
-    readable: PolicySet | None
+    findings: tuple[Finding, ...]  # errors and warnings
+    readable: PolicySet | None  # None: the inventory is broken
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -96,18 +95,20 @@ class Inspection(msgspec.Struct, frozen=True):
 
     @property
     def policy_set(self) -> PolicySet | None:
-        """None when any finding is an error."""
+        """The whole folder's policies. None when any finding is an error."""
         return None if self.readable is None or self.readable.broken else self.readable
 
 
 def load(folder: Path) -> PolicySet:
-    """The folder's policies. Raises :class:`PolicyError` whose message holds every finding."""
+    """The folder's policies. Raises :class:`PolicyError`, whose message holds every error."""
     return load_readable(folder).require_whole()
 
 
 def load_readable(folder: Path) -> PolicySet:
-    """What holds of the folder's policies, the rest in ``broken``. Raises :class:`PolicyError` when the inventory is
-    broken: without it nobody knows where anything lies."""
+    """The folder's valid policies, with the other files in ``broken``.
+
+    Raises :class:`PolicyError` when the inventory is broken: without it nobody knows where the stores are.
+    """
     inspection = inspect_folder(folder)
     if inspection.readable is None:
         raise _refusal(folder, inspection.errors)
@@ -122,7 +123,10 @@ def _refusal(folder: Path, errors: tuple[Finding, ...]) -> PolicyError:
 
 
 def inspect_folder(folder: Path) -> Inspection:
-    """Read and judge all files. Raises :class:`PolicyError` only when there is no such folder to read."""
+    """The findings of all files, and what can be used of them.
+
+    Raises :class:`PolicyError` only when there is no such folder.
+    """
     if not folder.is_dir():
         raise PolicyError(
             say("there is no policy folder {folder}", folder=folder),
@@ -147,14 +151,14 @@ def inspect_folder(folder: Path) -> Inspection:
     if inventory.inventory is None or inventory.document.file in errors:
         return Inspection(findings, None)
     broken = tuple(_broken(files, errors))
-    unknown = {each.system for each in broken}  # of two files for one system nobody knows which is meant
+    unknown = {each.system for each in broken}  # with two files for one system, neither is used
     held = {each.policy.system: each.policy for each in files if each.policy and each.policy.system not in unknown}
     digest = reading.digest.hexdigest()
     return Inspection(findings, PolicySet(folder, held, inventory.inventory, levels, findings, digest, broken))
 
 
 def _broken(files: Sequence[PolicyFile], errors: Mapping[str, list[Finding]]) -> Iterator[BrokenFile]:
-    """By file; ``errors``: by file, of all files but the inventory."""
+    """The broken files, by name. ``errors``: file → its errors, of all files but the inventory."""
     systems = {file.document.file: file.system for file in files}
     elsewhere = [error for name, found in errors.items() if name not in systems for error in found]
     leaning = {file.document.file for file in files if file.policy is None and file.document.file not in errors}
@@ -163,7 +167,7 @@ def _broken(files: Sequence[PolicyFile], errors: Mapping[str, list[Finding]]) ->
 
 
 class _Reading:
-    """One pass over a folder; collects findings and the digest of what was read."""
+    """One reading of a folder. It gathers the findings and the digest of what was read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -208,7 +212,7 @@ class _Reading:
     def policy(self, path: Path, defaults: Defaults, levels: LevelTable | None) -> PolicyFile:
         document = self._document(path)
         if levels is None and isinstance(document.values, dict) and "objectives" not in document.values:
-            # The missing level table is reported already; that this file leans on it is no second mistake.
+            # The missing level table is reported already; that this file needs it is no second mistake.
             return PolicyFile(document, None)
         file = PolicyFile(document, self._model(document, Policy, defaults))
         if file.policy is not None and file.policy.system != path.stem:
@@ -254,8 +258,10 @@ class _Reading:
 
 
 def shipped_levels() -> Path:
-    """The level tables that come with drbackup, used where a policy folder has none of that name: inside the package
-    of a wheel, beside it in a source tree."""
+    """The folder of the level tables that come with drbackup, for policy folders without a table of that name.
+
+    It is inside the package of a wheel, and beside it in a source tree.
+    """
     package = Path(drbackup.__file__).resolve().parent
     inside = package / LEVELS
     return inside if inside.is_dir() else package.parent / "policies" / LEVELS

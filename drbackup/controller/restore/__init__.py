@@ -1,1 +1,1 @@
-"""Bringing points back: one by one, or a city in dependency order."""
+"""Restores: one point, or the systems of a city in the order of their dependencies."""

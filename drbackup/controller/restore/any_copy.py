@@ -1,4 +1,4 @@
-"""Doing something with any copy of a point: each store in turn, until one does."""
+"""An action on any copy of a point: each store is tried in turn, until the action succeeds with one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def from_any_copy(
     another_may_do: _Errors = (DrbackupError,),
     heard: Callable[[str, DrbackupError], None] = lambda _store, _bad: None,
 ) -> _Result:
-    """The result of ``attempt`` with the first of the stores (the point's, unless named) with which it succeeds.
+    """The result of ``attempt`` with the first store, by name, with which it succeeds.
 
-    An error of ``another_may_do`` is told to ``heard`` and the next store is tried. Raises the last store's error, any
-    other error at once, and :class:`VaultMissing` when the point lies in no known store.
+    Without ``stores`` the point's are tried. An error of ``another_may_do`` is passed to ``heard``, and the next store
+    is tried. Raises the last store's error, any other error at once, and :class:`VaultMissing` when there is no store.
     """
     failure: DrbackupError = VaultMissing(say("point {point} lies in no store of the inventory", point=point.short))
     for store in stores or point.copies:
         try:
             return attempt(store)
         except another_may_do as bad:
-            failure = bad  # said when no other copy does better
+            failure = bad  # raised when no other store succeeds
             heard(store, bad)
     raise failure

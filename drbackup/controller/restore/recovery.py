@@ -1,9 +1,9 @@
-"""Bringing systems back in the order of their dependencies, and going on where a broken-off recovery stopped.
+"""The recovery of systems in the order of their dependencies, and its resumption after it was interrupted.
 
-Wave by wave; the systems of one wave at the same time. Every step is durable in the catalog before it begins and when
-it ends, so a recovery that is run again with the same plan repeats nothing that was finished; a step that was under way
-is done again, which the restore itself makes cheap. A system whose dependency did not come back is not begun: it would
-start on nothing. What does not depend on it goes on.
+The systems of one wave are restored at the same time, one wave after the other. Every step is durable in the catalog
+before it begins and when it ends. So a recovery that is run again with the same plan repeats nothing that was finished.
+A step that was under way is done again; the restore itself does not fetch again what it finished. A system is not begun
+when one that it depends on was not restored. Systems that do not depend on that one go on.
 
 Nothing is written without ``apply``. The clock of every promised RTO runs from the declaration.
 """
@@ -44,21 +44,23 @@ Clock = Callable[[], datetime]
 WAITING, RUNNING, DONE, FAILED, HELD_BACK = "waiting", "running", "done", "failed", "held-back"
 _AT_ONCE = 4  # systems of one wave
 RESUMABLE = timedelta(days=3)
-"""How long after its last step a broken-off recovery is gone on with. After that the same points may be wanted again
-because what was brought back burnt a second time."""
+"""How long after its last step an interrupted recovery is resumed.
+
+Later, the same plan may mean a second disaster: the restored data was lost too, and all must be restored again.
+"""
 
 
 class RecoveryOptions(msgspec.Struct, frozen=True):
-    """What a caller may say about one recovery."""
+    """The choices of a caller for one recovery."""
 
-    apply: bool = False  # else only the preflight is made and shown
+    apply: bool = False  # false: only the preflight is made
     target_folder: Path | None = None  # below this folder on this machine; None: where the sources live
-    replace: bool = False  # existing data may go
-    fresh: bool = False  # begin anew, whatever an earlier recovery finished
+    replace: bool = False  # existing data may be replaced
+    fresh: bool = False  # begin again, whatever an earlier recovery finished
     key: bytes | None = None  # an unsealing key's seed; None: the drill key while it lies in the home
     declared_at: datetime | None = None  # when the disaster was declared; None: now, or the resumed recovery's
-    on_progress: Callable[[str, Progress], None] | None = None  # (system/source, news), from several threads
-    on_step: Callable[[str, str], None] | None = None  # (system/source or system, its new state), likewise
+    on_progress: Callable[[str, Progress], None] | None = None  # (system/source, its progress), from several threads
+    on_step: Callable[[str, str], None] | None = None  # (system/source, its new state), from several threads
     stop: threading.Event | None = None  # set it to end the recovery cleanly
     connect: Connector | None = None  # another way to the agents than the inventory's
 
@@ -67,33 +69,33 @@ _USUAL = RecoveryOptions()
 
 
 class SystemOutcome(msgspec.Struct, frozen=True):
-    """One system. ``state``: done, failed, held-back; ``rto``: declaration to its last source, None unless done."""
+    """How the recovery of one system ended."""
 
     system: str
     title: str
-    wave: int
-    state: str
-    promised: timedelta
-    rto: timedelta | None
-    reconnect: tuple[str, ...]
-    details: dict[str, str]  # source → what became of it
-    failures: dict[str, Failure] = {}  # source → why it did not come back
+    wave: int  # from 0
+    state: str  # DONE, FAILED, HELD_BACK
+    promised: timedelta  # the RTO of its policy
+    rto: timedelta | None  # from the declaration to the end of its last source; None: it is not done
+    reconnect: tuple[str, ...]  # systems to be connected to it again later
+    details: dict[str, str]  # source → its result in words
+    failures: dict[str, Failure] = {}  # source → why it was not restored
 
     @property
     def kept(self) -> bool:
-        """Was the promised RTO kept?"""
+        """Whether the promised RTO was kept."""
         return self.rto is not None and self.rto <= self.promised
 
 
 class RecoveryOutcome(msgspec.Struct, frozen=True):
-    """How a recovery ended. Not applied: no systems, no evidence, only the preflight."""
+    """How a recovery ended."""
 
-    id: str
-    applied: bool
-    resumed: bool
+    id: str  # empty: not applied
+    applied: bool  # false: only the preflight was made
+    resumed: bool  # it went on with an interrupted one
     preflight: tuple[PreflightLine, ...]
     systems: tuple[SystemOutcome, ...] = ()
-    evidence: Evidence | None = None
+    evidence: Evidence | None = None  # None: not applied
 
     @property
     def ready(self) -> bool:
@@ -105,27 +107,26 @@ class RecoveryOutcome(msgspec.Struct, frozen=True):
 
 
 class RecoveryStatement(msgspec.Struct, frozen=True, kw_only=True):
-    """A recovery's signed evidence."""
+    """The document that a recovery's evidence signs (``docs/evidence-format.md``)."""
 
     id: str
     city: str
     declared_at: datetime
     ended_at: datetime
-    resumed: bool
-    target: str
+    resumed: bool  # it went on with an interrupted one
+    target: str  # a folder on the controller, or "in place"
     plan: RecoveryPlan
-    systems: tuple[dict[str, str | float | None], ...]
+    systems: tuple[dict[str, str | float | None], ...]  # system, state, promised_rto and measured_rto in seconds
     format: str = "drbackup-recovery/1"
 
 
 def run_recovery(
     installation: Installation, plan: RecoveryPlan, options: RecoveryOptions = _USUAL, *, now: Clock
 ) -> RecoveryOutcome:
-    """The outcome of the preflight and, with ``apply``, of the recovery. The same plan to the same target again
-    resumes. ``now``: the controller's clock, aware.
+    """The outcome of the preflight and, with ``apply``, of the recovery. ``now``: the controller's clock, aware.
 
-    A system that fails does not stop the others: the outcome names it. Raises :class:`Interrupted` when stopped; run it
-    again to go on.
+    The same plan to the same target again resumes an unfinished recovery. A system that fails does not stop the others:
+    the outcome names it. Raises :class:`Interrupted` when stopped.
     """
     lines = preflight(
         installation,
@@ -193,7 +194,7 @@ class _RecoveryRun:
         self._recoveries.begin(Recovery(self._id, wanted, RUNNING, self._declared, None, steps))
 
     def _goes_on(self, known: Recovery) -> bool:
-        """Only one that did not come to its end, with the very same points and targets, and not long ago."""
+        """Whether a recovery with the same plan is resumed: it did not succeed, and its last step is recent."""
         if self._options.fresh or known.state not in {RUNNING, FAILED}:
             return False
         last = max((step.ended_at or known.started_at for step in known.steps), default=known.started_at)
@@ -253,7 +254,7 @@ class _RecoveryRun:
     def _note(
         self, step: SystemStep, source: SourceStep, state: str, detail: str, failure: Failure | None = None
     ) -> None:
-        """Durable, before anybody hears of it."""
+        """Writes the step's new state durably, and only then tells the listener."""
         name = _name(step, source)
         with self._mutex:
             known = self._state[name]
@@ -306,7 +307,7 @@ class _RecoveryRun:
 
 
 def load_plan(installation: Installation, recovery: str) -> RecoveryPlan:
-    """The plan of a remembered recovery, to go on with it by name. Raises :class:`PointMissing` for one without."""
+    """The plan of a recovery in the catalog, to resume it by its id. Raises :class:`PointMissing` without one."""
     document = msgspec.json.decode(installation.catalog.recoveries.get(recovery).plan, type=dict[str, msgspec.Raw])
     if "plan" not in document:
         raise PointMissing(say("recovery {recovery} holds no plan", recovery=recovery))

@@ -1,7 +1,7 @@
-"""What a recovery will do, before it does anything: systems in order, points, targets; and whether it can work.
+"""The plan of a recovery (systems in order, points, targets) and the preflight that checks it.
 
-A plan is data. It is shown, checked (:func:`preflight`), remembered as JSON, and only then carried out by
-:mod:`drbackup.controller.restore.recovery`.
+A plan is data. It is shown, checked by :func:`preflight` and kept in the catalog as JSON. Only then
+:mod:`drbackup.controller.restore.recovery` carries it out.
 """
 
 from __future__ import annotations
@@ -30,40 +30,39 @@ from drbackup.wire.specs import FolderTarget, InPlaceTarget, RestoreTarget
 
 
 class SourceStep(msgspec.Struct, frozen=True):
-    """One source of one system. ``point``: the record's id, empty when there is none; ``bytes``: to be written."""
+    """One source of one system."""
 
     source: str
-    kind: str
+    kind: str  # of the source
     agent: str
-    point: str = ""
-    pinned_at: str = ""
-    bytes: int = 0
-    missing: str = ""
+    point: str = ""  # the record's id; empty: there is none
+    pinned_at: str = ""  # ISO 8601
+    bytes: int = 0  # to be written
+    missing: str = ""  # why there is no point
 
 
 class SystemStep(msgspec.Struct, frozen=True):
-    """One system's return. ``after``: systems that must be back first; ``reconnect``: to be joined again later.
-    ``rto``: promised seconds from the declaration."""
+    """One system of the plan."""
 
     system: str
     title: str
-    wave: int
-    after: tuple[str, ...]
-    reconnect: tuple[str, ...]
-    rto: float
+    wave: int  # from 0
+    after: tuple[str, ...]  # systems that must be restored first
+    reconnect: tuple[str, ...]  # systems to be connected to it again later
+    rto: float  # promised seconds from the declaration
     sources: tuple[SourceStep, ...]
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Sources without any point: the system can't come back whole."""
+        """The sources without a point. With one of them, the system can't be restored whole."""
         return tuple(source.source for source in self.sources if source.missing)
 
 
 class RecoveryPlan(msgspec.Struct, frozen=True):
-    """Systems by wave; members of one wave may come back at the same time. ``when``: which points were chosen."""
+    """The systems by wave. Those of one wave may be restored at the same time."""
 
     steps: tuple[SystemStep, ...]
-    when: str = "latest"
+    when: str = "latest"  # which points were chosen, as for a restore
 
     @property
     def waves(self) -> tuple[tuple[SystemStep, ...], ...]:
@@ -83,25 +82,26 @@ class RecoveryPlan(msgspec.Struct, frozen=True):
 
 
 class PreflightLine(msgspec.Struct, frozen=True):
-    """One thing looked at before anything is written."""
+    """One check before anything is written."""
 
-    what: str  # SYSTEM/SOURCE, a host and its check, the room in a folder
+    what: str  # SYSTEM/SOURCE, a host and its check, the free space of a folder
     good: bool
-    said: str
+    said: str  # the result in words
     failure: Failure | None = None  # why it is not good
 
     @classmethod
     def failed(cls, what: str, failure: Failure) -> PreflightLine:
-        """The line of something that failed."""
+        """The line of a check that failed."""
         return cls(what, False, failure.said, failure)
 
 
 def plan_recovery(installation: Installation, systems: Collection[str] = (), *, when: str = "latest") -> RecoveryPlan:
-    """The plan for these systems and what they need first; for all when none is named. ``when``: as for a restore.
+    """The plan for these systems and those that they depend on; for all when none is named.
 
-    Raises :class:`~drbackup.errors.PolicyError` for an unknown system, a circle, and a named system that needs one
-    whose policy is broken; of all systems, such ones are left out (:func:`beyond_plan`). A source without a point
-    stands in the plan as missing: the others must not wait for it.
+    ``when`` chooses the points as for a restore. A source without a point is missing in the plan: the others must not
+    wait for it. Raises :class:`~drbackup.errors.PolicyError` for an unknown system and for a circle of dependencies.
+    A named system that depends on one with a broken policy raises it too. When none is named, such systems are left out
+    (:func:`beyond_plan`).
     """
     policies = installation.policies.policies
     beyond = beyond_plan(installation.policies)
@@ -138,7 +138,10 @@ def plan_recovery(installation: Installation, systems: Collection[str] = (), *, 
 
 
 def beyond_plan(known: PolicySet) -> dict[str, str]:
-    """System → the broken one that must be back before it: in which order, and where to, its policy alone says."""
+    """System → the system with a broken policy that must be restored before it.
+
+    Without that policy nobody knows the broken system's place in the order, or its target.
+    """
     broken = known.broken_systems
     beyond: dict[str, str] = {}
     for _ in known.policies:  # as long as the longest chain may be
@@ -155,7 +158,10 @@ def beyond_plan(known: PolicySet) -> dict[str, str]:
 def target_of(
     installation: Installation, system: str, source: SourceStep, folder: Path | None
 ) -> tuple[str, RestoreTarget]:
-    """(agent, target): below ``folder`` on this machine, or where the source lives."""
+    """(agent, target): below ``folder`` on this machine, or, without a folder, in place of the source.
+
+    An empty agent is a child process on this machine. Raises :class:`PointMissing` when the policy lost the source.
+    """
     if folder is not None:
         return "", FolderTarget(str(folder / system / source.source))
     found = installation.policy(system).source(source.source)
@@ -176,8 +182,10 @@ def preflight(
     connect: Connector | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[PreflightLine, ...]:
-    """Points, key, room and hosts. Changes nothing; raises :class:`Interrupted` when ``stop`` is set, else nothing
-    expected."""
+    """The checks of the plan's points, of the key, and of the folder's free space or the hosts. Nothing is changed.
+
+    What fails is a line that is not good. Raises :class:`Interrupted` when ``stop`` is set.
+    """
     lines: list[PreflightLine] = []
     for step in plan.steps:
         for source in step.sources:
@@ -215,7 +223,7 @@ def _room_line(folder: Path, needed: int) -> PreflightLine:
 def _host_lines(
     installation: Installation, plan: RecoveryPlan, connect: Connector | None, stop: threading.Event | None
 ) -> Iterator[PreflightLine]:
-    """Every host once: does it answer, with the agent file we deployed and a true clock, and can it work?"""
+    """The checks of every host, each host once: the deployed agent answers, its clock is right, and it can work."""
     for agent in sorted({source.agent for step in plan.steps for source in step.sources}):
         try:
             handler = ReadingRequests(ReadablePacks(), Listeners())

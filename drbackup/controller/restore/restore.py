@@ -1,7 +1,7 @@
-"""Bringing one recovery point back: choose it, find a sound copy, hand an agent the job.
+"""The restore of one recovery point: its choice, a good copy of it, and the job for an agent.
 
-A copy that turns out damaged or unreachable is not the end: the same restore goes on from the next store, and what was
-finished is not fetched again. The agent opens the bytes with its own key, or with one handed in; the controller can't.
+When a copy is damaged or unreachable, the same restore goes on from the next store. What was finished is not fetched
+again. The agent opens the bytes with its own key, or with one that it is sent. The controller can't open them.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _OTHER_COPY_MAY_DO = (
     StoreRefused,
     StoreUnavailable,
     VaultMissing,
-    WrongKey,  # or like another key's pack
+    WrongKey,  # a flipped bit can look like another key's pack, too
 )
 
 
 class RestoreOptions(msgspec.Struct, frozen=True):
-    """What a caller may say about one restore."""
+    """The choices of a caller for one restore."""
 
     target: RestoreTarget
-    agent: str = ""  # who writes; empty: a child process on this machine
+    agent: str = ""  # that writes; empty: a child process on this machine
     paths: tuple[bytes, ...] = ()  # tree paths; none: the whole point
-    replace: bool = False  # existing data may go
+    replace: bool = False  # existing data may be replaced
     key: bytes | None = None  # an unsealing key's 32-byte seed; None: the agent's own
-    store: str = ""  # from this store only
+    store: str = ""  # the only store to read from; empty: any
     on_progress: Callable[[Progress], None] | None = None  # called from the session's threads; must be quick
     on_note: Callable[[Note], None] | None = None
     stop: threading.Event | None = None  # set it to end the restore cleanly
@@ -70,23 +70,26 @@ class RestoreOptions(msgspec.Struct, frozen=True):
 
 
 class LocatedPoint(msgspec.Struct, frozen=True):
-    """A point's signed record as one store has it, checked and opened. ``store``: where it was read."""
+    """A point's signed record as one store has it, checked and opened."""
 
     point: Point
-    store: Store
+    store: Store  # it was read from
     record: Record
     sealed: Sealed
 
     def reference(self, label: str = "") -> PointRef:
-        """What an agent needs to read it. ``label``: another name than the source's inside one job."""
+        """The part of it that an agent needs to read the point. ``label``: the name in its job; empty: the source's."""
         point = self.point
         source = label or point.source
         return PointRef(point.id, point.system, source, point.domain, point.kind, self.sealed.root)
 
 
 def choose_point(catalog: Catalog, system: str, source: str, which: str = "latest") -> Point:
-    """The point an operator means: ``latest``, the beginning of an id, or an ISO time (the newest point of data not
-    younger than that; without a zone: UTC). Raises :class:`PointMissing`."""
+    """The point that ``which`` names: ``latest``, the beginning of an id, or an ISO time.
+
+    A time means the newest point whose data is from then or before; without a zone it is UTC. Raises
+    :class:`PointMissing`.
+    """
     when = _instant(which)
     if when is None:
         return catalog.points.get(which, system=system, source=source)
@@ -104,27 +107,30 @@ def choose_point(catalog: Catalog, system: str, source: str, which: str = "lates
 
 
 def locate(installation: Installation, point: Point, store_name: str) -> LocatedPoint:
-    """The point's record from one store: its hash, signature and seal checked. Raises what is wrong with it.
+    """The point's record from one store, its hash, signature and seal checked. Raises the error of what is wrong.
 
-    The vault's description is not asked for: it could name no other key than ours. So a point comes back from a store
-    that has lost its description, too."""
+    The vault's description is not read: only our own key can have signed the record. So a point can be restored from a
+    store that has lost its description, too.
+    """
     store = installation.store(store_name)
     try:
         record = read_record(store, point.name, installation.signer.public)
     except ObjectMissing:
-        installation.vault(store_name)  # an empty folder is a disk that is not mounted, and no lost record
+        installation.vault(store_name)  # raises for an empty folder: a disk that is not mounted lost no record
         raise
     return LocatedPoint(point, store, record, unseal(record, installation.keyring))
 
 
 def shelf_of(found: Iterable[LocatedPoint]) -> ReadablePacks:
-    """What the agent may read for these points, and nothing else."""
+    """The packs that an agent may read for these points, and no others."""
     return ReadablePacks.of((each.record.domain, each.record.packs, each.store) for each in found)
 
 
 def unsealing_key(installation: Installation, key: bytes | None) -> Secret:
-    """The key to send along: the given one, else the drill key while it still lies in the home, else none (the agent
-    then uses its own)."""
+    """The key that the agent is sent: the given seed, else the drill key if it lies in the home, else none.
+
+    Without one the agent uses its own. ``key``: 32 bytes.
+    """
     if key is not None:
         return Secret(key)
     if not (installation.keys_folder / DRILL_KEY).exists():
@@ -133,11 +139,11 @@ def unsealing_key(installation: Installation, key: bytes | None) -> Secret:
 
 
 def restore_point(installation: Installation, point: Point, options: RestoreOptions, *, now: Clock) -> RestoreResult:
-    """What was written when a point, or parts of it, were restored to the target. ``now``: the controller's clock.
+    """The counts of what was written when a point, or a part of it, was restored. ``now``: the controller's clock.
 
     Raises :class:`~drbackup.errors.TargetOccupied`, :class:`~drbackup.errors.TargetFull`,
-    :class:`~drbackup.errors.WrongKey` and what else stops the agent; when every copy is bad, the last copy's error.
-    What was finished stays at the target and is not fetched again by the same command.
+    :class:`~drbackup.errors.WrongKey` and the other errors of the agent. When every copy is bad, the last copy's error
+    is raised. What was finished stays at the target; the same command does not fetch it again.
     """
     wanted = RunRequest(RunKind.RESTORE, point.system, point.source)
     work = _PointRestore(installation, point, options).work
@@ -145,7 +151,7 @@ def restore_point(installation: Installation, point: Point, options: RestoreOpti
 
 
 class _PointRestore:
-    """One restore under way; a run in the catalog like everything that is executed."""
+    """One restore under way. It is a run in the catalog, like everything that is executed."""
 
     def __init__(self, installation: Installation, point: Point, options: RestoreOptions) -> None:
         self._installation = installation

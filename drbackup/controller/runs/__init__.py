@@ -1,1 +1,1 @@
-"""What every run shares: its lease, its agent session, the answers to its agent's requests, its job's specification."""
+"""What all runs share: the lease, the agent session, the answers to an agent's requests, the job's specification."""

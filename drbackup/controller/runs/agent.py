@@ -1,7 +1,7 @@
-"""The one way the controller opens a session with an agent: backups, restores, drills, preflights and checks.
+"""The only way the controller opens a session with an agent: for backups, restores, drills, preflights and checks.
 
-What every session must have is decided here and nowhere else: which agent file has to answer, how long each step may
-take, whether bytes pass through the session, and how it is stopped. import-linter refuses any other caller.
+What every session must have is decided here and nowhere else. That is which agent file must answer, how long each step
+may take, whether bytes pass through the session, and how it is stopped. import-linter refuses any other caller.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from drbackup.wire.messages import (
 )
 
 Connector = Callable[[str, AgentEntry, Inventory], Channel]
-_LOOK_SECONDS = 0.25  # how often a stop is looked for while connecting
-TEMPORARY_AGENT = "local"  # what a child process without an inventory entry is called
+_LOOK_SECONDS = 0.25  # between two checks for a stop while connecting
+TEMPORARY_AGENT = "local"  # the name of a child process without an inventory entry
 
 
 class Centre(Protocol):
-    """The part of an installation that reaching its agents needs."""
+    """The part of an installation that is needed to reach its agents."""
 
     home: Path
 
@@ -57,12 +57,12 @@ class Centre(Protocol):
 
 
 class AgentAccess(msgspec.Struct, frozen=True):
-    """One agent as every session of the controller meets it. Safe to use from several threads."""
+    """The access to one agent, the same for every session of the controller. Thread-safe."""
 
     name: str  # the inventory's, or TEMPORARY_AGENT
     entry: AgentEntry
     inventory: Inventory
-    home: Path  # where it is noted which agent file was deployed
+    home: Path  # holds the note of which agent file was deployed
     temporary: bool  # a child process of our own code, which nobody deploys
     connect: Connector
 
@@ -73,12 +73,12 @@ class AgentAccess(msgspec.Struct, frozen=True):
 
     @property
     def timeouts(self) -> Timeouts:
-        """A session's limits, as the inventory says them."""
+        """A session's limits, from the inventory."""
         return session_timeouts(self.entry, self.inventory)
 
     @property
     def expected(self) -> Expected | None:
-        """The agent file that must answer; None when none was deployed from here: any of our own version.
+        """The agent file that must answer. None when none was deployed from here; then any of our own version may.
 
         Raises :class:`~drbackup.errors.CatalogUnusable` when the note of what was deployed can't be read.
         """
@@ -93,17 +93,17 @@ class AgentAccess(msgspec.Struct, frozen=True):
     @overload
     def run(self, job: PreflightJob, handler: RequestHandler, stop: threading.Event | None) -> PreflightResult: ...
     def run(self, job: Job, handler: RequestHandler, stop: threading.Event | None) -> Result:
-        """The agent's result of ``job``, whose type fits the job's; ``handler`` answers what it asks meanwhile.
+        """The agent's result of ``job``, whose type fits the job's. ``handler`` answers the agent's requests meanwhile.
 
-        ``stop``: when it is set, the agent is cancelled and :class:`~drbackup.errors.Interrupted` raised. Raises the
-        errors of :func:`drbackup.fleet.session.run_session` and of connecting.
+        When ``stop`` is set, the agent is cancelled and :class:`~drbackup.errors.Interrupted` raised. Raises the errors
+        of :func:`drbackup.fleet.session.run_session` and of connecting.
         """
         wanted = self.expected
-        channel = self._open() if stop is None else self._open_unless(stop)  # run_session closes it, whatever comes
+        channel = self._open() if stop is None else self._open_unless(stop)  # run_session closes it in every case
         return run_session(channel, job, handler, self.timeouts, expected=wanted, stop=stop)
 
     def check(self, now: Callable[[], datetime]) -> tuple[CheckLine, ...]:
-        """All checks of the agent, in the order of a run. Raises nothing that an agent or a network can cause.
+        """The results of all checks of the agent, in the order of a run. No fault of agent or network raises.
 
         ``now``: the controller's clock, which the agent's is compared with.
         """
@@ -114,8 +114,11 @@ class AgentAccess(msgspec.Struct, frozen=True):
         return self.connect(self.name, self.entry, self.inventory)
 
     def _open_unless(self, stop: threading.Event) -> Channel:
-        """The channel. Raises :class:`~drbackup.errors.Interrupted` soon after ``stop`` is set: a host that does not
-        answer holds nobody up until its timeouts are over. What it still answers then is hung up on."""
+        """The channel. Raises :class:`~drbackup.errors.Interrupted` soon after ``stop`` is set.
+
+        So a host that does not answer delays nobody until its timeouts are over. If it answers later, the channel is
+        closed at once.
+        """
         if stop.is_set():
             raise Interrupted("the work was stopped before an agent was at it", host=self.name)
         opening: Future[Channel] = Future()
@@ -133,7 +136,7 @@ class AgentAccess(msgspec.Struct, frozen=True):
 def _resolve(opening: Future[Channel], connect: Callable[[], Channel]) -> None:
     try:
         opening.set_result(connect())
-    except BaseException as failure:  # noqa: BLE001 — whatever it is, who waits for the channel raises it
+    except BaseException as failure:  # noqa: BLE001 — any error is raised by the thread that waits for it
         opening.set_exception(failure)
 
 

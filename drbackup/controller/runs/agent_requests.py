@@ -1,8 +1,9 @@
 """The controller's answers to one session's agent.
 
-Owns what an agent may have: places of its own domain's chunks in packs that this store really holds, one signed upload
-a pack, and, for readers, the packs of its job's points and nothing else. "Stored" is never said of bytes that are still
-on the way: a relayed pack is remembered behind the store's own answer, a signed one behind the agent's.
+Owns what an agent may have. A writer gets the places of its own domain's chunks in packs that this store really holds,
+and one signed upload for each pack. A reader gets the packs of its job's points and nothing else. ``stored`` is never
+answered while bytes are still on the way. A relayed pack enters the catalog after the store's own answer, a signed one
+after the agent's report.
 """
 
 from __future__ import annotations
@@ -32,29 +33,27 @@ Clock = Callable[[], datetime]
 
 
 class Listeners(msgspec.Struct, frozen=True):
-    """What the caller wants to hear of a session. Called from the session's threads; must be quick."""
+    """The caller's functions for a session's news. The session's threads call them; they must be quick."""
 
-    pinned: Callable[[int, str], None] = lambda _ns, _position: None
+    pinned: Callable[[int, str], None] = lambda _ns, _position: None  # (ns since the epoch, position in the source)
     progress: Callable[[Progress], None] = lambda _news: None
     note: Callable[[Note], None] = lambda _note: None
 
 
 class UploadTarget(msgspec.Struct, frozen=True):
-    """Where a session's packs go: one domain of one store, known to one catalog. ``relay``: the agent's host has no
-    route to the store (``route: tunnel``), so everything goes through the session. ``lock_days``: how long the store
-    locks what it takes."""
+    """Where a session's packs go: one domain of one store, known to one catalog."""
 
     catalog: Catalog
     store: Store
     domain: str
-    session: str
+    session: str  # its id in the catalog
     now: Clock
-    relay: bool = False
-    lock_days: int = 0
+    relay: bool = False  # the agent's host has no route to the store (route: tunnel): packs pass through the session
+    lock_days: int = 0  # of the store's object lock on each new object; 0: none
 
 
 class _Telling:
-    """What every handler does with an agent's news: passes it on to whoever listens."""
+    """The part of every handler that passes an agent's news to the listeners."""
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
@@ -70,23 +69,26 @@ class _Telling:
 
 
 class BackupRequests(_Telling):
-    """The handler of a session that writes. Thread-safe: its state is the catalog and the store."""
+    """The handler of a session that writes. Thread-safe: its only state is the catalog and the store."""
 
     def __init__(self, target: UploadTarget, listeners: Listeners) -> None:
         super().__init__(listeners)
         self._target = target
-        # Counted from the session's begin, so that no pack is believed locked for longer than it is.
+        # From the session's begin, so that the catalog never notes a longer lock than the pack has.
         self._locked_ns = lock_end_ns(to_ns(target.now()), target.lock_days)
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
-        """Chunks of our domain that lie in packs this store holds."""
+        """The places of those of these chunks that lie in this domain's packs in this store."""
         wanted = [ids[begin : begin + NAME_SIZE] for begin in range(0, len(ids), NAME_SIZE)]
         target = self._target
         lease = lease_ns(to_ns(target.now()), target.lock_days)
         return target.catalog.packs.locate(target.domain, target.store.name, wanted, locked_ns=lease)
 
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
-        """``stored`` when the store has it, a signed upload when the store can sign, None: through this connection."""
+        """``stored`` when the store has the pack, else a signed upload, or None for an upload through the session.
+
+        ``size`` in bytes. Raises :class:`ProtocolViolation` for what can't be a pack.
+        """
         name = self._name(kind, pack, size)
         target = self._target
         if target.catalog.packs.has(target.domain, kind, pack, target.store.name):
@@ -97,12 +99,13 @@ class BackupRequests(_Telling):
         return None if target.relay else target.store.sign_put(name, size, pack)
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
-        """Store the body, if it comes through us, and remember pack and chunks. A crash in between costs one pack sent
-        twice.
+        """A guarantee that a relayed pack is in the store, and pack and chunks are in the catalog.
 
-        An agent's word that its own upload was taken is believed for as long as this costs bytes only: before the
-        commit the store is asked for every pack (:func:`drbackup.controller.copies.presence.missing_packs`), with one
-        request for a thousand of them instead of one for each."""
+        A crash in between means only that one pack is sent twice. For a signed upload the agent's report is believed
+        here. Before the commit the store is asked for every pack
+        (:func:`drbackup.controller.copies.presence.missing_packs`), a thousand with one request. Raises
+        :class:`ProtocolViolation` and the store's errors.
+        """
         name = self._name(kind, pack, size)
         for place in places:
             if place.pack != pack or len(place.id) != NAME_SIZE or not _inside(place, size):
@@ -114,7 +117,7 @@ class BackupRequests(_Telling):
         target.catalog.packs.add(known, target.store.name, places, now=target.now(), locked_ns=self._locked_ns)
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
-        """A server that writes backups reads none."""
+        """No answer: a server that writes backups reads none. Raises :class:`ProtocolViolation`."""
         raise ProtocolViolation("a backup may not read the vault", where=pack.hex())
 
     def _name(self, kind: str, pack: bytes, size: int) -> str:
@@ -131,13 +134,14 @@ class BackupRequests(_Telling):
 
 
 class ReadablePacks(msgspec.Struct, frozen=True):
-    """What a reading session may fetch: (domain, kind, pack) → the store to read it from."""
+    """The packs that a reading session may fetch."""
 
+    # (domain, kind letter, SHA-256) → the store to read it from
     packs: Mapping[tuple[str, str, bytes], Store] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, points: Iterable[tuple[str, Iterable[bytes], Store]]) -> ReadablePacks:
-        """From points as (domain, packs as in a record: kind letter + name, store)."""
+        """The packs of points that are given as (domain, packs as in a record: kind letter + SHA-256, store)."""
         found: dict[tuple[str, str, bytes], Store] = {}
         for domain, packs, store in points:
             for each in packs:
@@ -146,13 +150,13 @@ class ReadablePacks(msgspec.Struct, frozen=True):
 
 
 def _inside(place: Place, size: int) -> bool:
-    """Whether a place can be true for a pack of ``size`` bytes; later runs and their readers will rely on it."""
+    """Whether a place is possible in a pack of ``size`` bytes; later runs and their readers will rely on it."""
     fits = 0 < place.size <= size and 0 <= place.offset <= size - place.size
     return fits and 0 <= place.ordinal < size and 0 <= place.raw <= MAX_CHUNK
 
 
 class ReadingRequests(_Telling):
-    """The handler of a restore or a drill: it hands out the job's packs and takes nothing. Thread-safe."""
+    """The handler of a restore or a drill: it answers with the job's packs and accepts none. Thread-safe."""
 
     def __init__(self, readable: ReadablePacks, listeners: Listeners, *, relay: bool = False) -> None:
         super().__init__(listeners)
@@ -169,7 +173,11 @@ class ReadingRequests(_Telling):
         raise ProtocolViolation("this job writes nothing to the vault", where=pack.hex())
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
-        """A URL when the store can sign, else the bytes; reading past the end gives what is there."""
+        """A URL when the store can sign, else the bytes; those past the end are left out.
+
+        ``offset`` and ``length`` in bytes. Raises :class:`ProtocolViolation` for a pack that the job does not need,
+        :class:`ObjectMissing` and the store's errors.
+        """
         store = self._readable.packs.get((domain, kind, pack))
         if store is None:
             raise ProtocolViolation("a pack was asked for that this job's points do not need", where=pack.hex())

@@ -1,7 +1,7 @@
-"""Holding a run while it works: a thread that renews the lease and writes the latest counters.
+"""The lease of a run while it works: a thread renews it and writes the latest counters.
 
-When the lease is lost, or can't be renewed until it ran out, the run's stop event is set: the session is cancelled and
-nothing more is committed. A killed controller simply stops renewing.
+When the lease is lost, or ran out because it couldn't be renewed, the run's stop event is set. Then the session is
+cancelled and nothing more is committed. A killed controller simply stops renewing.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from drbackup.errors import CatalogUnusable, DrbackupError, RunLost, say
 from drbackup.wire.messages import Progress
 
 RUN_LEASE = timedelta(seconds=90)
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 2.0  # between two renewals
 
 
 def lease_request(now: datetime) -> LeaseRequest:
-    """This process's claim from ``now`` on."""
+    """This process's request for a lease from ``now`` on."""
     return LeaseRequest(this_process(), now, now + RUN_LEASE)
 
 
 class RunStop(threading.Event):
-    """One run's own stop, which also hears its caller's.
+    """The stop event of one run. It also counts as set when its caller's event is.
 
-    A lease ends its own run only: the caller's event is often shared by many runs, and a beat that comes just after a
-    run was committed finds the lease gone, which must not stop the others. Poll :meth:`is_set`; ``wait`` hears only the
-    own half.
+    A lost lease ends its own run only. The caller's event is often shared by many runs. A renewal just after a run was
+    committed finds the lease gone, and that must not stop the others. Poll :meth:`is_set`: ``wait`` ignores the
+    caller's event.
     """
 
     def __init__(self, callers: threading.Event | None) -> None:
@@ -39,12 +39,12 @@ class RunStop(threading.Event):
         self._callers = callers
 
     def is_set(self) -> bool:
-        """Whether this run must end: its lease is lost, or its caller said so."""
+        """Whether this run must end, because its lease is lost or its caller wants it to."""
         return super().is_set() or (self._callers is not None and self._callers.is_set())
 
 
 class Lease:
-    """Renews one claim while the block runs. ``stop`` is set when it is lost."""
+    """The lease of one claim, renewed while the ``with`` block runs. ``stop`` is set when it is lost."""
 
     def __init__(self, runs: Runs, claim: Claim, now: Callable[[], datetime], stop: threading.Event) -> None:
         self._runs = runs
@@ -58,11 +58,11 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name=f"lease {claim.run}", daemon=True)
 
     def hear(self, news: Progress) -> None:
-        """Remember the latest counters; they are written with the next beat. Never blocks."""
+        """The latest counters are written with the next renewal. Never blocks."""
         self._latest = news
 
     def require(self) -> None:
-        """Raise what ended the lease, if it ended."""
+        """A guarantee that the lease has not ended. Raises the error that ended it."""
         if self._lost is not None:
             raise self._lost
 
@@ -86,12 +86,12 @@ class Lease:
                 self._give_up(lost)
                 return
             except CatalogUnusable as trouble:
-                # A full disk may have room again before the lease is over; only then is the run somebody else's.
+                # A full disk may have room again before the lease ends; until then nobody else may take the run.
                 if self._now() >= self._until:
                     self._give_up(trouble)
                     return
-            except Exception as bug:  # noqa: BLE001 — whatever it was, the run must hear of it
-                # A thread that ended in silence would let the lease run out, and another run begin, while we work on.
+            except Exception as bug:  # noqa: BLE001 — for any error the run must stop
+                # If this thread ended in silence, the lease would run out and another run begin while we go on.
                 self._give_up(
                     DrbackupError(
                         say("the lease could not be renewed: {kind}: {why}", kind=type(bug).__name__, why=bug)

@@ -1,13 +1,13 @@
-"""The one way a run is executed: claimed, held by a lease while it works, and ended by a row that says what it was.
+"""The only way a run is executed: it is claimed, keeps its lease while it works, and ends with a final row.
 
-Whatever runs, the same cause has the same end:
+For every kind of run, the same cause gives the same end:
 
-* It comes to its end: ``committed``. With a shortfall the row keeps that error, and it is raised.
-* It fails: ``failed`` with its own error, which is raised.
-* A person interrupts it, or a stopping service: ``failed`` as ``Interrupted``.
-* A fault in drbackup itself: ``failed``, naming the fault, which goes on its way.
-* The lease was lost to another run: that one has marked it already, and only hears that we stopped (``left``).
-* The lease could not be renewed until it ran out: ``failed`` with the reason, as long as nobody took the run over.
+* Its work completes: ``committed``. With a shortfall the row keeps that error, and it is raised.
+* Its work fails: ``failed`` with its own error, which is raised.
+* A person or a stopping service interrupts it: ``failed`` as ``Interrupted``.
+* There is a fault in drbackup itself: ``failed``, naming the fault, which is raised.
+* Another run took the lease over: that one has marked the row already. It is only noted that we stopped (``left``).
+* The lease ran out because it couldn't be renewed: ``failed`` with the reason, unless another run took it over.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ _T = TypeVar("_T")
 
 
 class RunRequest(msgspec.Struct, frozen=True):
-    """What is to be run."""
+    """The run that is wanted."""
 
     kind: RunKind
     system: str
-    source: str
+    source: str  # of a scrub: the store
     due: datetime | None = None  # when a new run should have begun; None: now
     run: str = ""  # a due row of the catalog to claim; empty: a new one
 
 
 class Completed(msgspec.Struct, Generic[_T], frozen=True):
-    """What a run came to, and what its final row says. None: the column stays as the run's progress left it."""
+    """The result of a run's work, and its final row. A column that is None keeps the value from the run's progress."""
 
-    value: _T
-    detail: str = ""
-    point: str | None = None
+    value: _T  # for the caller
+    detail: str = ""  # one line of the row, for a person
+    point: str | None = None  # its id
     content_bytes: int | None = None
     stored_bytes: int | None = None
     entries: int | None = None
-    shortfall: DrbackupError | None = None  # of a run that is committed all the same
+    shortfall: DrbackupError | None = None  # what is lacking, although the run is committed
 
     def columns(self) -> dict[str, Any]:
-        """The catalog's columns that are known."""
+        """The columns of the final row that are not None, by name."""
         names = ("point", "content_bytes", "stored_bytes", "entries")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 class LeasedRun(msgspec.Struct, frozen=True):
-    """One run under way, as its work sees it. Its methods may be called from any thread."""
+    """One run under way, for its work. Thread-safe."""
 
     claim: Claim
-    stop: threading.Event  # set: the work must end, because its lease is lost or its caller says so
+    stop: threading.Event  # set: the work must end, because its lease is lost or its caller wants it to
     _lease: Lease
     _runs: Runs
     _now: Clock
@@ -77,7 +77,7 @@ class LeasedRun(msgspec.Struct, frozen=True):
         self._lease.hear(news)
 
     def require(self) -> None:
-        """Raises what ended the lease, if it ended."""
+        """A guarantee that the lease has not ended. Raises the error that ended it."""
         self._lease.require()
 
 
@@ -91,9 +91,9 @@ def leased(
 ) -> _T:
     """The value that ``work`` completed with, after the run's final row was written.
 
-    Raises :class:`~drbackup.errors.RunActive` while another run of the source is alive,
-    :class:`~drbackup.errors.UsageError` when the named run is not due, :class:`~drbackup.errors.RunLost`, the
-    shortfall, and otherwise what ``work`` raised.
+    Raises :class:`~drbackup.errors.RunActive` while another run of the source is alive, and
+    :class:`~drbackup.errors.UsageError` when the named run is not due. Raises :class:`~drbackup.errors.RunLost`, the
+    shortfall, and what ``work`` raises.
     """
     wanted = lease_request(now())
     if request.run:
@@ -105,7 +105,7 @@ def leased(
         with Lease(runs, claim, now, stopping) as lease:
             completed = _worked(LeasedRun(claim, stopping, lease, runs, now), work, runs, now)
     except RunLost:
-        # The run is not ours any more: whoever took it over has marked it, and must know that we stopped.
+        # The run is not ours any more. The one that took it over has marked it, and must know that we stopped.
         runs.leave(claim.run, now=now())
         raise
     if completed.shortfall is not None:
@@ -114,7 +114,7 @@ def leased(
 
 
 def _worked(run: LeasedRun, work: Callable[[LeasedRun], Completed[_T]], runs: Runs, now: Clock) -> Completed[_T]:
-    """What ``work`` completed with, its final row written; whatever it raises is in the row before it goes on."""
+    """The result of ``work``, after its final row was written. An error is written to the row before it is raised."""
     try:
         completed = work(run)
         run.step(RunState.COMMITTED, detail=completed.detail, **completed.columns())
@@ -132,14 +132,16 @@ def _worked(run: LeasedRun, work: Callable[[LeasedRun], Completed[_T]], runs: Ru
         try:
             runs.fail(run.claim, _fault(crash), now=now())
         except RunLost:
-            runs.leave(run.id, now=now())  # the crash is what the caller must hear of
+            runs.leave(run.id, now=now())  # the caller must see the crash, not this
         raise
     return completed
 
 
 def _cause(run: LeasedRun, failure: DrbackupError) -> DrbackupError:
-    """Why the run failed: work that was stopped because the lease is gone says "interrupted". Raises
-    :class:`RunLost`."""
+    """Why the run failed: the error that ended the lease, else ``failure``.
+
+    Work that is stopped because of a lost lease raises only :class:`Interrupted`. Raises :class:`RunLost`.
+    """
     try:
         run.require()
     except RunLost:

@@ -1,4 +1,4 @@
-"""From a policy to what an agent is told: source specs, plausibility, limits, checks. Pure."""
+"""An agent's job, made from a policy: source specs, plausibility, limits, checks. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from drbackup.wire.specs import CheckSpec, DomainKeys, Limits, Plausibility, Sou
 
 
 def source_spec(source: SourcePolicy, settings: SourceSettings | None = None) -> SourceSpec:
-    """The source as the agent needs to know it. ``settings``: its own but for another place, left out: as they are."""
+    """The source as an agent is told of it. ``settings``: to use instead of the source's own, for another place."""
     chosen = settings or source.settings
     canary = {"canary": source.canary} if chosen.takes_canary else {}
     return encode_source(chosen.kind, {**chosen.model_dump(), **canary})
 
 
 def plausibility(source: SourcePolicy, previous: Point | None, *, accept_shrink: bool = False) -> Plausibility:
-    """When a copy is too small to be true. ``accept_shrink``: a person said that the data was removed on purpose."""
+    """The size below which a copy is not believed. ``accept_shrink``: a person removed the data on purpose."""
     return Plausibility(
         previous=0 if previous is None or accept_shrink else previous.totals.bytes,
         min_bytes=source.min_bytes,
@@ -29,9 +29,9 @@ def plausibility(source: SourcePolicy, previous: Point | None, *, accept_shrink:
 
 
 def judge_size(size: int, plausible: Plausibility, what: str) -> None:
-    """Is a copy of ``size`` bytes big enough to be true? The agent judges, too; its word alone is not taken.
+    """A guarantee that a copy of ``size`` bytes is big enough to be believed. The agent's own check is not trusted.
 
-    Raises :class:`SourceEmpty` or :class:`SourceShrunk`, naming ``what``.
+    Raises :class:`SourceEmpty` or :class:`SourceShrunk`, which name ``what``.
     """
     if size == 0 and plausible.allow_empty:
         return
@@ -60,7 +60,7 @@ def judge_size(size: int, plausible: Plausibility, what: str) -> None:
 
 
 def limits(agent: AgentEntry) -> Limits:
-    """How hard the agent may work."""
+    """The agent's limits on bandwidth (bytes/s), on time without progress (seconds), and on its workers."""
     return Limits(
         bytes_per_second=agent.bandwidth,
         stall_seconds=int(agent.stall_timeout.total_seconds()),
@@ -76,8 +76,10 @@ def backup_job(
 
 
 def checks(policy: Policy) -> tuple[CheckSpec, ...]:
-    """What a drill of this system measures, numbered as in the policy. The expectations stay here: the agent measures,
-    the controller judges."""
+    """The checks that a drill of this system measures, numbered from 0 as in the policy.
+
+    They hold no expectations: the agent measures, and the controller judges.
+    """
     if policy.drill is None:
         return ()
     return tuple(_check(number, check, policy) for number, check in enumerate(policy.drill.checks))
