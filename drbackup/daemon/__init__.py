@@ -1,1 +1,1 @@
-"""``drbackupd``: the service that looks what is due and does it. It and the command alone exit."""
+"""``drbackupd``: the service that starts what is due. Only it and the command line end the process."""

@@ -1,8 +1,9 @@
-"""``drbackupd``: looks every few seconds what is due and does it, until it is told to stop.
+"""``drbackupd``: the service that starts what is due, every few seconds, until it is told to stop.
 
-One per home, held by a lock the kernel frees when the process dies. What is due lives in the catalog; the timer is only
-a tick. SIGHUP reads the policies again (a bad file changes nothing and is named in the log), SIGTERM and SIGINT end the
-running sessions cleanly, mark their runs and leave. The watchdog is fed only while the ticks come.
+One process serves a home; a file lock ensures it, which the kernel releases when the process dies. What is due is kept
+in the catalog; the timer is only a tick. SIGHUP reads the policies again; a bad file changes nothing and is named in
+the log. SIGTERM and SIGINT end the running sessions cleanly, mark their runs and end the process. The systemd watchdog
+is answered only while the ticks come.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ DAEMON_LOCK_FILE = "drbackupd.lock"
 
 
 class Daemon:
-    """One running service. :meth:`run` blocks until a signal, :meth:`once` until nothing is due."""
+    """The running service. :meth:`run` returns after a signal, :meth:`once` when nothing is due any more."""
 
     def __init__(
         self, installation: Installation, workers: int, now: Clock, tick_seconds: float = TICK_SECONDS
@@ -60,7 +61,7 @@ class Daemon:
         self._tick_seconds = tick_seconds
         self._scheduler = Scheduler(installation.catalog, now())
         self._workers = Workers(installation, workers, now)
-        # Reading stores back takes hours at a polite rate: it must never take a backup's place.
+        # Reading stores back takes hours at a limited rate: it must never take a backup's place.
         self._readers = Workers(installation, _STORES_AT_ONCE, now)
         self._ending = threading.Event()
         self._notifier = Notifier()
@@ -71,7 +72,7 @@ class Daemon:
         self._ticked = time.monotonic()
 
     def once(self) -> int:
-        """Start everything that is due and wait for it; how many runs failed."""
+        """The number of runs that failed, after everything that is due was run."""
         self._mark_dead()
         self._look_after()
         self.renew()
@@ -84,16 +85,16 @@ class Daemon:
         return self._workers.failed + self._readers.failed
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """The service itself, which ends after SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
         self._mark_dead()
-        # Beside the service: a store that is down must neither delay the start nor starve the watchdog.
+        # In its own thread: a store that is down must neither delay the start nor keep the watchdog waiting.
         looking = threading.Thread(target=self._look_after, name="look-after", daemon=True)
         timer = BackgroundScheduler(
             timezone=UTC,
             executors={"default": TickExecutor(1), "locks": TickExecutor(1), "copies": TickExecutor(1)},
-            # A late tick is still a tick: what is due is in the catalog, so it may neither be dropped nor doubled.
+            # A late tick is never dropped, and several late ones are one: what is due is in the catalog.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         timer.add_job(self.tick, "interval", seconds=self._tick_seconds, next_run_time=datetime.now(UTC))
@@ -118,8 +119,11 @@ class Daemon:
             self._log.info("stopped")
 
     def tick(self, tried: set[str] | None = None) -> int:
-        """Write down what is due, start what there is room for; how many started. ``tried``: runs to leave alone,
-        those started are added. A catalog that is unusable now is tried again by the next tick."""
+        """The number of runs started, after everything that is due was written to the catalog.
+
+        ``tried``: ids of runs not to start; those started are added. An error of the catalog is logged, and the next
+        tick tries again.
+        """
         started: list[str] = []
         try:
             ready = self._scheduler.look(self._installation.policies, self._now())
@@ -134,8 +138,7 @@ class Daemon:
         return len(started)
 
     def renew(self) -> None:
-        """Once a day: make the locks last of what points need. A store that does not answer is asked again in an
-        hour."""
+        """Once a day, the object locks of what points need are renewed. After an error the next hour tries again."""
         try:
             if not renewal_is_due(self._installation, self._now()):
                 return
@@ -147,8 +150,10 @@ class Daemon:
             self._log.error("locks-not-renewed", code=trouble.code, error=trouble.message, hint=trouble.hint)
 
     def catch_up(self) -> None:
-        """Bring every store what its policies promise it and it lacks, without waiting for a backup. What can't be
-        brought now stays lacking in the catalog, and the next look tries again."""
+        """Every store is given the points that its policies promise and that it lacks, without waiting for a backup.
+
+        What can't be copied now stays lacking in the catalog, and the next call tries again.
+        """
         try:
             for result in catch_up(self._installation, now=self._now, stop=self._ending):
                 if result.copied:
@@ -161,7 +166,7 @@ class Daemon:
             self._log.warning("not-caught-up", error=unready.message)
 
     def reload(self) -> bool:
-        """Read the policies again; False when a file is bad and the old ones stay in force."""
+        """Whether the policies could be read again. False when a file is bad; then the old ones stay in force."""
         self._notifier.reloading()
         try:
             policies = self._installation.reload_policies()
@@ -183,7 +188,7 @@ class Daemon:
             if self._reload_wanted:
                 self._reload_wanted = False
                 self.reload()
-            # A tick that hangs (a dead disk under the catalog) must end in a restart, not in silence.
+            # When a tick hangs (on a dead disk under the catalog), systemd must restart us.
             if time.monotonic() - self._ticked < max(60.0, 6 * self._tick_seconds):
                 self._notifier.watchdog()
                 self._notifier.status(self._status())
@@ -196,13 +201,16 @@ class Daemon:
         self._wake.set()
 
     def _mark_dead(self) -> None:
-        """Runs of a controller that died are marked failed, with the step they died at."""
+        """The runs of a dead controller are marked failed, with their last step."""
         for run in self._installation.catalog.runs.mark_dead(now=self._now()):
             self._log.warning("run-abandoned", run=run.id, system=run.system, source=run.source, step=str(run.state))
 
     def _look_after(self) -> None:
-        """Find out whether dead runs had committed, and close dead drills. What a store that does not answer leaves
-        open stays open in the catalog: the source's next run, or the next start, looks again."""
+        """Dead runs that had committed are reconciled, and dead drills closed.
+
+        When a store does not answer, its runs stay unsettled in the catalog. The source's next run, or the next start,
+        tries again.
+        """
         for system, policy in self._installation.policies.policies.items():
             for source in policy.sources:
                 try:
@@ -221,7 +229,7 @@ class Daemon:
 
 
 def hold_home(home: Path) -> FileLock:
-    """The file lock of ``home``: one drbackupd serves it. Raises :class:`ServiceRefused`."""
+    """The file lock of ``home``, which one drbackupd at a time can have. Raises :class:`ServiceRefused`."""
     try:
         lock = try_file_lock(home / DAEMON_LOCK_FILE)
     except OSError as trouble:
@@ -238,7 +246,7 @@ def hold_home(home: Path) -> FileLock:
 def serve(
     home: Path, policies_folder: Path, *, workers: int = 2, once: bool = False, tick: float = TICK_SECONDS
 ) -> int:
-    """Open the installation and serve; the exit code. Raises :class:`DrbackupError` when it can't start."""
+    """The exit code, after the service has ended. Raises :class:`DrbackupError` when it can't start."""
     keep_freed_memory()
     with Installation.open(home, policies_folder) as installation, hold_home(home):
         daemon = Daemon(installation, workers, lambda: datetime.now(UTC), tick)
@@ -299,7 +307,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 def _say_why(refused: DrbackupError, form: str) -> None:
-    """The words for a person where one reads stderr, a line for each finding where a journal does."""
+    """Why the service does not start: for a person on the console, or one log line for each finding."""
     if form == "console":
         console = Console(stderr=True, highlight=False)
         for line in explain(refused):

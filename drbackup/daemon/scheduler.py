@@ -1,8 +1,8 @@
 """What is due: rows in the catalog, not timers in memory.
 
-The decisions are pure and live in :mod:`drbackup.model.schedule`; here they meet the catalog. Every instant of a
-schedule ends as exactly one row: a run, or a missed one with its reason, kept for ever. A controller that was away
-finds out by comparing the last instant it wrote down with the clock.
+The decisions are pure and made in :mod:`drbackup.model.schedule`; here they are written to the catalog. Every instant
+of a schedule becomes exactly one row: a run, or a missed one with its reason, kept for ever. After an outage the
+controller compares the last instant in the catalog with the clock.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from drbackup.model.cron import parse_cron
 from drbackup.model.policy import Policy, SchedulePolicy
 from drbackup.model.schedule import due_after, missed, spread_offset
 
-MISSED_ROWS = 500  # of one outage and source get a row each; older ones share one row that says how many
+MISSED_ROWS = 500  # of one outage and source have a row each; older ones share one row that says how many
 _TICK = timedelta(microseconds=1)
 _MINUTE = timedelta(minutes=1)
-VAULT = "vault"  # where a run of a store has no system
+VAULT = "vault"  # stands for the system in a run of a store, which has none
 
 Wanted = tuple[RunKind, str, str, SchedulePolicy]  # kind, system, source, schedule
 
 
 class Scheduler:
-    """Turns policies and the clock into due and missed rows. One thread calls it."""
+    """The writer of due and missed rows, from policies and the clock. Only one thread may call it."""
 
     def __init__(self, catalog: Catalog, started_at: datetime) -> None:
         self._catalog = catalog
         self._started_at = started_at
 
     def look(self, policies: PolicySet, now: datetime) -> list[Run]:
-        """Write down everything that became due or was missed up to ``now``; the runs to start, the longest due first.
+        """The runs to start, the longest due first. All that became due or was missed by ``now`` is in the catalog.
 
-        Raises :class:`~drbackup.errors.CatalogUnusable`; the next look then does it all.
+        Raises :class:`~drbackup.errors.CatalogUnusable`; the next call then writes it all.
         """
         held = {(each.kind, each.system, each.source): each for each in self._catalog.schedules.list()}
         for kind, system, source, schedule in wanted(policies):
@@ -47,15 +47,15 @@ class Scheduler:
         return list(self._catalog.runs.due(now))
 
     def next_due(self) -> datetime | None:
-        """The next instant that anything is due."""
+        """The next instant at which anything is due. None without a schedule."""
         return min((each.next_due for each in self._catalog.schedules.list()), default=None)
 
     def _look_at(self, known: Schedule | None, want: Wanted, now: datetime) -> None:
         kind, system, source, schedule = want
         mark = fingerprint(schedule)
         if known is None or known.fingerprint != mark:
-            # New, or another rhythm from now on: the old rhythm's instants up to now were written down already, and the
-            # new one's past instants were never promised.
+            # A new or changed schedule counts from now on. The old one's instants up to now are in the catalog already,
+            # and the new one's past instants were never promised.
             last = known.last_due if known else None
             first = due_after(schedule, system, None, now)
             fresh = Schedule(kind, system, source, last, first, mark)
@@ -102,16 +102,19 @@ def wanted(policies: PolicySet) -> Iterator[Wanted]:
 
 
 def scrub_schedule(store: str, time_zone: str) -> SchedulePolicy:
-    """When a store's share is read back: every night, each store at its own fixed minute between 0 and 5 o'clock; or
-    as soon as a controller runs that was off then."""
+    """The schedule of a store's scrubs: every night, each store at its own fixed minute between 0 and 5 o'clock.
+
+    A controller that was off then scrubs as soon as it runs.
+    """
     minute = spread_offset(f"{store}/scrub", timedelta(hours=5)) // _MINUTE
     return SchedulePolicy(cron=parse_cron(f"{minute % 60} {minute // 60} * * *"), time_zone=time_zone, catch_up="once")
 
 
 def drill_schedule(policy: Policy, time_zone: str) -> SchedulePolicy | None:
-    """When a system's drills are due: at night, each system at its own fixed minute so that they do not queue up.
+    """The schedule of a system's drills: at night, each system at its own fixed minute, so that they do not queue up.
 
-    ``month`` is a day from 1 to 28, ``week`` any day; the same for a system every time.
+    ``month`` is a day from 1 to 28, ``week`` any day; the same for a system every time. None without drills. A policy
+    may name an interval instead.
     """
     if policy.drill is None:
         return None
@@ -125,5 +128,5 @@ def drill_schedule(policy: Policy, time_zone: str) -> SchedulePolicy | None:
 
 
 def fingerprint(schedule: SchedulePolicy) -> str:
-    """Changes exactly when the schedule's words do."""
+    """A digest that changes exactly when the schedule does: SHA-256, hex."""
     return hashlib.sha256(schedule.model_dump_json().encode()).hexdigest()

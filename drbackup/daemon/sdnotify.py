@@ -1,4 +1,7 @@
-"""Telling systemd how the service is, straight into its socket. Without systemd every call does nothing."""
+"""The messages to systemd about the service's state, written to its socket (sd_notify(3)).
+
+Without systemd every call does nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """One service's line to systemd."""
+    """The sender of one service's messages to systemd."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -19,7 +22,7 @@ class Notifier:
         self.watchdog_seconds: float = int(micros) / 1e6 if ours and micros.isdigit() else 0.0
 
     def ready(self, status: str = "") -> None:
-        """The service does its work (again, after a reload)."""
+        """The service is ready; also sent again after a reload."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
@@ -32,7 +35,7 @@ class Notifier:
         self._send(f"STATUS={text}")
 
     def watchdog(self) -> None:
-        """Still alive. Must be called at least every :attr:`watchdog_seconds`."""
+        """The service is alive. Must be called at least every :attr:`watchdog_seconds`."""
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
