@@ -1,5 +1,5 @@
-"""Reaching agents: transports, the session with one agent, and the agent file that is deployed.
+"""The way to agents: transports, the session with one agent, and the agent file that is deployed.
 
-Knows agents only by :mod:`drbackup.wire` messages, and what they ask for only as a
+Knows agents only by :mod:`drbackup.wire` messages. Their requests are answered only by a
 :class:`~drbackup.fleet.answers.RequestHandler`: nothing here touches the catalog, a policy or a key.
 """

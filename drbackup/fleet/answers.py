@@ -1,8 +1,8 @@
-"""The agent's questions, answered at the backup centre.
+"""The controller's answers to an agent's questions.
 
-The agent may be in an enemy's hands, so every number it sends is checked here before the handler sees it: names are 32
-bytes, bodies are what was announced, a pack is reported only after it was granted. What the handler refuses becomes
-:class:`~drbackup.wire.messages.Refused`; what the protocol does not allow ends the session.
+The agent may have been taken over, so every number it sends is checked here before the handler sees it. Names have 32
+bytes, bodies have the announced size, and a pack is reported only after its upload was granted. A refusal by the
+handler becomes :class:`~drbackup.wire.messages.Refused`. What the protocol does not allow ends the session.
 """
 
 from __future__ import annotations
@@ -37,47 +37,57 @@ from drbackup.wire.messages import (
 )
 
 NAME_BYTES = 32
-URL_SECONDS = 240  # how long an agent may use one signed read; stores sign for longer
+URL_SECONDS = 240  # how long an agent may use one signed URL for reading; stores sign for longer
 _KINDS = ("p", "t", "i")
-_POSITION_MOST = 64 << 10  # letters; an LSN, a snapshot's name or the like
+_POSITION_MOST = 64 << 10  # characters; an LSN, a snapshot's name or the like
 
 
 class RequestHandler(Protocol):
-    """Who answers one session's agent. Called from several threads at once; raises only
-    :class:`~drbackup.errors.DrbackupError`, which the agent is told."""
+    """The obligations of what answers one session's agent. Its methods are called from several threads at once.
+
+    They raise only :class:`~drbackup.errors.DrbackupError`, which the agent is told.
+    """
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
-        """Places of those chunks (32-byte ids, joined) that the domain has."""
+        """The places of those chunks that the domain has. ``ids``: 32-byte chunk ids, joined."""
         ...
 
     def upload(self, kind: str, pack: bytes, size: int) -> SignedPut | Literal["stored"] | None:
-        """How a pack gets into the store: by a signed upload, not at all since it is there, or (None) through here."""
+        """The way of a pack into the store: a signed upload, ``stored`` when it is there, None for this session.
+
+        ``size`` in bytes.
+        """
         ...
 
     def uploaded(self, kind: str, pack: bytes, size: int, places: tuple[Place, ...], body: Body | None) -> None:
-        """The pack is in the store (``body`` None), or is to be put there (``body``, whose SHA-256 is ``pack``).
-        Returns when the pack is durable and its places are remembered."""
+        """A guarantee that the pack is durable in the store and that its places are kept.
+
+        With ``body``, whose SHA-256 is ``pack``, the pack is still to be stored. With None the agent uploaded it.
+        """
         ...
 
     def fetch(self, kind: str, domain: str, pack: bytes, offset: int, length: int) -> bytes | str:
-        """Those bytes, or a URL that reads the pack. Must refuse what the job's points do not need."""
+        """These bytes of the pack, or a URL to read the pack. Must refuse what the job's points do not need.
+
+        ``offset`` and ``length`` in bytes.
+        """
         ...
 
     def pinned(self, pinned_ns: int, position: str) -> None:
-        """Write the instant down; for a group, wait here until every member is pinned."""
+        """The instant (ns since the epoch) is durable. For a group this returns when every member is pinned."""
         ...
 
     def progress(self, news: Progress) -> None:
-        """Quick: no I/O that can block."""
+        """The news is passed on. Must be quick: no I/O that can block."""
         ...
 
     def note(self, note: Note) -> None:
-        """Quick: no I/O that can block."""
+        """The note is passed on. Must be quick: no I/O that can block."""
         ...
 
 
 class Answerer:
-    """Answers questions one by one; remembers which uploads were granted. Safe from any thread."""
+    """The answers of one session, and which uploads it granted. Thread-safe."""
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
@@ -85,7 +95,7 @@ class Answerer:
         self._granted: dict[tuple[str, bytes], str] = {}  # (kind, pack) → "http" or "relay"
 
     def answer(self, question: Question, body: Body) -> tuple[Answer, bytes]:
-        """The answer and its body. Raises :class:`ProtocolViolation` for what no honest agent asks."""
+        """The answer and its body. Raises :class:`ProtocolViolation` for a question that the protocol forbids."""
         try:
             return self._decide(question, body)
         except ProtocolViolation:
@@ -155,7 +165,7 @@ class Answerer:
 
 
 def refused(ask: int, error: DrbackupError) -> Refused:
-    """``error`` as the agent is told."""
+    """The answer that tells the agent of ``error``. ``ask``: the question's number."""
     return Refused(ask, error.code, fields_of(error))
 
 

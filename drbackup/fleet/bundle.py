@@ -1,11 +1,11 @@
-"""Builds the agent's bundle: one executable file with everything the agent imports, made offline.
+"""The agent's bundle: one executable file with everything the agent imports, built offline with shiv.
 
-The parts are taken from the distributions installed beside drbackup itself, so no index and no compiler is needed and
-the agent runs the very versions that were tested here. Only what the agent imports goes in: the modules of
-``drbackup`` are found by following imports from ``drbackup_agent``, and :data:`FORBIDDEN` may not be among them. The
-same inputs give the same bytes, so a bundle's SHA-256 names it on every controller.
+The parts are taken from the distributions installed beside drbackup itself. So no index and no compiler is needed, and
+the agent runs the same versions that were tested here. Only what the agent imports goes in. The modules of ``drbackup``
+are found by following imports from ``drbackup_agent``. :data:`FORBIDDEN` may not be among the parts. The same inputs
+give the same bytes, so a bundle's SHA-256 names it on every controller.
 
-The controller never imports the agent (it reads its source files), and knows it otherwise only by messages.
+The controller never imports the agent: it reads the agent's source files here, and elsewhere only its messages.
 """
 
 from __future__ import annotations
@@ -44,25 +44,24 @@ _BUILT_AT = "1980-01-01 00:00:00"
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A built agent file. ``sha256``: hex; ``python``: ``3.11``; ``machine``: ``x86_64``; ``glibc``: the oldest that
-    its native parts run with, ``2.28``; ``unpacked``: bytes it takes on the host beside the file itself."""
+    """A built agent file."""
 
     path: Path
-    sha256: str
-    version: str
-    python: str
-    machine: str
-    glibc: str
-    unpacked: int
+    sha256: str  # hex
+    version: str  # of drbackup
+    python: str  # like 3.11
+    machine: str  # like x86_64
+    glibc: str  # the oldest that its native parts run with, like 2.28
+    unpacked: int  # bytes that it takes on the host in addition to the file itself
 
     @property
     def folder_name(self) -> str:
-        """``<version>-<sha12>``: the folder of this version on a host."""
+        """The name of this version's folder on a host: ``<version>-<first 12 hex digits of the SHA-256>``."""
         return f"{self.version}-{self.sha256[:12]}"
 
 
 def build(folder: Path) -> Bundle:
-    """Build ``folder/drbackup-agent``. Raises :class:`HostUnsuitable` when a part is not installed here."""
+    """The new bundle ``folder/drbackup-agent``. Raises :class:`HostUnsuitable` when a part is not installed here."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "drbackup-agent"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -87,7 +86,7 @@ def build(folder: Path) -> Bundle:
         )
         _add_start(made, python)
         made.chmod(0o755)
-        made.replace(target)  # not durably: it is made anew at any time, and read back whole for its digest below
+        made.replace(target)  # not durably: it can be built again, and is read back whole for its digest below
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
     with zipfile.ZipFile(target) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -95,7 +94,10 @@ def build(folder: Path) -> Bundle:
 
 
 def our_modules() -> dict[str, Path]:
-    """Every module of the agent, and of ``drbackup`` as far as the agent imports it: name → source file."""
+    """All modules of the agent, and those of ``drbackup`` that the agent imports: name → source file.
+
+    Raises :class:`HostUnsuitable` when the agent's code is not installed here.
+    """
     agent = _source("drbackup_agent")
     if agent is None:
         raise HostUnsuitable("the agent's code is not installed beside drbackup")
@@ -115,7 +117,7 @@ def our_modules() -> dict[str, Path]:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Names of ours that ``file`` imports anywhere, also inside functions; not those for type checkers only."""
+    """The names of our modules that ``file`` imports, also inside functions, but not for type checkers only."""
     for node in _runtime_nodes(ast.parse(file.read_bytes())):
         match node:
             case ast.Import():
@@ -136,7 +138,7 @@ def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _source(module: str) -> Path | None:
-    """The module's file, found without importing it; None when ``module`` is a name inside a module."""
+    """The module's file, found without importing it. None when ``module`` is a name inside a module."""
     top, _, rest = module.partition(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
@@ -183,7 +185,10 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
 
 
 def _oldest_glibc() -> str:
-    """The glibc that every native part runs with, from the wheels' tags; a part built here needs the one from here."""
+    """The oldest glibc that every native part runs with, from the wheels' tags.
+
+    A part that was built on this machine needs this machine's glibc.
+    """
     needed = (0, 0)
     for name in _distributions():
         wheel = _distribution(name).read_text("WHEEL") or ""
@@ -198,7 +203,7 @@ def _oldest_glibc() -> str:
 
 def _stage_distribution(name: str, staging: Path) -> None:
     for entry in _distribution(name).files or ():
-        # No scripts (they lie outside: ../../bin), no compiled leftovers, no second copy of a library.
+        # No scripts (they lie outside: ../../bin), no compiled files, no second copy of a library.
         if ".." in entry.parts or entry.suffix == ".pyc" or str(entry).startswith(_LEFT_OUT):
             continue
         if entry.name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):  # written by the installer
@@ -209,14 +214,14 @@ def _stage_distribution(name: str, staging: Path) -> None:
 
 
 def _stage(source: Path, target: Path) -> None:
-    """Copied with a mode that depends on nothing here, so that the bundle's bytes do not either."""
+    """Copies a file, with a mode that does not depend on this machine: nor do the bundle's bytes, then."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     target.chmod(0o755 if source.suffix == ".so" else 0o644)
 
 
 def _add_start(archive_file: Path, python: str) -> None:
-    """Our own start module, and what the bundle was made for, beside shiv's bootstrap."""
+    """Adds our own start module, and what the bundle was made for, to shiv's bootstrap."""
     made_for = {
         "system": platform.system(),
         "machine": platform.machine(),

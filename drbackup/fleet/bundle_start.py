@@ -1,8 +1,8 @@
-"""The first thing a deployed agent file runs; copied into the bundle as ``drbackup_start`` (docs/adr/0004).
+"""The start of a deployed agent file; copied into the bundle as ``drbackup_start`` (docs/adr/0004).
 
-Standard library only, and written for any Python 3: it must be able to say clearly that the Python is the wrong one.
-It unpacks beside the file it was started from, so that a version and its unpacked code come and go together, and it
-runs Python isolated, so that nothing in the account's home or environment can slip into the agent.
+It uses only the standard library and runs with any Python 3, because it must say clearly when the Python is the wrong
+one. It unpacks beside the file it was started from, so that a version and its unpacked code are removed together. It
+runs Python isolated, so that nothing in the account's home or environment can change what the agent imports.
 """
 
 import json
@@ -15,7 +15,10 @@ UNPACKED = "unpacked"
 
 
 def main() -> None:
-    """Check the interpreter, unpack once, run the agent."""
+    """The whole start: the interpreter is checked, the code unpacked once, the agent run.
+
+    Exits with status 78 when the file was made for another Python or machine.
+    """
     file = os.path.realpath(sys.argv[0])
     _require_fit(file)
     if not sys.flags.isolated:
@@ -31,7 +34,7 @@ def main() -> None:
 
 
 def _require_fit(file: str) -> None:
-    """The native parts are built for one Python and one kind of machine."""
+    """Exits with status 78 on another Python or kind of machine than the native parts are built for."""
     with zipfile.ZipFile(file) as archive:
         made_for = json.loads(archive.read("made_for.json").decode())
     here = {
@@ -48,7 +51,10 @@ def _require_fit(file: str) -> None:
 
 
 def _root(file: str) -> str:
-    """Beside the file when that was unpacked already or we may write there; else the account's own cache."""
+    """The folder for the unpacked code: beside the file if we may write there, else the account's own cache.
+
+    It is beside the file, too, when it exists there already.
+    """
     beside = Path(file).parent / UNPACKED
     if beside.is_dir() or os.access(str(beside.parent), os.W_OK):
         return str(beside)

@@ -1,6 +1,6 @@
-"""What every transport gives a session: two byte streams to one started agent, and a way to end it.
+"""The channel that every transport gives a session: two byte streams to one started agent, and a way to end it.
 
-A channel carries exactly one agent process. It knows nothing of messages.
+A channel belongs to exactly one agent process. It knows nothing of messages.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ STDERR_TAIL = 8192  # bytes of the agent's stderr that are kept
 
 
 class Channel(Protocol):
-    """Obligations of every transport:
+    """The obligations of every transport:
 
-    * ``reader.read`` and ``writer.write`` may be called from different threads, and both return or raise soon after
-      :meth:`close` was called from a third: nobody is left hanging.
-    * What the agent prints to stderr is drained at all times (a full pipe would stop it) and only its tail is kept.
+    * ``reader.read`` and ``writer.write`` may be called from different threads. Both return or raise soon after
+      :meth:`close` was called from a third: no thread waits for ever.
+    * The agent's stderr is read at all times, because a full pipe would stop the agent. Only its tail is kept.
     * :meth:`close` may be called twice, from any thread, and when the other side is dead.
     """
 
-    host: str
+    host: str  # the agent's name, for messages
 
     @property
     def reader(self) -> ByteReader: ...
@@ -32,20 +32,23 @@ class Channel(Protocol):
     def writer(self) -> ByteWriter: ...
 
     def close(self, grace: float = 5.0) -> None:
-        """Close the agent's stdin, give it ``grace`` seconds to end by itself, then end it and reap it."""
+        """The agent has ended and is reaped. Its stdin is closed; after ``grace`` seconds it is killed."""
         ...
 
     def stderr_tail(self) -> str:
-        """The last lines the agent printed to stderr, secrets masked."""
+        """The last lines of the agent's stderr, with secrets masked."""
         ...
 
     def exit_status(self, wait: float = 0.0) -> int | None:
-        """The agent's exit status after at most ``wait`` seconds; negative: ended by that signal; None: unknown."""
+        """The agent's exit status, after at most ``wait`` seconds. None: unknown.
+
+        A negative status is the signal that ended it.
+        """
         ...
 
 
 class StderrTail:
-    """The bounded end of a byte stream; written by one thread, read by others."""
+    """The last bytes of a byte stream, at most ``limit``. One thread writes it, others read it."""
 
     def __init__(self, limit: int = STDERR_TAIL) -> None:
         self._limit = limit
@@ -59,7 +62,7 @@ class StderrTail:
                 del self._kept[: len(self._kept) - self._limit]
 
     def text(self) -> str:
-        """Decoded and masked; a first line that was cut is left out so that no half of a secret shows."""
+        """The text, with secrets masked. A first line that was cut is left out, as it may show half a secret."""
         with self._mutex:
             kept = bytes(self._kept)
         if len(kept) >= self._limit:

@@ -1,6 +1,6 @@
-"""Looks at one agent the way a run would use it, one line a check; changes nothing.
+"""The checks of one agent, made as a run would use it, with one line for each. They change nothing.
 
-Later checks that need an earlier one are shown as not tried, so that the list is always the same length.
+Checks that need an earlier one that failed are shown as not tried, so that a reader misses none.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ STEPS = (say("reachable"), say("host key"), say("login"), say("agent"), say("ver
 
 
 class CheckLine(msgspec.Struct, frozen=True):
-    """One check. ``ok`` None: not tried, because an earlier one failed. Texts may be :class:`Said`."""
+    """The result of one check."""
 
-    name: str
-    ok: bool | None
-    detail: str = ""
+    name: str  # may be a Said
+    ok: bool | None  # None: not tried, because an earlier one failed
+    detail: str = ""  # may be a Said
 
 
 def check_agent(
@@ -47,10 +47,11 @@ def check_agent(
     *,
     local: bool,
 ) -> tuple[CheckLine, ...]:
-    """All checks of one agent, in the order of a run. Raises nothing an agent or network can cause.
+    """The results of all checks of one agent, in the order of a run. No fault of agent or network raises.
 
-    ``expected``: the agent file that must answer, None: none was deployed from here. ``clock``: ours, nanoseconds
-    since the epoch. ``local``: a child process of ours. Called by :mod:`drbackup.controller.runs.agent` alone.
+    ``expected`` returns the agent file that must answer, or None when none was deployed from here. ``clock`` returns
+    our time in ns since the epoch. ``local``: the agent is a child process. Only
+    :mod:`drbackup.controller.runs.agent` calls this.
     """
     try:
         channel = connect()
@@ -128,7 +129,7 @@ def _clock(hello: Hello, heard_ns: int, limit: timedelta) -> CheckLine:
 
 
 def _host_lines(session: AgentSession, *, sound: bool) -> list[CheckLine]:
-    """The agent's own look at its host: space, state folder, tools. A wrong agent is given no job."""
+    """The agent's own checks of its host: space, state folder, tools. A wrong agent is given no job."""
     if not sound:
         return [CheckLine(say("host"), None)]
     try:

@@ -1,6 +1,6 @@
-"""From an inventory entry to a channel: the explicit list of transports.
+"""The channel that an inventory entry asks for: the explicit list of transports.
 
-A new transport is one file and one line in :func:`open_channel`.
+A new transport is one file and one case in :func:`open_channel`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ _MAX_JUMPS = 4
 
 
 def open_channel(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
-    """Start the agent ``name`` the way its entry says. Raises the errors of :mod:`drbackup.fleet.ssh`."""
+    """The channel to the agent ``name``, which is started as its entry says.
+
+    Raises the errors of :func:`drbackup.fleet.ssh.open_channel` and :func:`drbackup.fleet.local.open_channel`, and
+    :class:`PolicyError` for a wrong jump host.
+    """
     match entry.transport:
         case "local":
             return local.open_channel(name, agent_command(entry), local_environment(entry))
@@ -30,7 +34,10 @@ def open_channel(name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
 
 
 def agent_command(entry: AgentEntry) -> tuple[str, ...]:
-    """What the inventory says, else the agent of our own environment (local) or the deployed one (ssh)."""
+    """The argv list that starts the agent: the inventory's, if it has one.
+
+    Else it starts the agent of our own environment (local) or the deployed one (ssh).
+    """
     if entry.command:
         return entry.command
     if entry.transport == "local":
@@ -39,7 +46,7 @@ def agent_command(entry: AgentEntry) -> tuple[str, ...]:
 
 
 def ssh_address(name: str, inventory: Inventory, *, user: str = "", key_file: str = "") -> SshAddress:
-    """The agent's address with all its jump hosts. ``user``, ``key_file``: another login on the last host only.
+    """The agent's address with all its jump hosts. ``user`` and ``key_file``: another login, on the last host only.
 
     Raises :class:`PolicyError` for a jump host that is missing, not an ssh agent, or part of a circle.
     """
@@ -80,7 +87,7 @@ def _address(
 
 
 def local_environment(entry: AgentEntry) -> dict[str, str]:
-    """What a local agent's environment has beyond ours."""
+    """The variables that a local agent's environment has in addition to ours."""
     return {"DRBACKUP_AGENT_STATE": entry.state_folder} if entry.state_folder else {}
 
 

@@ -1,7 +1,7 @@
-"""Puts an agent bundle into service on a host.
+"""The deployment of an agent bundle on a host.
 
-Needs an administrator's login on the host: the controller's everyday key may run the agent and nothing else, so it
-can't replace the agent either (docs/adr/0004).
+It needs an administrator's login on the host. The controller's everyday key may only run the agent, so it can't replace
+the agent either (docs/adr/0004).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SUDO = ("sudo", "-n")
 
 
 def deploy(shell: Shell, bundle: Bundle, folder: str, *, sudo: bool = False) -> Deployed:
-    """Install ``bundle`` below ``folder`` on the shell's host and switch to it.
+    """The version that is now in service: ``bundle``, installed below ``folder`` on the shell's host.
 
-    Raises :class:`HostUnsuitable` before anything is changed, :class:`AgentMissing` when the new version does not run
-    there (the one before is in service again).
+    Raises :class:`HostUnsuitable` before anything is changed, and :class:`AgentMissing` when the new version does not
+    run there. Then the one before is in service again.
     """
     before: Sequence[str] = SUDO if sudo else ()
     require_suitable(look(shell, bundle, folder, before), bundle, folder, shell.host)
@@ -53,7 +53,7 @@ def deploy(shell: Shell, bundle: Bundle, folder: str, *, sudo: bool = False) -> 
 
 
 def _answer(stdout: str) -> dict[str, Any]:
-    """The installer's one line; a login script may have printed around it."""
+    """The installer's one line of JSON, decoded; a login script may have printed other lines. Empty without one."""
     lines = [line for line in stdout.splitlines() if line.startswith(_ANSWER)]
     if not lines:
         return {}

@@ -1,7 +1,8 @@
-"""Which agent file was put into service where, so that every later run can check that it is still that one.
+"""Which agent file was deployed on which host, so that every later run can check that it is still that one.
 
-A note a host, ``<home>/agents/<name>.json``, durable before the command ends. A crash between the host's switch and the
-note leaves an old note and a new agent: the next run refuses it and says to deploy again, which is harmless.
+There is one note for each host, ``<home>/agents/<name>.json``, durable before the command ends. After a crash between
+the host's switch and the note, the note is old and the agent new. Then the next run refuses the agent and says to
+deploy again, which is harmless.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from drbackup.wire.decode_errors import UNREADABLE
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """What is in service on a host. ``previous``: the folder name that was before, empty if none."""
+    """The agent that is in service on a host."""
 
     version: str
-    sha256: str
-    folder: str
-    previous: str
-    says: str
+    sha256: str  # of its file, hex
+    folder: str  # of all versions, on the host
+    previous: str  # name of the folder that was in service before; empty: none
+    says: str  # the agent's own version line
 
 
 class _Remembered(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class _Remembered(msgspec.Struct, frozen=True):
 
 
 def remember(home: Path, name: str, deployed: Deployed) -> None:
-    """From now on this agent must answer with exactly this file."""
+    """The note is durable: from now on exactly this file must answer for the agent."""
     folder = home / "agents"
     make_folder(folder)
     data = msgspec.json.encode(_Remembered(deployed.version, deployed.sha256, deployed.folder))
@@ -41,7 +42,10 @@ def remember(home: Path, name: str, deployed: Deployed) -> None:
 
 
 def expected(home: Path, name: str) -> Expected | None:
-    """What :func:`~drbackup.fleet.session.run_session` should expect; None when nothing was deployed from here."""
+    """The agent file that must answer. None when nothing was deployed from here.
+
+    Raises :class:`CatalogUnusable` when the note can't be read.
+    """
     file = home / "agents" / f"{name}.json"
     try:
         kept = msgspec.json.decode(file.read_bytes(), type=_Remembered)

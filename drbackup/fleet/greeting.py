@@ -1,4 +1,4 @@
-"""The first words of a session: is that our agent, the right one, and does its clock agree?
+"""The begin of a session: the greeting, and the checks of the agent's version, file and clock.
 
 Nothing is sent to the host before all of it was judged, so a wrong agent never sees a job or a key.
 """
@@ -29,17 +29,17 @@ _NOISE_SHOWN = 200  # bytes
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """The agent that must answer. ``bundle``: hex SHA-256 of the deployed file; empty: not deployed by us."""
+    """The agent that must answer."""
 
     version: str
-    bundle: str = ""
+    bundle: str = ""  # SHA-256 of the deployed file, hex; empty: not deployed from here
 
 
 def read_greeting(reader: ByteReader) -> None:
-    """Take the greeting off the stream.
+    """A guarantee that the stream began with our greeting, which is now read.
 
-    Raises :class:`AgentVersionMismatch` for another version's greeting, :class:`ProtocolViolation` quoting what came
-    instead, :class:`AgentDied` when the stream ended first.
+    Raises :class:`AgentVersionMismatch` for another version's greeting, and :class:`AgentDied` when the stream ended
+    first. Raises :class:`ProtocolViolation` for other bytes, and quotes them.
     """
     got = b""
     while len(got) < len(GREETING):
@@ -76,7 +76,10 @@ def _read(reader: ByteReader, size: int) -> bytes:
 
 
 def read_hello(reader: ByteReader, stream: FrameStream) -> Hello:
-    """Greeting, then the agent's :class:`Hello`, whose protocol is ours."""
+    """The agent's :class:`Hello`, which follows the greeting and has our protocol version.
+
+    Raises the errors of :func:`read_greeting`.
+    """
     read_greeting(reader)
     hello, body = stream.receive()
     if not isinstance(hello, Hello) or body:
@@ -94,7 +97,7 @@ def read_hello(reader: ByteReader, stream: FrameStream) -> Hello:
 
 
 def judge_version(hello: Hello, expected: Expected) -> None:
-    """Raises :class:`AgentVersionMismatch` unless it is the deployed agent, to the byte."""
+    """A guarantee that it is the expected agent, byte for byte. Raises :class:`AgentVersionMismatch`."""
     if hello.version != expected.version:
         raise AgentVersionMismatch(
             say(
@@ -131,14 +134,17 @@ def judge_clock(hello: Hello, now_ns: int, limit: timedelta) -> int:
 
 
 def exit_words(status: int) -> Said:
-    """How a process ended, by its exit status; negative: the signal that killed it."""
+    """The words for how a process ended, by its exit status. A negative one is the signal that killed it."""
     if status < 0:
         return say("killed by signal {signal}", signal=-status)
     return say("exit status {status}", status=status)
 
 
 def why_it_ended(channel: Channel, died: AgentDied, *, spoke: bool) -> AgentDied | AgentMissing:
-    """``died`` with the exit status and the tail of the agent's stderr; :class:`AgentMissing` if it never started."""
+    """The error ``died`` with the exit status and the tail of the agent's stderr.
+
+    :class:`AgentMissing` instead when the agent never started. ``spoke``: its Hello was read.
+    """
     status = channel.exit_status(wait=2.0)
     tail = channel.stderr_tail()
     parts = [died.said]

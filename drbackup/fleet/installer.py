@@ -1,12 +1,12 @@
-"""Runs on the host, as the administrator: takes the agent's file from stdin and puts it into service.
+"""The installer that runs on the host as the administrator: it puts the agent's file from stdin into service.
 
-Sent as text to the host's own Python (``python -I -c``), so: standard library only, no drbackup imports. A running
-agent's file is never touched: each version has a folder of its own, and ``current`` is a symlink that is switched by
-one rename. A crash at any point leaves either the old version or the new one in service, whole; what it can leave
-behind besides is a folder that the next deploy of that version takes over.
+Its text is sent to the host's own Python (``python -I -c``), so it uses only the standard library. A running agent's
+file is never changed. Each version has a folder of its own, and ``current`` is a symlink that one rename switches.
+After a crash at any point, either the old version or the new one is in service, whole. An unfinished folder may stay,
+which the next deploy of that version uses.
 
-Order: write, compare, fsync, try the new file, sync (its unpacked code too), switch, try it again the way ssh will
-start it, and only then report; the last try failing switches back.
+Order: write, compare, fsync, try the new file, fsync its unpacked code, switch, try the file again as ssh will start
+it, report. When the last try fails, the version before is switched back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Refusal(Exception):
 
 
 def install(folder: Path, name: str, sha256: str, size: int) -> dict[str, str]:
-    """Put the file on stdin (``size`` bytes) into ``folder/name`` and into service. Raises :class:`Refusal`."""
+    """The new version's own version line and the folder name before: the file on stdin is now in service.
+
+    It has ``size`` bytes and lies in ``folder/name``. ``sha256``: hex. Raises :class:`Refusal` or OSError.
+    """
     os.umask(0o022)  # the agent's account, not only the administrator, must be able to read it
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".deploy.lock", "w") as lock:
@@ -60,7 +63,7 @@ def install(folder: Path, name: str, sha256: str, size: int) -> dict[str, str]:
 
 
 def receive(version: Path, sha256: str, size: int) -> None:
-    """The file of this version, complete and durable, or :class:`Refusal` and no file."""
+    """A guarantee that this version's file is complete and durable. Raises :class:`Refusal`; then there is no file."""
     version.mkdir(mode=0o755, exist_ok=True)
     part = version / (AGENT_FILE + ".part")
     digest = hashlib.sha256()
@@ -84,7 +87,7 @@ def receive(version: Path, sha256: str, size: int) -> None:
 
 
 def try_out(agent: Path) -> str:
-    """What the agent says about itself; :class:`Refusal` when it does not run."""
+    """The agent's own version line. Raises :class:`Refusal` when it does not run."""
     try:
         ran = subprocess.run(
             [str(agent), "version"],
@@ -103,7 +106,7 @@ def try_out(agent: Path) -> str:
 
 
 def switch(current: Path, name: str) -> None:
-    """Point ``current`` at ``name`` in one step."""
+    """A guarantee that ``current`` points to ``name``, durably. It is switched in one step."""
     fresh = current.with_name(".current.new")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(name)
@@ -112,7 +115,7 @@ def switch(current: Path, name: str) -> None:
 
 
 def roll_back(current: Path, previous: str) -> None:
-    """The version that was in service before, or none."""
+    """The version before is in service again; without one, none is."""
     if previous:
         switch(current, previous)
     else:
@@ -121,7 +124,10 @@ def roll_back(current: Path, previous: str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """The unpacked code durable too. File by file: a sync of everything would wait for the host's own databases."""
+    """A guarantee that the unpacked code is durable, too.
+
+    Each file has its own fsync, because a sync of everything would wait for the host's own databases.
+    """
     for parent, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(parent, name), "rb") as file:
@@ -138,7 +144,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``FOLDER NAME SHA256 SIZE``, the file on stdin. Prints one JSON line: ``done`` or ``refused``."""
+    """The exit status. ``arguments``: ``FOLDER NAME SHA256 SIZE``, with the file on stdin.
+
+    One JSON line is printed: ``done`` or ``refused``.
+    """
     folder, name, sha256, size = arguments
     try:
         answer = {"done": True, **install(Path(folder), name, sha256, int(size))}

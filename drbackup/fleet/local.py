@@ -1,7 +1,7 @@
 """The local transport: the agent is a child process of the controller.
 
-The child gets its own session and process group, so that a terminal's Ctrl-C reaches the controller alone (which then
-cancels cleanly) and so that ending the group also ends the tools the agent has started.
+The child has its own session and process group. So a terminal's Ctrl-C reaches the controller alone, which then cancels
+cleanly. And when the group is ended, the tools that the agent has started end, too.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _POLL_SECONDS = 0.5
 
 
 class _PipeReader:
-    """Reads a pipe without ever blocking past :meth:`shut`.
+    """The reading end of a pipe; a read ends soon after :meth:`shut`.
 
-    A plain file object can't be closed while another thread is reading it, and a pipe stays open as long as any
-    forgotten grandchild holds its other end. After :meth:`shut` the descriptor is never touched again, so its number
-    may be given to another file.
+    A plain file object can't be closed while another thread is reading it. And a pipe stays open as long as any process
+    holds its other end, also one that the agent left running. After :meth:`shut` the descriptor is never used again, so
+    the kernel may give its number to another file.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -50,12 +50,13 @@ class _PipeReader:
 
     def shut(self) -> None:
         self._shut.set()
+        # The mutex is free when a read that was under way has ended.
         with self._mutex:
             """Whoever was reading has left."""
 
 
 class _PipeWriter:
-    """Writes a pipe whole; the child's death turns into :class:`BrokenPipeError`, and so does :meth:`shut`."""
+    """The writing end of a pipe. A write after the child's death or :meth:`shut` raises :class:`BrokenPipeError`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -73,21 +74,22 @@ class _PipeWriter:
         return done
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing: a write is never buffered here."""
 
     def refuse(self) -> None:
-        """From now on nothing more is written, and whoever is in the middle fails when it next can."""
+        """Nothing more is written from now on; a write under way raises after its current piece."""
         self._open = False
 
     def shut(self) -> None:
-        """Call only when the child is dead: a writer on a full pipe wakes up by nothing else."""
+        """No write is under way any more. Only for a dead child: nothing else ends a write to a full pipe."""
         self.refuse()
+        # The mutex is free when a write that was under way has ended.
         with self._mutex:
             """Whoever was writing has left."""
 
 
 class LocalChannel:
-    """One agent as a child process."""
+    """The channel to an agent that is a child process."""
 
     def __init__(self, host: str, process: subprocess.Popen[bytes]) -> None:
         self.host = host
@@ -134,7 +136,10 @@ class LocalChannel:
                     pipe.close()
 
     def _end(self, grace: float) -> None:
-        """Ask by end-of-input, then SIGTERM, then SIGKILL; always to the whole group, so no tool is left behind."""
+        """Ends the agent by end of input, then by SIGTERM, then by SIGKILL, each after ``grace`` seconds.
+
+        The signals go to the whole group, so that no tool of the agent stays.
+        """
         self.hang_up()
         for name in (None, signal.SIGTERM, signal.SIGKILL):
             if name is not None:
@@ -144,7 +149,7 @@ class LocalChannel:
         self._signal_group(signal.SIGKILL)
 
     def hang_up(self) -> None:
-        """End of input for the child, while our own descriptor stays valid for a thread that is writing just now."""
+        """The child sees end of input. Our own descriptor stays valid for a thread that is writing just now."""
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, self._stdin.fileno(), inheritable=False)
         os.close(nowhere)
@@ -159,7 +164,10 @@ class LocalChannel:
 
 
 def open_channel(host: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> LocalChannel:
-    """Start ``command`` (an argv list) with ``environment`` added to our own. Raises :class:`AgentMissing`."""
+    """The channel to the started ``command``, an argv list. Raises :class:`AgentMissing`.
+
+    ``environment`` is added to our own. ``host`` names the agent in messages.
+    """
     try:
         process = subprocess.Popen(
             list(command),

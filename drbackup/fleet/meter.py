@@ -1,7 +1,7 @@
-"""Tells a working agent from a stuck one by the bytes that move.
+"""The measure of an agent's progress: by the bytes that move, a working agent is told from a stuck one.
 
-Time is monotonic. A heartbeat is not movement: a stuck agent can send those for ever, so small traffic counts only
-once it has added up, while a finished question counts at once.
+Time is monotonic. A heartbeat is not movement, because a stuck agent can send those for ever. So small messages count
+only when their sum is large enough; a finished question counts at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COUNTS_AS_MOVEMENT = 16 << 10  # bytes; far more than the heartbeats of one stal
 
 
 class Movement:
-    """When did something last move? Safe from any thread."""
+    """The instant of the last movement in a session. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -40,7 +40,10 @@ class Movement:
                 self._uncounted = 0
 
     def __enter__(self) -> Movement:
-        """While inside, the controller itself is working (a slow store, a group's barrier): the agent is not blamed."""
+        """Inside the block the controller itself is working, for example with a slow store.
+
+        The agent then waits for it and does not count as stuck.
+        """
         with self._mutex:
             self._busy += 1
         return self
@@ -51,13 +54,13 @@ class Movement:
             self._last = self._clock()
 
     def still_for(self) -> float:
-        """Seconds without movement; 0 while the controller owes the agent an answer."""
+        """The seconds without movement. 0 while the agent waits for an answer of the controller."""
         with self._mutex:
             return 0.0 if self._busy else self._clock() - self._last
 
 
 class CountedReader:
-    """A reader whose bytes are counted as they come, so that a large frame on a slow line is seen to move."""
+    """A reader that counts bytes as they arrive, so that a large frame on a slow line counts as movement."""
 
     def __init__(self, reader: ByteReader, movement: Movement) -> None:
         self._reader = reader
@@ -70,9 +73,9 @@ class CountedReader:
 
 
 class MeteredWriter:
-    """A writer whose bytes are counted as they go, in pieces small enough to see a slow line move."""
+    """A writer that counts bytes as they are written, in pieces that are small enough for a slow line."""
 
-    PIECE = 256 << 10
+    PIECE = 256 << 10  # bytes
 
     def __init__(self, writer: ByteWriter, movement: Movement) -> None:
         self._writer = writer

@@ -11,7 +11,7 @@ from drbackup.wire.messages import Note, Place, Progress
 
 
 class NoRequests:
-    """Refuses every question; news go nowhere."""
+    """A handler that refuses every question and ignores all news."""
 
     def locate(self, ids: bytes) -> tuple[Place, ...]:
         _refuse()
@@ -29,10 +29,10 @@ class NoRequests:
         _refuse()
 
     def progress(self, news: Progress) -> None:
-        """Nobody watches."""
+        """Nothing: nobody listens."""
 
     def note(self, note: Note) -> None:
-        """The check's own lines say it all."""
+        """Nothing: the preflight's result says it all."""
 
 
 def _refuse() -> NoReturn:

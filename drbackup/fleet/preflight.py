@@ -1,6 +1,6 @@
-"""Can this host run the agent? Asked and judged before anything on it is changed.
+"""Whether a host can run the agent, judged before anything on it is changed.
 
-The question is plain POSIX shell, since the host may have no Python at all. Every problem is named at once.
+The host is asked by a plain POSIX shell script, since it may have no Python at all. Every problem is named at once.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ echo "account=$(id -un)"
 
 
 class HostFacts(msgspec.Struct, frozen=True):
-    """What the host said. Empty text: it could not say. ``free`` in bytes, -1 unknown."""
+    """The facts of a host. An empty text means unknown."""
 
-    system: str
-    machine: str
-    libc: str
-    python3: str
-    wanted: str
-    existing: str
-    folder: bool
-    writable: bool
-    free: int
-    account: str
+    system: str  # like Linux
+    machine: str  # like x86_64
+    libc: str  # like "glibc 2.28"
+    python3: str  # version of its python3, like 3.11.2
+    wanted: str  # version of the interpreter that the bundle needs; empty: it does not run there
+    existing: str  # the install folder, or the nearest folder above it that exists
+    folder: bool  # that is a folder
+    writable: bool  # that can be written by the account
+    free: int  # bytes there; -1: unknown
+    account: str  # that the commands run as
 
 
 def look(shell: Shell, bundle: Bundle, folder: str, sudo: Sequence[str] = ()) -> HostFacts:
-    """Ask the host. ``sudo``: words to put in front of every command. Raises :class:`HostUnsuitable` when it can't
-    even be asked."""
+    """The facts of the shell's host. Raises :class:`HostUnsuitable` when it runs no shell command for us.
+
+    ``folder``: the install folder. ``sudo``: words to put before every command.
+    """
     ran = shell.run([*sudo, "sh", "-c", _QUESTION, "preflight", folder, f"python{bundle.python}"], timeout=60.0)
     said = dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)
     if ran.status != 0 or said.get("marker") != "drbackup-preflight":
@@ -75,7 +77,7 @@ def look(shell: Shell, bundle: Bundle, folder: str, sudo: Sequence[str] = ()) ->
 
 
 def problems(facts: HostFacts, bundle: Bundle, folder: str) -> list[Said]:
-    """Everything that keeps this bundle from running there, in words for the host's administrator."""
+    """All reasons why this bundle can't run there, in words for the host's administrator."""
     if facts.system != "Linux":
         return [say("the host runs {system}, the agent needs Linux", system=facts.system or say("an unknown system"))]
     found: list[Said] = []
@@ -114,7 +116,7 @@ def problems(facts: HostFacts, bundle: Bundle, folder: str) -> list[Said]:
 
 
 def require_suitable(facts: HostFacts, bundle: Bundle, folder: str, host: str) -> None:
-    """Raises :class:`HostUnsuitable` naming every problem."""
+    """A guarantee that the host can run the bundle. Raises :class:`HostUnsuitable`, which names every problem."""
     found = problems(facts, bundle, folder)
     if found:
         raise HostUnsuitable(say_all(found), host=host)

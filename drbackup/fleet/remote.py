@@ -1,6 +1,6 @@
-"""Running single commands on a host, with somebody's full login: only ``agents deploy`` does that.
+"""Single commands on a host, run with an administrator's login: only ``agents deploy`` does that.
 
-The controller's everyday key can't (its login is a forced command); an administrator's key is used, once.
+The controller's everyday key can't run them, because its login is a forced command.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ _KEPT = 1 << 20  # bytes of each output stream
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What a command did. ``status`` None: ended by a signal."""
+    """The result of a command."""
 
-    status: int | None
+    status: int | None  # exit status; None: ended by a signal
     stdout: str
-    stderr: str
+    stderr: str  # secrets masked
 
 
 class Shell(Protocol):
-    """Runs argv lists on one host. ``given`` goes to the command's stdin. Raises :class:`HostUnreachable`."""
+    """The obligations of what runs commands on one host.
 
-    host: str
+    ``run`` takes an argv list, the bytes for its stdin, and a timeout in seconds. Raises :class:`HostUnreachable`.
+    """
+
+    host: str  # for messages
 
     def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran: ...
 
 
 class LocalShell:
-    """This very host."""
+    """A shell on this machine."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -59,7 +62,7 @@ class LocalShell:
 
 
 class SshShell:
-    """A host behind an administrator's login."""
+    """A shell on another host, with an administrator's login."""
 
     def __init__(self, connection: SshConnection) -> None:
         self.host = connection.address.name
@@ -93,7 +96,7 @@ class SshShell:
 
 @contextlib.contextmanager
 def ssh_shell(address: SshAddress) -> Iterator[SshShell]:
-    """Connected for as long as the block lasts."""
+    """A shell that is connected inside the block. Raises the errors of :func:`drbackup.fleet.ssh.connect`."""
     connection = connect(address)
     try:
         yield SshShell(connection)

@@ -1,8 +1,11 @@
-"""One session with one agent: greet, judge, give it its one job, answer its questions, take its result.
+"""One session with one agent: its greeting, its one job, its questions, its result.
 
-Invariants: nothing is sent before the agent was judged; at most :data:`ANSWERERS` questions are worked on and one more
-held in memory, so a flood of packs waits in the agent's own pipe; no handler method is running any more when
-:func:`run_session` returns or raises; the channel is always closed and its process reaped.
+Invariants:
+
+* Nothing is sent before the agent was judged.
+* At most :data:`ANSWERERS` questions are being answered, and one more is in memory. Others wait in the agent's pipe.
+* No handler method is running any more when :func:`run_session` returns or raises.
+* The channel is always closed and its process reaped.
 """
 
 from __future__ import annotations
@@ -55,10 +58,10 @@ from drbackup.wire.messages import (
     Welcome,
 )
 
-ANSWERERS = 4
-_GRACE_SECONDS = 5.0  # for an agent that was hung up on
-_STALLED_GRACE_SECONDS = 1.0  # for one that was seen not to react
-_LOOK_SECONDS = 0.25  # how often the supervising thread looks up; results are taken at once
+ANSWERERS = 4  # threads
+_GRACE_SECONDS = 5.0  # for an agent to end after its input was closed
+_STALLED_GRACE_SECONDS = 1.0  # for one that did not react before
+_LOOK_SECONDS = 0.25  # between two checks of the supervising thread; a result is returned at once
 _RESULT_OF: dict[type, type] = {
     BackupJob: BackupResult,
     RestoreJob: RestoreResult,
@@ -69,12 +72,12 @@ _T = TypeVar("_T")
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Limits of one session. Seconds, but for the skew."""
+    """The limits of one session, in seconds except the skew."""
 
     hello: float = 30.0  # from the start of the process to its Hello
-    stall: float = 300.0  # without any movement while we owe the agent nothing
+    stall: float = 300.0  # without any movement, while the agent waits for no answer
     cancel: float = 15.0  # for a cancelled agent to end cleanly
-    clock_skew: timedelta = timedelta(seconds=30)
+    clock_skew: timedelta = timedelta(seconds=30)  # between the agent's clock and ours
 
 
 def run_session(
@@ -86,12 +89,14 @@ def run_session(
     expected: Expected | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
-    """Run ``job`` on the agent behind ``channel`` and return its result, whose type fits the job's.
+    """The result of ``job`` on the agent of ``channel``, whose type fits the job's.
 
-    ``expected`` None: an agent of our own version, any file. ``stop``: when it is set, the agent is cancelled and
-    :class:`Interrupted` raised, as on Ctrl-C. Raises what the agent failed with (its own error class), and
-    :class:`AgentMissing`, :class:`AgentDied`, :class:`AgentStalled`, :class:`AgentVersionMismatch`,
-    :class:`ClockSkewed`, :class:`ProtocolViolation`; the error's ``host`` is the channel's.
+    Without ``expected`` any file of our own version may answer. When ``stop`` is set, the agent is cancelled and
+    :class:`Interrupted` raised, as on Ctrl-C.
+
+    Raises the agent's own error, :class:`AgentMissing`, :class:`AgentDied`, :class:`AgentStalled`,
+    :class:`AgentVersionMismatch`, :class:`ClockSkewed` and :class:`ProtocolViolation`. The error's ``host`` is the
+    channel's.
     """
     session = AgentSession(channel, timeouts, stop=stop)
     try:
@@ -106,7 +111,7 @@ def run_session(
 
 
 def _name(job: Job) -> str:
-    """What both ends' logs call the session; empty for jobs that the catalog does not number."""
+    """The session's name in the logs of both sides. Empty for jobs that have no id in the catalog."""
     match job:
         case BackupJob():
             return job.session
@@ -117,7 +122,7 @@ def _name(job: Job) -> str:
 
 
 class AgentSession:
-    """The steps of :func:`run_session` one by one; ``agents check`` needs them apart. Not for two threads."""
+    """The steps of :func:`run_session` one by one, as ``agents check`` needs them. For one thread only."""
 
     def __init__(
         self,
@@ -145,7 +150,11 @@ class AgentSession:
         self._grace = _GRACE_SECONDS
 
     def greet(self) -> Hello:
-        """The agent's Hello, its protocol checked, nothing else."""
+        """The agent's Hello. Only its protocol version is checked.
+
+        Raises :class:`AgentMissing`, :class:`AgentDied`, :class:`AgentStalled` and the errors of
+        :func:`~drbackup.fleet.greeting.read_hello`.
+        """
         future = self._listener.submit(read_hello, self._reader, self._stream)
         try:
             self._hello = self._supervise(future, self._timeouts.hello)
@@ -158,13 +167,16 @@ class AgentSession:
         return self._hello
 
     def judge(self, expected: Expected) -> int:
-        """Version, file and clock. Returns the clock's skew (agent minus us) in nanoseconds."""
+        """The agent's clock minus ours in nanoseconds, after version, file and clock were judged to be right.
+
+        Raises :class:`AgentVersionMismatch` and :class:`ClockSkewed`.
+        """
         assert self._hello is not None
         judge_version(self._hello, expected)
         return judge_clock(self._hello, self._heard_ns, self._timeouts.clock_skew)
 
     def work(self, job: Job, handler: RequestHandler, name: str = "") -> Result:
-        """Hand over ``job``, answer until its result comes. ``name``: the session's, for the agent's log."""
+        """The result of ``job``; until it comes, ``handler`` answers. ``name``: the session's, for the agent's log."""
         future = self._listener.submit(self._converse, job, handler, name)
         try:
             return self._supervise(future, self._timeouts.stall)
@@ -182,13 +194,13 @@ class AgentSession:
         return say("{what}; it says: {tail}", what=what, tail=tail) if tail else what
 
     def close(self) -> None:
-        """End the agent and every thread of this session; handler calls that are under way are waited for."""
+        """The agent and every thread of this session have ended. Handler calls under way are waited for."""
         self._channel.close(self._grace)
         self._slots.release(ANSWERERS)  # a listener waiting for a slot sees the closed channel next
         self._listener.shutdown(wait=True)
         self._answerers.shutdown(wait=True)
 
-    # --- the supervising (caller's) thread
+    # --- the supervising thread, which is the caller's
 
     def _supervise(self, future: Future[_T], stall: float) -> _T:
         while not wait([future], timeout=_LOOK_SECONDS).done:
@@ -205,7 +217,10 @@ class AgentSession:
         return future.result()
 
     def _cancel(self, future: Future[Result]) -> None:
-        """Ask the agent to stop and wait a little. In a thread of its own: a stuck agent does not read."""
+        """Asks the agent to stop, and waits up to :attr:`Timeouts.cancel`.
+
+        The message is sent in a thread of its own, because a stuck agent does not read.
+        """
         asking = threading.Thread(target=self._say_cancel, name="cancel", daemon=True)
         asking.start()
         wait([future], timeout=self._timeouts.cancel)

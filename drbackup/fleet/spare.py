@@ -1,8 +1,8 @@
-"""A local agent that is started before anybody has asked for it.
+"""A local agent that is started before a session needs it, to save time.
 
-A command that will most likely need a child agent spends its first half second loading policies and catalog; the agent
-spends as much loading its own code. Started first, both happen at the same time. A spare that fits nothing is ended
-unused: it has read no job, so it has done nothing.
+A command that will most likely need a child agent loads policies and catalog for its first half second. The agent needs
+as long to load its own code. When it is started first, both happen at the same time. A spare agent that no session can
+use is ended: it has read no job, so it has done nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ _INVENTORY, _LOCAL = "inventory.yaml", b"local"
 
 
 def mentions_local(policies_folder: Path) -> bool:
-    """Whether the inventory may hold a local agent: a look at its bytes, because parsing it is half of what we wait
-    for. A wrong guess costs a spare, or the time one would have saved."""
+    """Whether the inventory may have a local agent.
+
+    Only the file's bytes are searched, because to parse it takes half of the time to be saved. A wrong guess costs an
+    unused process, or the time that one would have saved.
+    """
     try:
         return _LOCAL in (policies_folder / _INVENTORY).read_bytes()
     except OSError:
@@ -33,11 +36,13 @@ def mentions_local(policies_folder: Path) -> bool:
 
 
 class SpareAgent:
-    """At most one waiting child process. Thread-safe. Leaving the ``with`` block ends one that nobody took."""
+    """At most one waiting child process. Thread-safe. The end of the ``with`` block ends an unused one."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, *, wanted: bool = True) -> None:
-        """``environment``: as :func:`drbackup.fleet.local.open_channel` takes it; only an agent that needs exactly
-        this one may take the spare. Not ``wanted``: none is started."""
+        """``environment`` is that of :func:`drbackup.fleet.local.open_channel`.
+
+        Only an agent that needs exactly this environment is given the spare. With ``wanted`` false, none is started.
+        """
         self._environment = dict(environment or {})
         self._mutex = threading.Lock()
         self._channel: local.LocalChannel | None = None
@@ -46,7 +51,7 @@ class SpareAgent:
             try:
                 self._channel = local.open_channel("spare", local.OWN_AGENT, self._environment)
             except AgentMissing:
-                self._channel = None  # whoever needs an agent will try again and say so
+                self._channel = None  # the session that needs an agent will try again and raise this
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +62,7 @@ class SpareAgent:
             self._leaving.join()
 
     def _dismiss(self) -> None:
-        """End an unused spare, beside whatever else goes on."""
+        """Ends an unused spare, in a thread of its own."""
         with self._mutex:
             unused, self._channel = self._channel, None
             if unused is not None:
@@ -65,7 +70,10 @@ class SpareAgent:
                 self._leaving.start()
 
     def connect(self, name: str, entry: AgentEntry, inventory: Inventory) -> Channel:
-        """The spare when it is what ``entry`` asks for, else :func:`drbackup.fleet.connect.open_channel`."""
+        """The spare's channel when it is what ``entry`` asks for, else a newly opened one.
+
+        Raises the errors of :func:`drbackup.fleet.connect.open_channel`.
+        """
         from drbackup.fleet import connect
 
         fits = (
@@ -78,6 +86,6 @@ class SpareAgent:
                 taken, self._channel = self._channel, None
                 taken.host = name
                 return taken
-        if not fits:  # nor will it fit the next one, most likely: it shall not sit there for a run of hours
+        if not fits:  # most likely it won't fit the next one either, and must not wait during a run of hours
             self._dismiss()
         return connect.open_channel(name, entry, inventory)

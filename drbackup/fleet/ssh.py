@@ -1,10 +1,9 @@
 """The ssh transport: one agent behind one SSH connection.
 
-Host keys are pinned, never learned: a host without a pinned key is not even connected to, and a host that shows
-another key is left before a login is offered to it. That holds for a jump host as well. Every way to fail has its own
-error class and names the host.
+Host keys are pinned, never learned. No connection is made to a host without a pinned key. A host that shows another key
+is offered no login. Both hold for a jump host, too. Every kind of failure has its own error class and names the host.
 
-Paramiko is used one level below its ``SSHClient``, whose policies are about learning keys.
+Paramiko is used one level below its ``SSHClient``, which is made for learning keys.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ from drbackup.fleet.address import SshAddress
 from drbackup.fleet.channel import StderrTail
 from drbackup.system.masking import masked
 
-# Measured over loopback (docs/adr/0003). OpenSSH and cryptography both run AES-GCM on
-# the processor's AES instructions, and it needs no separate MAC pass in Python.
+# Measured over loopback (docs/adr/0003). OpenSSH and cryptography both run AES-GCM on the processor's AES
+# instructions, and it needs no separate MAC pass in Python.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _WINDOW_BYTES = 16 << 20  # a line of 100 ms still carries 160 MB/s
-_PACKET_BYTES = 512 << 10  # small packets make paramiko shuffle its buffer: a fifth of the throughput
+_PACKET_BYTES = 512 << 10  # with small ones paramiko moves its buffer for each: a fifth of the speed is left
 _SLICE_BYTES = 32 << 10  # OpenSSH's own packet size, so one slice is one packet
 _KEEPALIVE_SECONDS = 15
 _DEAD_PEER_MS = 60_000  # unacknowledged bytes for this long: the connection is gone, not slow
 
 
 class SshConnection:
-    """One authenticated connection, with the jump host's below it."""
+    """An authenticated connection, with the jump host's connection that carries it."""
 
     def __init__(self, address: SshAddress, transport: paramiko.Transport, below: SshConnection | None) -> None:
         self.address = address
@@ -55,7 +54,10 @@ class SshConnection:
         self._below = below
 
     def start(self, command: str) -> paramiko.Channel:
-        """Start ``command`` there; with a forced command the host runs that one instead."""
+        """The channel of the started ``command``. With a forced command the host runs that one instead.
+
+        Raises :class:`HostUnreachable` and :class:`AgentMissing`.
+        """
         with _failing_as_unreachable(self.address, say("opening a channel")):
             channel = self.transport.open_session(
                 window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self.address.timeout
@@ -93,7 +95,7 @@ class _ChannelWriter:
         view = memoryview(data)
         done = 0
         while done < len(view):
-            # Bounded slices: paramiko copies what it is given before it cuts one packet off.
+            # In slices, because paramiko copies all that it is given before it takes one packet of it.
             sent = self._channel.send(bytes(view[done : done + _SLICE_BYTES]))
             if sent == 0:
                 raise BrokenPipeError("the channel is closed")
@@ -101,11 +103,11 @@ class _ChannelWriter:
         return done
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing: a write is never buffered here."""
 
 
 class SshChannel:
-    """One agent at the other end of one connection."""
+    """The channel to one agent, on a connection of its own."""
 
     def __init__(self, connection: SshConnection, command: str) -> None:
         self.host = connection.address.name
@@ -123,7 +125,10 @@ class SshChannel:
         return self._tail.text()
 
     def exit_status(self, wait: float = 0.0) -> int | None:
-        """-1 from paramiko means that a signal, or nobody, ended it: reported as None."""
+        """The exit status, after at most ``wait`` seconds. None: unknown, or ended by a signal.
+
+        Paramiko's -1 does not tell these two apart.
+        """
         self._channel.status_event.wait(wait)
         if not self._channel.exit_status_ready():
             return None
@@ -143,10 +148,10 @@ class SshChannel:
 
 
 def open_channel(address: SshAddress, command: Sequence[str]) -> SshChannel:
-    """Connect, check the host key, log in, start ``command`` (an argv list).
+    """The channel to the started ``command``, an argv list, on a host whose key is the pinned one.
 
-    Raises :class:`HostKeyUnknown`, :class:`HostKeyChanged`, :class:`HostUnreachable`, :class:`AuthenticationRefused`,
-    :class:`AgentMissing`.
+    Raises :class:`HostKeyUnknown`, :class:`HostKeyChanged`, :class:`HostUnreachable`, :class:`AuthenticationRefused`
+    and :class:`AgentMissing`.
     """
     connection = connect(address)
     try:
@@ -157,8 +162,12 @@ def open_channel(address: SshAddress, command: Sequence[str]) -> SshChannel:
 
 
 def connect(address: SshAddress) -> SshConnection:
-    """An authenticated connection to a host whose key is the pinned one."""
-    if not address.host_keys:  # before anything is sent: not even its address is tested
+    """An authenticated connection to a host whose key is the pinned one.
+
+    Raises :class:`HostKeyUnknown`, :class:`HostKeyChanged`, :class:`HostUnreachable` and
+    :class:`AuthenticationRefused`, also for a jump host.
+    """
+    if not address.host_keys:  # before anything is sent, or even the name resolved
         raise HostKeyUnknown(say("no host key is pinned for {shown}", shown=address.shown), host=address.name)
     below = connect(address.jump) if address.jump is not None else None
     try:
@@ -178,7 +187,7 @@ def connect(address: SshAddress) -> SshConnection:
 
 
 def fingerprint(key_blob: bytes) -> str:
-    """As ``ssh-keygen -l`` shows it."""
+    """The fingerprint of a public key, as ``ssh-keygen -l`` shows it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key_blob).digest()).decode().rstrip("=")
 
 
@@ -187,7 +196,7 @@ def fingerprint(key_blob: bytes) -> str:
 
 def _negotiate(address: SshAddress, below: SshConnection | None) -> paramiko.Transport:
     sock = _dial(address) if below is None else _dial_through(address, below)
-    # The handshake starts at the constructor, so what it must not choose is said there.
+    # The handshake begins with start_client(), so all that limits its choices is set before.
     transport = paramiko.Transport(sock, default_window_size=_WINDOW_BYTES, default_max_packet_size=_PACKET_BYTES)
     transport.daemon = True
     transport.banner_timeout = transport.handshake_timeout = address.timeout
@@ -263,12 +272,15 @@ def _words(failure: BaseException) -> str:
     return masked(str(failure)) or type(failure).__name__
 
 
-# --- who is that
+# --- is it the right host?
 
 
 def _pinned_kinds_first(address: SshAddress, offered: Sequence[str]) -> tuple[str, ...]:
-    """Ask for the pinned kinds of key first. The others stay, so that a reinstalled host is seen as changed and shown
-    with its new fingerprint rather than as an unexplained broken handshake."""
+    """The kinds of host key to ask for, the pinned ones first.
+
+    The others stay in the list, so that a reinstalled host is reported as changed, with its new fingerprint. Without
+    them the handshake would fail for no visible reason.
+    """
     pinned = {line.split()[0] for line in address.host_keys}
     if "ssh-rsa" in pinned:  # one key, three signature schemes; SHA-1 is not among ours
         pinned |= {"rsa-sha2-512", "rsa-sha2-256"}
@@ -290,11 +302,11 @@ def _check_host_key(address: SshAddress, transport: paramiko.Transport) -> None:
         )
 
 
-# --- who are we
+# --- our login
 
 
 def _log_in(address: SshAddress, transport: paramiko.Transport) -> None:
-    """Offer the key file, then the ssh-agent's keys; never a password, never the operator's own ~/.ssh keys."""
+    """Offers the key file, then the ssh-agent's keys; never a password, never the operator's own ~/.ssh keys."""
     refusals: list[Said] = []
     for label, key in _keys(address):
         refusal = _offer(transport, address, key)
@@ -339,7 +351,7 @@ def _load_key(address: SshAddress) -> paramiko.PKey:
 
 
 def _offer(transport: paramiko.Transport, address: SshAddress, key: paramiko.PKey) -> str | None:
-    """None when the key opened the door, else why not."""
+    """Why the host refused the key; None when it accepted the login."""
     try:
         missing = transport.auth_publickey(address.user, key)
     except paramiko.AuthenticationException as refused:
