@@ -188,7 +188,7 @@ class Daemon:
             if self._reload_wanted:
                 self._reload_wanted = False
                 self.reload()
-            # When a tick hangs (on a dead disk under the catalog), systemd must restart us.
+            # When a tick does not return (the catalog's disk may be broken), systemd must restart us.
             if time.monotonic() - self._ticked < max(60.0, 6 * self._tick_seconds):
                 self._notifier.watchdog()
                 self._notifier.status(self._status())

@@ -81,7 +81,7 @@ class Workers:
         self._forget_ended()
 
     def stop(self) -> None:
-        """Every run is cancelled cleanly, and its row in the catalog is final when this returns."""
+        """The runs under way are cancelled cleanly, and marked so in the catalog when this returns."""
         with self._mutex:
             for task in self._tasks.values():
                 task.stop.set()

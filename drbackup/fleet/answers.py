@@ -165,7 +165,7 @@ class Answerer:
 
 
 def refused(ask: int, error: DrbackupError) -> Refused:
-    """The answer that tells the agent of ``error``. ``ask``: the question's number."""
+    """The answer that carries ``error`` to the agent. ``ask``: the question's number."""
     return Refused(ask, error.code, fields_of(error))
 
 

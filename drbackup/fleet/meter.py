@@ -1,4 +1,4 @@
-"""The measure of an agent's progress: by the bytes that move, a working agent is told from a stuck one.
+"""The measure of an agent's progress: the bytes that move show whether it is working or stuck.
 
 Time is monotonic. A heartbeat is not movement, because a stuck agent can send those for ever. So small messages count
 only when their sum is large enough; a finished question counts at once.

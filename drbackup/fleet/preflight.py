@@ -43,9 +43,9 @@ class HostFacts(msgspec.Struct, frozen=True):
     python3: str  # version of its python3, like 3.11.2
     wanted: str  # version of the interpreter that the bundle needs; empty: it does not run there
     existing: str  # the install folder, or the nearest folder above it that exists
-    folder: bool  # that is a folder
-    writable: bool  # that can be written by the account
-    free: int  # bytes there; -1: unknown
+    folder: bool  # existing is a folder
+    writable: bool  # the account can write to existing
+    free: int  # bytes free on its file system; -1: unknown
     account: str  # that the commands run as
 
 

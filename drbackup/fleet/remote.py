@@ -31,14 +31,16 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 class Shell(Protocol):
-    """The obligations of what runs commands on one host.
-
-    ``run`` takes an argv list, the bytes for its stdin, and a timeout in seconds. Raises :class:`HostUnreachable`.
-    """
+    """The obligations of what runs commands on one host."""
 
     host: str  # for messages
 
-    def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran: ...
+    def run(self, command: Sequence[str], given: bytes = b"", timeout: float = 120.0) -> Ran:
+        """The result of ``command``, an argv list. ``given``: bytes for its stdin. ``timeout``: seconds.
+
+        Raises :class:`HostUnreachable`.
+        """
+        ...
 
 
 class LocalShell:

@@ -226,7 +226,7 @@ class AgentSession:
         wait([future], timeout=self._timeouts.cancel)
 
     def _say_cancel(self) -> None:
-        with contextlib.suppress(AgentDied):  # gone already: then there is nothing to cancel
+        with contextlib.suppress(AgentDied):  # it has ended already, so there is nothing to cancel
             self._stream.send(Cancel("the controller was interrupted"))
 
     # --- the listening thread

@@ -42,7 +42,7 @@ _WINDOW_BYTES = 16 << 20  # a line of 100 ms still carries 160 MB/s
 _PACKET_BYTES = 512 << 10  # with small ones paramiko moves its buffer for each: a fifth of the speed is left
 _SLICE_BYTES = 32 << 10  # OpenSSH's own packet size, so one slice is one packet
 _KEEPALIVE_SECONDS = 15
-_DEAD_PEER_MS = 60_000  # unacknowledged bytes for this long: the connection is gone, not slow
+_DEAD_PEER_MS = 60_000  # with unacknowledged bytes for this long, the connection is broken, not slow
 
 
 class SshConnection:

@@ -51,7 +51,7 @@ def adopt_records(
         point = point_of(record, unseal(record, installation.keyring), (identity, stat.name), (store_name,))
         catalog.points.add(point, session=record.session, previous=record.previous)
         adopted.append(point)
-    # Names hold seconds only: two records of one second come from the store in any order.
+    # Names have only seconds in them: the store lists two records of one second in any order.
     return tuple(sorted(adopted, key=lambda point: point.committed_at))
 
 
@@ -67,7 +67,7 @@ def reconcile_dead_runs(
     if not unsettled:
         return ()
     # A commit begins in the store that was the first copy's then: if the record is not there, it is nowhere.
-    # One that is not ours is no commit of ours, and must not keep the source from being backed up.
+    # A record that is not ours is no commit of ours, and must not prevent the source's backups.
     strange: list[DrbackupError] = []
     sessions = [session for run in unsettled for session in installation.catalog.sessions.list(run=run.id)]
     stores = dict.fromkeys([installation.policy(system).copies[0], *(session.store for session in sessions)])

@@ -26,7 +26,7 @@ from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import BackupResult
 
 _ROOT_MOST, _FACTS_MOST = 4 << 10, 1 << 20  # bytes; a record holds both, and is read by every command
-_COUNT_MOST = 1 << 62  # beyond it the record would be written and no catalog could ever take it
+_COUNT_MOST = 1 << 62  # beyond it the record would be written, but no catalog could ever store it
 _SLOW_SECONDS = 3600.0  # at most, between the two clock readings from which a skew is computed
 
 
@@ -66,7 +66,7 @@ def validate_result(result: BackupResult, pinned_ns: int, skew_seconds: float, *
 
 
 def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: str) -> None:
-    """A guarantee that the tree's top opens as it lies in ``store``, and lies with its pages in the named packs.
+    """A guarantee that the tree's top opens as ``store`` has it, and that it and its pages are in the named packs.
 
     Raises :class:`ProtocolViolation`, :class:`ObjectCorrupt` when the store returns other bytes than were sent, or the
     store's errors when it does not answer.
@@ -98,7 +98,7 @@ def validate_tree(result: BackupResult, store: Store, keyring: Keyring, domain: 
 
 
 def _require_contents(entries: Iterable[Entry], packs: AbstractSet[bytes]) -> None:
-    """A guarantee that every content lies in packs that the record will name. Raises :class:`ProtocolViolation`."""
+    """A guarantee that every content is in packs that the record will name. Raises :class:`ProtocolViolation`."""
     kind = DATA.encode()
     if not {kind + extent.place.pack for entry in entries for extent in entry.extents} <= packs:
         raise ProtocolViolation("a content lies in a pack that the result does not name")

@@ -116,7 +116,10 @@ class _BackupRun:
         )
 
     def _require_young(self) -> None:
-        """Raises :class:`RunTooLong`: collect relies on it that whatever a run needs has its record by then."""
+        """A guarantee that the run is young enough to commit. Raises :class:`RunTooLong`.
+
+        Collect relies on it: after that time no pack is needed by a run that has no record yet.
+        """
         age = self._now() - self._begun
         if age > SESSION_MOST:
             raise RunTooLong(
@@ -155,7 +158,7 @@ class _BackupRun:
                     return result
             # Of every kind: an agent may have stored a pack as one kind, and then named it as the other.
             packs.forget(domain, store.name, [(kind, digest_of(pack)) for pack in missing for kind in PACK_KINDS])
-            missing += condemned  # on their way out of the store, and known there: they are not forgotten
+            missing += condemned  # they will be erased, which needs their rows in the catalog: they are not forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])
         names += f" and {len(missing) - _PACKS_NAMED} more" if len(missing) > _PACKS_NAMED else ""
         raise PacksMissing(

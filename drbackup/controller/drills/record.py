@@ -50,11 +50,13 @@ class DrillProgress:
 
     @property
     def next_number(self) -> int:
+        """The number of the next check that is not the policy's own."""
         assert self.policy.drill is not None
         return len(self.policy.drill.checks) + len(self.older)
 
     @property
     def results(self) -> Iterator[DrillResult]:
+        """The results of all sessions, the main one first."""
         if self.result is not None:
             yield self.result
         yield from (result for _, result in self.older.values())
@@ -65,6 +67,7 @@ class DrillProgress:
 
     @property
     def canaries(self) -> dict[DrilledPoint, int]:
+        """The canary in each point's restored data, in ns since the epoch by the agent's clock."""
         return {DrilledPoint.read(label): ns for result in self.results for label, ns in result.canaries.items()}
 
     @property

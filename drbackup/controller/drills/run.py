@@ -112,7 +112,7 @@ def run_drill(installation: Installation, system: str, options: DrillOptions = _
 def close_abandoned(installation: Installation, *, now: Clock) -> list[DrillOutcome]:
     """The drills whose controller died, now closed with the evidence of a drill that was not run.
 
-    Drills of a living process are left alone, whoever started it.
+    Drills of a process that still runs are not touched.
     """
     closed = []
     for row in installation.catalog.drills.under_way():

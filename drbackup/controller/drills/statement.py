@@ -1,7 +1,7 @@
 """A drill's evidence in the clear: the JSON document whose SHA-256 the signed object carries.
 
-The document is the truth about a drill; the catalog's row and the HTML page are made from it. It holds counts, digests,
-times, and names of systems, sources and tables. It never holds a row or a file of the restored data. Fields are added,
+The document is what counts of a drill; the catalog's row and the HTML page are made from it. It has counts, digests,
+times, and names of systems, sources and tables. It never has a row or a file of the restored data. Fields are added,
 never removed; ``docs/evidence-format.md`` describes them. Seconds are floating, instants ISO 8601 in UTC.
 """
 

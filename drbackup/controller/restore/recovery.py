@@ -56,7 +56,7 @@ class RecoveryOptions(msgspec.Struct, frozen=True):
     apply: bool = False  # false: only the preflight is made
     target_folder: Path | None = None  # below this folder on this machine; None: where the sources live
     replace: bool = False  # existing data may be replaced
-    fresh: bool = False  # begin again, whatever an earlier recovery finished
+    fresh: bool = False  # begin again, even if an earlier recovery could be resumed
     key: bytes | None = None  # an unsealing key's seed; None: the drill key while it lies in the home
     declared_at: datetime | None = None  # when the disaster was declared; None: now, or the resumed recovery's
     on_progress: Callable[[str, Progress], None] | None = None  # (system/source, its progress), from several threads
@@ -99,10 +99,12 @@ class RecoveryOutcome(msgspec.Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
+        """Whether every line of the preflight is good."""
         return all(line.good for line in self.preflight)
 
     @property
     def complete(self) -> bool:
+        """Whether the recovery was applied and every system is done."""
         return self.applied and all(system.state == DONE for system in self.systems)
 
 

@@ -66,14 +66,17 @@ class RecoveryPlan(msgspec.Struct, frozen=True):
 
     @property
     def waves(self) -> tuple[tuple[SystemStep, ...], ...]:
+        """The systems of each wave, the first wave first."""
         count = max((step.wave for step in self.steps), default=-1) + 1
         return tuple(tuple(step for step in self.steps if step.wave == wave) for wave in range(count))
 
     @property
     def bytes(self) -> int:
+        """The bytes to be written by the whole plan."""
         return sum(source.bytes for step in self.steps for source in step.sources)
 
     def encode(self) -> str:
+        """The plan as JSON with sorted keys: the same plan gives the same text."""
         return msgspec.json.encode(self, order="sorted").decode()
 
     @classmethod

@@ -41,7 +41,7 @@ class Listeners(msgspec.Struct, frozen=True):
 
 
 class UploadTarget(msgspec.Struct, frozen=True):
-    """Where a session's packs go: one domain of one store, known to one catalog."""
+    """Where a session's packs go: one domain of one store, with the catalog that knows its packs."""
 
     catalog: Catalog
     store: Store

@@ -29,9 +29,9 @@ def lease_request(now: datetime) -> LeaseRequest:
 class RunStop(threading.Event):
     """The stop event of one run. It also counts as set when its caller's event is.
 
-    A lost lease ends its own run only. The caller's event is often shared by many runs. A renewal just after a run was
-    committed finds the lease gone, and that must not stop the others. Poll :meth:`is_set`: ``wait`` ignores the
-    caller's event.
+    A lost lease ends its own run only, because the caller's event is often shared by many runs. Also, a renewal just
+    after a run was committed finds no lease any more, and that must not stop the others. Poll :meth:`is_set`: ``wait``
+    ignores the caller's event.
     """
 
     def __init__(self, callers: threading.Event | None) -> None:

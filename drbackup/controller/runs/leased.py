@@ -91,7 +91,7 @@ def leased(
 ) -> _T:
     """The value that ``work`` completed with, after the run's final row was written.
 
-    Raises :class:`~drbackup.errors.RunActive` while another run of the source is alive, and
+    Raises :class:`~drbackup.errors.RunActive` while another run of the source is under way, and
     :class:`~drbackup.errors.UsageError` when the named run is not due. Raises :class:`~drbackup.errors.RunLost`, the
     shortfall, and what ``work`` raises.
     """
