@@ -158,7 +158,7 @@ class _BackupRun:
                     return result
             # Of every kind: an agent may have stored a pack as one kind, and then named it as the other.
             packs.forget(domain, store.name, [(kind, digest_of(pack)) for pack in missing for kind in PACK_KINDS])
-            missing += condemned  # they will be erased, which needs their rows in the catalog: they are not forgotten
+            missing += condemned  # they are still in the store until they are erased: not to be forgotten
         names = ", ".join(object_name(self._source.agent, pack) for pack in missing[:_PACKS_NAMED])
         names += f" and {len(missing) - _PACKS_NAMED} more" if len(missing) > _PACKS_NAMED else ""
         raise PacksMissing(
