@@ -1,4 +1,6 @@
-"""The vault's format v1: cut, seal, pack, tree, record. ``docs/vault-format.md`` describes the bytes for a stranger.
+"""The vault's format, version 1: how content is cut, sealed, packed, listed in trees and committed by records.
 
-Everything here only ever adds objects. Whoever writes can't read back; whoever stores can't open.
+``docs/vault-format.md`` describes the bytes for somebody who has to read them without this program.
+
+Nothing here changes or removes an object. A writer can't read back what it wrote, and a store can't open what it keeps.
 """

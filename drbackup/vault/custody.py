@@ -1,7 +1,7 @@
-"""The custodians' shares of the recovery key (SLIP-39 words, by a well-kept library).
+"""The custodians' shares of the recovery key, as SLIP-39 words. The library shamir-mnemonic makes and joins them.
 
-No private half of the recovery key is ever written by this program: it exists as shares only. Apart from ``keys`` so
-that the agent's bundle need not carry it.
+The private half of the recovery key is never written by this program: it exists as shares only. This module is apart
+from :mod:`drbackup.vault.keys` because the agent's bundle does not carry it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from drbackup.vault.suite import KEY_SIZE
 
 
 def split_seed(seed: bytes, threshold: int, shares: int) -> list[str]:
-    """SLIP-39 word shares of a 32-byte seed: any ``threshold`` of ``shares`` bring it back."""
+    """The SLIP-39 shares of a 32-byte seed, as words: any ``threshold`` of the ``shares`` bring it back.
+
+    Raises :class:`UsageError` for numbers that make no such set; there are at most 16 shares.
+    """
     if not 1 <= threshold <= shares <= 16 or (threshold == 1 and shares > 1):
         raise UsageError(
             say("{threshold} of {shares} custodians can't be done", threshold=threshold, shares=shares),
@@ -25,7 +28,11 @@ def split_seed(seed: bytes, threshold: int, shares: int) -> list[str]:
 
 
 def join_shares(shares: Sequence[str]) -> bytes:
-    """The seed again. Raises :class:`WrongKey` when the shares are too few, damaged or of different sets."""
+    """The 32-byte seed that the shares were made of.
+
+    Raises :class:`WrongKey` when the shares are too few, damaged or of different sets. Raises
+    :class:`FormatUnsupported` when they hold a secret of another length.
+    """
     try:
         seed: bytes = shamir_mnemonic.combine_mnemonics([" ".join(share.split()) for share in shares])
     except shamir_mnemonic.MnemonicError as bad:

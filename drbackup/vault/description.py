@@ -1,4 +1,7 @@
-"""The one object every vault begins with: its format, suite and public keys, signed."""
+"""The one object that every vault begins with: its format, suite and public keys, signed.
+
+Refuses a vault of another format or suite, and one that another evidence key signed.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,34 @@ VAULT_MAGIC = b"DRBKVLT1"
 
 
 class VaultDescription(msgspec.Struct, frozen=True):
-    """What the ``vault`` object says. ``created_ns``: UTC nanoseconds; ``evidence_key``: Ed25519 public, 32 bytes."""
+    """The content of the ``vault`` object."""
 
-    vault_id: str
-    created_ns: int
-    recipients: tuple[Recipient, ...]
-    evidence_key: bytes
+    vault_id: str  # 32 hex characters, random
+    created_ns: int  # UTC nanoseconds
+    recipients: tuple[Recipient, ...]  # public keys that packs and sealed parts are sealed to
+    evidence_key: bytes  # Ed25519 public key, 32 bytes
     format: int = FORMAT
     suite: int = SUITE
 
 
 def create_vault(store: Store, description: VaultDescription, signer: SigningKey) -> None:
-    """Write the ``vault`` object. Raises :class:`~drbackup.errors.ObjectExists` if another vault is there."""
+    """The store has the ``vault`` object afterwards.
+
+    Raises :class:`~drbackup.errors.ObjectExists` if another vault is there.
+    """
     store.put(VAULT_NAME, encode_vault(description, signer))
 
 
 def encode_vault(description: VaultDescription, signer: SigningKey) -> bytes:
-    """The ``vault`` object's bytes: the same for the same description and key, so every store has the same."""
+    """The ``vault`` object's bytes. One description and key always give the same, so all stores have the same."""
     return sign_object(VAULT_MAGIC, msgspec.msgpack.encode(description), signer)
 
 
 def read_vault(store: Store, evidence_key: bytes = b"") -> VaultDescription:
-    """The vault's description. It must be signed by ``evidence_key`` (32 bytes), or by the key it names if empty.
+    """The vault's description, signed by ``evidence_key`` (32 bytes). If that is empty, by the key it names itself.
 
-    Raises :class:`VaultMissing`, :class:`~drbackup.errors.SignatureInvalid`, :class:`FormatUnsupported`.
+    Raises :class:`VaultMissing` without a ``vault`` object, and :class:`ObjectCorrupt` when it can't be read. Raises
+    :class:`~drbackup.errors.SignatureInvalid` for another signature, :class:`FormatUnsupported` for another format.
     """
     try:
         data = store.get(VAULT_NAME)

@@ -1,4 +1,8 @@
-"""Small secrets sealed to several recipients at once, and small objects signed by the evidence key."""
+"""Small secrets sealed to several recipients at once, and small objects signed by the evidence key.
+
+What is sealed is bound to a context, so it opens in its own place only. A signature covers the object's magic, so an
+object of one kind never passes for another.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from drbackup.wire.specs import Recipient
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    suite: int
+    suite: int  # of ciphers, see drbackup.vault.suite
     sealed_keys: tuple[tuple[bytes, bytes], ...]  # (key id, HPKE sealed data key)
     sealed: bytes  # AES-256-GCM, nonce 0: the key is used once
 
@@ -28,14 +32,18 @@ class _Signed(msgspec.Struct, frozen=True, array_like=True):
 
 
 def seal_envelope(recipients: tuple[Recipient, ...], plain: bytes, context: bytes) -> bytes:
-    """``plain`` for any one of ``recipients``, bound to ``context``."""
+    """``plain`` sealed so that any one of ``recipients`` can open it, bound to ``context``."""
     key = os.urandom(KEY_SIZE)
     keys = tuple((key_id(each.public), seal_to(each, key, context)) for each in recipients)
     return msgspec.msgpack.encode(_Envelope(SUITE, keys, AESGCM(key).encrypt(bytes(12), plain, context)))
 
 
 def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
-    """Raises :class:`~drbackup.errors.WrongKey`, :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
+    """The plain bytes of what :func:`seal_envelope` sealed with the same ``context``.
+
+    Raises :class:`~drbackup.errors.WrongKey` when no key at hand is among its recipients. Raises
+    :class:`ObjectCorrupt` when it was altered, and :class:`FormatUnsupported` for another suite.
+    """
     try:
         envelope = msgspec.msgpack.decode(blob, type=_Envelope)
     except UNREADABLE as bad:
@@ -52,14 +60,18 @@ def open_envelope(keyring: Keyring, blob: bytes, context: bytes) -> bytes:
 
 
 def sign_object(magic: bytes, body: bytes, signer: SigningKey) -> bytes:
-    """``magic`` (8 bytes) and a msgpack array of body, signer's key id, and its signature over both."""
+    """The signed object: ``magic`` (8 bytes), then a msgpack array of body, signer's key id and signature.
+
+    The signature covers magic and body.
+    """
     return magic + msgspec.msgpack.encode(_Signed(body, key_id(signer.public), signer.sign(magic + body)))
 
 
 def open_signed(magic: bytes, data: bytes, public: bytes, what: str) -> bytes:
-    """The body, once its signature is checked. ``public`` empty: only the form is checked (to learn the key).
+    """The body of a signed object, once its signature by ``public`` (32 bytes) is checked.
 
-    Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, both naming ``what``.
+    With ``public`` empty only the form is checked: the body may hold the very key that the caller needs. Raises
+    :class:`ObjectCorrupt` or :class:`~drbackup.errors.SignatureInvalid`, both naming ``what``.
     """
     if data[: len(magic)] != magic:
         raise ObjectCorrupt(

@@ -1,13 +1,15 @@
 """Signed evidence objects and their chain.
 
-An evidence object is ``DRBKEVD1`` and a signed :class:`Head` (the form of :mod:`drbackup.vault.envelope`): its number,
-its instant, the SHA-256 of the object before it, the SHA-256 of its statement, and the statement itself sealed to the
-vault's keys. So the same bytes lie in every store, where nobody can read the statement, and in a folder beside the
-statement in clear, where anybody with the evidence key's public half can check everything and needs no other key.
+An evidence object is ``DRBKEVD1`` and a signed :class:`Head` (the form of :mod:`drbackup.vault.envelope`). The head
+holds the object's number, its instant, the SHA-256 of the object before it and the SHA-256 of its statement. It also
+holds the statement itself, sealed to the vault's keys.
 
-Objects are named by the SHA-256 of their bytes and never changed. A number that is missing, comes twice or does not
-name its predecessor's hash breaks the chain. Only the newest objects can be cut off unseen: compare the head (number
-and hash) with the one another store, or a printed report, shows.
+The same bytes lie in every store, where nobody can read the statement. They also lie in a folder, beside the statement
+in clear. There the public half of the evidence key is enough to check everything.
+
+Objects are named by the SHA-256 of their bytes and never changed. An object breaks the chain when its number is missing
+or comes twice, or when it does not name the hash of the object before. Only the newest objects can be removed unseen.
+To see that, compare the newest number and hash with those of another store or of a printed report.
 """
 
 from __future__ import annotations
@@ -33,33 +35,33 @@ _CONTEXT = b"drbackup/1/evidence"
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """The signed part. ``when_ns``: UTC nanoseconds; hashes are SHA-256, 32 bytes; ``previous`` is empty for the first
-    object; ``sealed``: the statement as an envelope for the recovery and catalog keys."""
+    """The signed part of an evidence object."""
 
-    sequence: int
-    when_ns: int
+    sequence: int  # the number in the chain, from 1 on
+    when_ns: int  # UTC nanoseconds
     subject: str  # drill, negative-drill, recovery
-    previous: bytes
-    statement: bytes
-    sealed: bytes
+    previous: bytes  # SHA-256 of the object before, 32 bytes; empty for the first
+    statement: bytes  # SHA-256 of the statement, 32 bytes
+    sealed: bytes  # the statement as an envelope for the recovery and catalog keys
 
 
 class ChainLink(msgspec.Struct, frozen=True):
-    """The newest object of a chain; ``sequence`` 0 and no digest: nothing was written yet."""
+    """The newest object of a chain."""
 
-    sequence: int = 0
-    digest: bytes = b""
+    sequence: int = 0  # 0: nothing was written yet
+    digest: bytes = b""  # SHA-256 of the object, 32 bytes; empty when nothing was written yet
 
 
 class ChainReport(msgspec.Struct, frozen=True):
-    """What checking a chain found. ``faults``: one line each, empty when everything fits."""
+    """The result of checking a chain."""
 
-    objects: int
-    head: ChainLink
-    faults: tuple[str, ...] = ()
+    objects: int  # how many were checked
+    head: ChainLink  # the newest of them
+    faults: tuple[str, ...] = ()  # one line each; empty when everything fits
 
     @property
     def good(self) -> bool:
+        """Whether the chain has no fault."""
         return not self.faults
 
 
@@ -72,7 +74,7 @@ def make_evidence(
     recipients: Iterable[Recipient],
     signer: SigningKey,
 ) -> tuple[str, bytes]:
-    """The next object's name and bytes. ``recipients``: the vault's; only recovery and catalog can open it."""
+    """The next object's name and bytes. Of ``recipients``, the vault's, only recovery and catalog can open it."""
     readers = tuple(each for each in recipients if each.role in {RECOVERY, CATALOG})
     head = Head(
         sequence=after.sequence + 1,
@@ -87,10 +89,10 @@ def make_evidence(
 
 
 def read_head(data: bytes, public: bytes, name: str) -> Head:
-    """The object's signed part, its name and signature checked.
+    """The object's signed part, once its name and signature are checked.
 
-    Raises :class:`ObjectCorrupt` when the bytes do not match the name or can't be read, and
-    :class:`~drbackup.errors.SignatureInvalid`.
+    Raises :class:`ObjectCorrupt` when the bytes do not match the name or can't be read. Raises
+    :class:`~drbackup.errors.SignatureInvalid` when ``public`` (32 bytes) did not sign it.
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
         raise ObjectCorrupt(say("{name}: the bytes do not match the hash in the name", name=name), where=name)
@@ -102,7 +104,10 @@ def read_head(data: bytes, public: bytes, name: str) -> Head:
 
 
 def open_statement(head: Head, keyring: Keyring, name: str) -> bytes:
-    """The statement out of its seal. Raises :class:`~drbackup.errors.WrongKey` or :class:`ObjectCorrupt`."""
+    """The statement, opened and compared with its signed hash.
+
+    Raises :class:`~drbackup.errors.WrongKey` when no key at hand opens it, and :class:`ObjectCorrupt` when it differs.
+    """
     statement = open_envelope(keyring, head.sealed, _CONTEXT)
     if hashlib.sha256(statement).digest() != head.statement:
         raise ObjectCorrupt(say("{name}: the sealed statement is not the signed one", name=name), where=name)
@@ -110,12 +115,15 @@ def open_statement(head: Head, keyring: Keyring, name: str) -> bytes:
 
 
 def list_evidence(store: Store) -> Iterator[str]:
-    """Names of the evidence objects in a store, in no promised order."""
+    """The names of the evidence objects in a store, in no certain order."""
     return (stat.name for stat in store.list(EVIDENCE_PREFIX) if digest_in_name(stat.name))
 
 
 def check_chain(heads: Iterable[tuple[str, Head]]) -> ChainReport:
-    """Whether these objects, each checked by :func:`read_head`, are one whole chain from number 1 on."""
+    """The report on whether these objects are one whole chain from number 1 on.
+
+    ``heads``: (object name, head), each checked by :func:`read_head` before; their order does not matter.
+    """
     faults: list[str] = []
     before, before_ns = ChainLink(), 0
     count = 0

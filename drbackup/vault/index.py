@@ -1,7 +1,7 @@
-"""Reading back which chunks lie in which packs: from index deltas, and from a pack's own table.
+"""Which chunks lie in which packs, read back from index deltas or from a pack's own table.
 
-An index delta is a pack of kind ``i``; each of its chunks is the array ``[session, pack, places]`` of one pack that one
-session stored. It is a help, never the truth: what it says is held against the listing by whoever reads it.
+An index delta is a pack of kind ``i``. Each of its chunks is the array ``[session, pack, places]`` of one pack that one
+session stored. A delta saves time and proves nothing: whoever reads it compares it with the listing of the store.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _TOLD = msgspec.msgpack.Decoder(tuple[str, Digest, Annotated[tuple[Place, ...], 
 
 
 class PackTable(msgspec.Struct, frozen=True):
-    """The chunks of one pack. ``pack``: SHA-256, 32 bytes; ``session`` empty: not known."""
+    """The chunks of one pack."""
 
-    session: str
-    pack: bytes
-    places: tuple[Place, ...]
+    session: str  # that stored the pack; empty: not known
+    pack: bytes  # SHA-256 of the pack, 32 bytes
+    places: tuple[Place, ...]  # of its chunks, as the table claims
 
     def fits(self, size: int) -> bool:
-        """Whether every chunk lies inside a pack of ``size`` bytes: a table may have been written by a liar."""
+        """Whether every chunk lies inside a pack of ``size`` bytes. A compromised server may write false tables."""
         return all(each.pack == self.pack and _possible(each, size) for each in self.places)
 
 
@@ -41,9 +41,10 @@ def _possible(place: Place, size: int) -> bool:
 
 
 def own_table(data: bytes, kind: str, domain: str, keyring: Keyring, name: tuple[bytes, str]) -> PackTable:
-    """A pack's chunks from its own table. ``data``: the whole pack; ``name``: (SHA-256, object name).
+    """The chunks of a pack, from its own table. ``data``: the whole pack; ``name``: (SHA-256, object name).
 
-    Raises :class:`~drbackup.errors.WrongKey` when no key at hand opens this kind of pack, :class:`ObjectCorrupt`.
+    Raises :class:`~drbackup.errors.WrongKey` when no key at hand opens this kind of pack. Raises
+    :class:`ObjectCorrupt` when the pack was altered or its table names chunks outside it.
     """
     pack, what = name
     opener = _opener(data, kind, domain, keyring, what)
@@ -56,8 +57,11 @@ def own_table(data: bytes, kind: str, domain: str, keyring: Keyring, name: tuple
 
 
 def read_index(data: bytes, domain: str, keyring: Keyring, what: str) -> Iterator[PackTable]:
-    """What an index delta says of other packs, one table after another: a liar's small delta may claim many large ones.
-    Raises :class:`ObjectCorrupt` or :class:`~drbackup.errors.WrongKey`, maybe behind tables that are sound."""
+    """The tables of other packs that an index delta holds, one at a time.
+
+    They are never held together, because a small delta of a compromised server may claim many large tables. Raises
+    :class:`ObjectCorrupt` or :class:`~drbackup.errors.WrongKey`, maybe after some sound tables were given out.
+    """
     opener = _opener(data, INDEX, domain, keyring, what)
     inflate = zstandard.ZstdDecompressor()
     for number, (row, offset) in enumerate(opener.table(data)):

@@ -1,7 +1,8 @@
 """The vault's keys: who can open, who can sign, and what a writer is given.
 
-Owns key generation from 32-byte seeds (so that each key fits on a line, a systemd credential or a custodian's paper),
-HPKE sealing of small secrets, and Ed25519 signing. The recovery key's shares are :mod:`drbackup.vault.custody`'s.
+Owns key generation from 32-byte seeds, HPKE sealing of small secrets, and Ed25519 signing. A seed is short, so it fits
+on one line, in a systemd credential or on a custodian's paper. The recovery key's shares are in
+:mod:`drbackup.vault.custody`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ _MLKEM_PUBLIC = 1184
 
 
 def new_seed() -> bytes:
-    """32 bytes from the operating system's generator."""
+    """A new seed: 32 random bytes from the operating system's generator."""
     return os.urandom(KEY_SIZE)
 
 
 def key_id(public: bytes) -> bytes:
-    """Eight bytes that tell keys apart in headers."""
+    """The id of a public key, eight bytes of a SHA-256. It tells keys apart in headers."""
     return hashlib.sha256(b"drbackup/1/key-id\0" + public).digest()[:8]
 
 
 class SealKey:
-    """A private key that opens what was sealed to its :attr:`recipient`."""
+    """A private key that opens what was sealed to its :attr:`recipient`.
+
+    ML-KEM-768 and X25519 together, both derived from one 32-byte seed. Raises :class:`UsageError` for another length
+    or a role that is not in :data:`ROLES`.
+    """
 
     def __init__(self, role: str, seed: bytes) -> None:
         if role not in ROLES or len(seed) != KEY_SIZE:
@@ -52,7 +57,10 @@ class SealKey:
         return cls(role, seed)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """What :func:`seal_to` put in. Raises :class:`WrongKey` when it was sealed to another key or altered."""
+        """The secret that :func:`seal_to` sealed with the same ``context``.
+
+        Raises :class:`WrongKey` when it was sealed to another key or altered.
+        """
         try:
             return _SUITE.decrypt(sealed, self._private, info=context)
         except (InvalidTag, ValueError) as bad:
@@ -60,7 +68,7 @@ class SealKey:
 
 
 def seal_to(recipient: Recipient, secret: bytes, context: bytes) -> bytes:
-    """HPKE base mode, single shot: ``secret`` for one recipient, bound to ``context``."""
+    """``secret`` sealed to one recipient and bound to ``context``: HPKE base mode, single shot (RFC 9180)."""
     public = hpke.MLKEM768X25519PublicKey(
         mlkem.MLKEM768PublicKey.from_public_bytes(recipient.public[:_MLKEM_PUBLIC]),
         x25519.X25519PublicKey.from_public_bytes(recipient.public[_MLKEM_PUBLIC:]),
@@ -75,9 +83,11 @@ class Keyring:
         self._keys = {key.id: key for key in keys}
 
     def open(self, sealed: Sequence[tuple[bytes, bytes]], context: bytes, what: str = "") -> bytes:
-        """Open the first of ``(key id, sealed)`` that one of our keys fits. Raises :class:`WrongKey` if none does, and
-        :class:`ObjectCorrupt` if what names our key does not open with it: then the bytes are wrong, not the key.
-        ``what``: the object's name, for the error."""
+        """The secret in the first of ``(key id, sealed)`` that names a key of ours. ``what``: object name, for errors.
+
+        Raises :class:`WrongKey` if none names one. Raises :class:`ObjectCorrupt` if the named key does not open it:
+        then the bytes are wrong, not the key.
+        """
         for wanted, blob in sealed:
             if (key := self._keys.get(wanted)) is not None:
                 try:
@@ -99,7 +109,7 @@ class Keyring:
 
 
 class SigningKey:
-    """The evidence key: signs records and drill evidence."""
+    """The private evidence key, which signs records and drill evidence (Ed25519, RFC 8032)."""
 
     def __init__(self, seed: bytes) -> None:
         self._private = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
@@ -107,16 +117,19 @@ class SigningKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> SigningKey:
-        """Ed25519 from a 32-byte seed."""
+        """The key that belongs to a 32-byte seed."""
         return cls(seed)
 
     def sign(self, data: bytes) -> bytes:
-        """64 bytes."""
+        """The signature over ``data``, 64 bytes."""
         return self._private.sign(data)
 
 
 def verify(public: bytes, data: bytes, signature: bytes, what: str = "object") -> None:
-    """Raises :class:`SignatureInvalid`, naming ``what``, unless ``signature`` is ``public``'s over ``data``."""
+    """A check that ``signature`` (64 bytes) is that of ``public`` (32 bytes) over ``data``.
+
+    Raises :class:`SignatureInvalid`, naming ``what``, when it is not.
+    """
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError) as bad:
@@ -126,10 +139,11 @@ def verify(public: bytes, data: bytes, signature: bytes, what: str = "object") -
 
 
 def domain_keys(root_secret: bytes, domain: str, recipients: Iterable[Recipient], epoch: int = 0) -> DomainKeys:
-    """What one domain's agent is given for a session. ``root_secret``: the installation's 32-byte domains secret.
+    """The keys that one domain's agent is given for a session. ``root_secret``: the installation's, 32 bytes.
 
-    Another ``epoch`` gives chunks other names, so that nothing sent in an earlier one is ever found or relied upon
-    again: an enemy who had the server may have stored what does not hold what its name says. No name has a NUL in it.
+    Another ``epoch`` (a number) gives chunks other names, so nothing sent in an earlier one is found or relied upon
+    again. It is for a server that an attacker had: chunks stored from there may not hold what their names say. No
+    domain's name has a NUL in it, so no two contexts are equal.
     """
     context = f"{domain}\0{epoch}".encode() if epoch else domain.encode()
     return DomainKeys(
