@@ -1,12 +1,18 @@
 """Packs: many sealed chunks in one immutable object, named by the SHA-256 of its bytes.
 
-Layout: header in the clear (magic, format, suite, kind, sealed data keys, salt, key commitment) · sealed chunks, one
-behind another · sealed table of the chunks · sealed footer (32 bytes: where the table begins). Nothing in the clear
-tells a length; the table is padded so that the whole object's size says little. A pack is self-sufficient: with the
-pack and a private key everything in it can be read.
+Layout, in this order:
 
-Nonces are ordinals under a key that is used for one pack only (HKDF of the session's data key and a random salt), so
-none repeats. The commitment stops a pack that opens under two keys (GCM does not commit).
+- a header in the clear: magic, format, suite, kind, salt, key commitment, sealed data keys;
+- the sealed chunks;
+- the sealed table of the chunks;
+- a sealed footer of 32 bytes, which says where the table begins.
+
+Nothing in the clear tells a length, and the table is padded so that the size of the whole object says little. A pack
+needs no other object: the pack and a private key are enough to read everything in it.
+
+A nonce is the ordinal of what it seals, under a key that seals one pack only, so none repeats. That key is HKDF of the
+session's data key and a random salt. The commitment makes a pack that would open under two keys fail, because GCM alone
+does not commit to its key.
 """
 
 from __future__ import annotations
@@ -41,22 +47,22 @@ _TABLE_NONCE, _FOOTER_NONCE = 2**32 - 2, 2**32 - 1
 
 
 class PackHeader(msgspec.Struct, frozen=True, array_like=True):
-    """The clear part: msgpack, behind the magic and its u32 length."""
+    """The clear part of a pack, as msgpack. The magic and its length (32 bits, big-endian) stand before it."""
 
     format: int
     suite: int
-    kind: str
-    salt: bytes
-    commitment: bytes
+    kind: str  # one of PACK_KINDS
+    salt: bytes  # 32 random bytes
+    commitment: bytes  # to the pack's key, 32 bytes
     sealed_keys: tuple[tuple[bytes, bytes], ...]  # (key id, HPKE sealed data key)
 
 
 class TableRow(msgspec.Struct, frozen=True, array_like=True):
-    """One chunk of a pack, in ordinal order. ``size`` sealed bytes (tag included), ``raw`` plain bytes."""
+    """One chunk in a pack's table. The rows stand in the order of the chunks' ordinals."""
 
-    id: Digest
-    size: int
-    raw: int
+    id: Digest  # the chunk's name: keyed BLAKE3, 32 bytes
+    size: int  # sealed bytes, tag included
+    raw: int  # plain bytes
 
 
 _TABLE = msgspec.msgpack.Decoder(Annotated[list[TableRow], msgspec.Meta(max_length=PLACES)])
@@ -65,15 +71,17 @@ _TABLE = msgspec.msgpack.Decoder(Annotated[list[TableRow], msgspec.Meta(max_leng
 class SessionKey(msgspec.Struct, frozen=True):
     """One session's data key for one kind of pack, and its sealed forms for the headers."""
 
-    kind: str
+    kind: str  # one of PACK_KINDS
     domain: str
-    secret: bytes
-    sealed_keys: tuple[tuple[bytes, bytes], ...]
+    secret: bytes  # 32 bytes
+    sealed_keys: tuple[tuple[bytes, bytes], ...]  # (key id, HPKE sealed secret), one a recipient
 
     @classmethod
     def new(cls, kind: str, keys: DomainKeys) -> SessionKey:
-        """A fresh key, sealed to the recipients who may open this kind of pack. The writer forgets it at the end, so
-        a later compromise can't read what was written before."""
+        """A fresh random key, sealed to the recipients who may open this kind of pack.
+
+        The writer forgets it when the session ends, so a later compromise can't read what was written before.
+        """
         secret = os.urandom(KEY_SIZE)
         roles = RECIPIENT_ROLES[kind]
         sealed = tuple(
@@ -85,7 +93,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
 
 def key_context(kind: str, domain: str) -> bytes:
-    """What a sealed data key is bound to."""
+    """The context that a sealed data key is bound to: the kind and the domain of its packs."""
     return f"drbackup/1/data-key/{kind}/{domain}".encode()
 
 
@@ -101,18 +109,21 @@ def _pack_keys(secret: bytes, salt: bytes, kind: str, domain: str) -> tuple[byte
 
 
 def _padding(size: int) -> int:
-    """Bytes to add so that an object of ``size`` bytes tells little: Padmé (Nikitin et al., PETS 2019) steps, capped at
-    64 KiB because a full pack's size is near constant anyway."""
+    """The bytes to add so that the size of an object of ``size`` bytes tells little.
+
+    The steps are those of Padmé (Nikitin et al., PETS 2019), but at most 64 KiB: full packs are nearly of one size.
+    """
     exponent = max(size.bit_length() - 1, 1)
     step = 1 << max(exponent - exponent.bit_length(), 0)
     return -size % min(step, 64 << 10)
 
 
 class PackBuilder:
-    """One open pack. Not thread-safe: its owner holds a lock around :meth:`add`.
+    """One open pack, to which chunks are added. Not thread-safe: its owner holds a mutex around :meth:`add`.
 
-    ``buffer``: writable memory of at least :data:`BUFFER_SIZE` bytes, which a following builder may use again when
-    this one's object is stored; touching the same memory again is far cheaper than new memory."""
+    ``buffer``: writable memory of at least :data:`BUFFER_SIZE` bytes. Another builder may use it again once this pack
+    is stored: memory that was touched before costs far less than new memory.
+    """
 
     def __init__(self, key: SessionKey, buffer: memoryview | None = None) -> None:
         salt = os.urandom(32)
@@ -129,16 +140,20 @@ class PackBuilder:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """The bytes of the pack so far, without its table."""
         return self._used
 
     @property
     def full(self) -> bool:
+        """Whether the pack holds enough bytes or chunks to be closed."""
         return self._used >= PACK_SIZE or len(self.rows) >= PACK_CHUNKS
 
     def add(self, chunk: bytes, raw: int, stored: bytes | memoryview) -> int:
-        """Seal one chunk; its ordinal. ``stored`` is a zstd frame, or the plain bytes when exactly ``raw`` long: the
-        length alone says which, so a frame that does not shrink must be given as plain bytes."""
+        """The ordinal of a chunk that is sealed into the pack. ``chunk``: its name; ``raw``: its plain size in bytes.
+
+        ``stored`` is a zstd frame, or the plain bytes when it is exactly ``raw`` bytes long. Its length alone says
+        which, so a chunk whose frame is not smaller must be given as plain bytes.
+        """
         ordinal = len(self.rows)
         size = len(stored) + TAG_SIZE
         self._require_room(size)
@@ -148,14 +163,14 @@ class PackBuilder:
         return ordinal
 
     def places(self, name: bytes) -> list[Place]:
-        """Where every chunk so far lies, for a pack of that name."""
+        """The places of all chunks so far, for a pack of that name (32 bytes)."""
         return [
             Place(row.id, name, ordinal, offset, row.size, row.raw)
             for ordinal, (row, offset) in enumerate(zip(self.rows, self.offsets, strict=True))
         ]
 
     def finish(self) -> tuple[bytes, memoryview]:
-        """(SHA-256, the whole object). The builder is spent."""
+        """(SHA-256, the whole object). Nothing can be added afterwards. The object lies in the builder's buffer."""
         table = msgspec.msgpack.encode(self.rows)
         start = self._used
         plain = struct.pack(">I", len(table)) + table
@@ -168,7 +183,7 @@ class PackBuilder:
         return hashlib.sha256(data).digest(), data
 
     def _require_room(self, size: int) -> None:
-        """A pack of very many tiny chunks may have a table beyond any reserve: then memory of its own."""
+        """Larger memory where the buffer has no room: the table of very many tiny chunks has no useful bound."""
         if self._used + size > len(self.buffer):
             grown = memoryview(bytearray(self._used + size + MAX_CHUNK))
             grown[: self._used] = self.buffer[: self._used]
@@ -182,11 +197,17 @@ class PackBuilder:
 
 
 class PackOpener:
-    """Opens the chunks of one pack. Built from the pack's first bytes; needs no table for chunks a tree names."""
+    """The key of one pack, ready to open its chunks. Made from the pack's first bytes.
+
+    Chunks that a tree names are opened without the pack's table.
+    """
 
     def __init__(self, head: bytes, domain: str, keyring: Keyring, what: str) -> None:
-        """``head``: at least the header (:data:`HEADER_LIMIT` bytes are always enough). Raises
-        :class:`ObjectCorrupt`, :class:`FormatUnsupported` or :class:`~drbackup.errors.WrongKey`, naming ``what``."""
+        """``head`` holds at least the header; :data:`HEADER_LIMIT` bytes are always enough.
+
+        Raises :class:`ObjectCorrupt`, :class:`FormatUnsupported` or :class:`~drbackup.errors.WrongKey`, all naming
+        ``what``.
+        """
         header, self.header_size = read_header(head, what)
         secret = keyring.open(header.sealed_keys, key_context(header.kind, domain), what)
         sealing, commitment = _pack_keys(secret, header.salt, header.kind, domain)
@@ -198,11 +219,11 @@ class PackOpener:
         self._bound = f"drbackup/1/{header.kind}/{domain}/".encode() + header.salt
 
     def open(self, ordinal: int, sealed: bytes | memoryview, chunk: bytes) -> bytes:
-        """A chunk's stored bytes (still compressed). Raises :class:`ObjectCorrupt`."""
+        """A chunk's stored bytes, authenticated and decrypted, still compressed. Raises :class:`ObjectCorrupt`."""
         return self._open(ordinal, sealed, chunk)
 
     def open_into(self, ordinal: int, sealed: bytes | memoryview, chunk: bytes, into: memoryview) -> None:
-        """The same, decrypted into memory of exactly its length. Raises :class:`ObjectCorrupt`."""
+        """The same bytes, decrypted into memory of exactly their length. Raises :class:`ObjectCorrupt`."""
         bound = self._bound + ordinal.to_bytes(4, "big") + chunk
         try:
             self._gcm.decrypt_into(_nonce(ordinal), sealed, bound, into)
@@ -210,11 +231,11 @@ class PackOpener:
             raise self._altered(ordinal) from bad
 
     def table(self, data: bytes | memoryview) -> list[tuple[TableRow, int]]:
-        """(row, offset) of every chunk, from the whole pack. Raises :class:`ObjectCorrupt`."""
+        """(row, offset in bytes) of every chunk. ``data``: the whole pack. Raises :class:`ObjectCorrupt`."""
         footer = self._open(_FOOTER_NONCE, data[-FOOTER_SIZE:], b"footer")
         start, size = struct.unpack(">QQ", footer)
         plain = self._open(_TABLE_NONCE, data[start : start + size], b"table")
-        length = int.from_bytes(plain[:4], "big")  # sealed by whoever wrote the pack, so it may still be nonsense
+        length = int.from_bytes(plain[:4], "big")  # the writer of the pack sealed it, so it may still be nonsense
         try:
             rows = _TABLE.decode(plain[4 : 4 + length])
         except UNREADABLE as bad:
@@ -241,7 +262,10 @@ class PackOpener:
 
 
 def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
-    """(header, its size with magic and length). Raises :class:`ObjectCorrupt` or :class:`FormatUnsupported`."""
+    """(header, its size in bytes with magic and length). ``head``: the first bytes of the pack.
+
+    Raises :class:`ObjectCorrupt` or :class:`FormatUnsupported`, both naming ``what``.
+    """
     if len(head) < _HEADER_LENGTH.size:
         raise ObjectCorrupt(say("{what}: {n} bytes are too few for a pack", what=what, n=len(head)), where=what)
     magic, length = _HEADER_LENGTH.unpack_from(head)
@@ -277,7 +301,10 @@ def read_header(head: bytes, what: str) -> tuple[PackHeader, int]:
 
 
 def unpack(stored: bytes, raw: int, inflate: zstandard.ZstdDecompressor) -> bytes:
-    """A chunk's plain bytes from what was sealed. ``raw`` bounds the memory. Raises ``zstandard.ZstdError``."""
+    """A chunk's plain bytes, from its stored bytes. At most ``raw`` bytes, whatever the zstd frame claims.
+
+    Raises ``zstandard.ZstdError``.
+    """
     if len(stored) == raw:
         return stored
     # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.

@@ -1,11 +1,11 @@
 """The installation's own keys in every store, sealed to the custodians' recovery key and to nobody else.
 
-When the backup centre has burnt, the shares and a store bring back the catalog, evidence and domains keys, so that the
-city goes on with its chains and deduplicates against what it has. The drill key is not among them: it opens contents,
-and belongs on the drill host only.
+When the backup centre is lost, the shares and one store bring back the catalog, evidence and domains keys. The city
+then continues its chains, and new backups deduplicate against what is stored. The drill key is not among them: it opens
+contents, and belongs on the drill host only.
 
-The object is signed by the evidence key it holds, which proves that it belongs to this vault. It can't prove that the
-whole vault is not a forgery made for the occasion: whoever restores compares the evidence key with the printed one.
+The object is signed by the evidence key that it holds, so it belongs to this vault. It can't prove that the whole vault
+is genuine: whoever restores compares the evidence key with the printed one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ KEYS_MAGIC = b"DRBKKEY1"
 
 
 class InstallationKeys(msgspec.Struct, frozen=True):
-    """Three 32-byte seeds. Never shown, never logged."""
+    """The seeds of an installation's own keys, 32 bytes each. Never shown, never logged."""
 
-    catalog: bytes
-    evidence: bytes
-    domains: bytes
+    catalog: bytes  # seed of the catalog key
+    evidence: bytes  # seed of the evidence key
+    domains: bytes  # root secret of all domains' keys
 
     def __repr__(self) -> str:
         return "InstallationKeys(***)"
@@ -42,8 +42,8 @@ class InstallationKeys(msgspec.Struct, frozen=True):
 
 class _Body(msgspec.Struct, frozen=True):
     vault_id: str
-    created_ns: int
-    sealed: bytes
+    created_ns: int  # UTC nanoseconds
+    sealed: bytes  # InstallationKeys, as an envelope for the recovery key
 
 
 def _context(vault_id: str) -> bytes:
@@ -51,7 +51,7 @@ def _context(vault_id: str) -> bytes:
 
 
 def make_sealed_keys(keys: InstallationKeys, description: VaultDescription, now: datetime) -> tuple[str, bytes]:
-    """(object name, bytes). The same bytes are put into every store of the vault."""
+    """(object name, bytes) of the sealed keys. The same bytes are put into every store of the vault."""
     custodians = tuple(each for each in description.recipients if each.role == RECOVERY)
     sealed = seal_envelope(custodians, msgspec.msgpack.encode(keys), _context(description.vault_id))
     body = msgspec.msgpack.encode(_Body(description.vault_id, to_ns(now), sealed))
@@ -60,14 +60,15 @@ def make_sealed_keys(keys: InstallationKeys, description: VaultDescription, now:
 
 
 def list_sealed_keys(store: Store) -> Iterator[str]:
-    """Names of such objects in a store, the newest first."""
+    """The names of such objects in a store, the newest first."""
     return iter(sorted((stat.name for stat in store.list(SEALED_KEYS_PREFIX)), reverse=True))
 
 
 def open_sealed_keys(data: bytes, name: str, description: VaultDescription, keyring: Keyring) -> InstallationKeys:
-    """The keys, checked to be those of the vault ``description``.
+    """The installation's keys, once they are found to be those of the vault ``description``.
 
-    Raises :class:`ObjectCorrupt`, :class:`SignatureInvalid`, or :class:`WrongKey` without the recovery key.
+    Raises :class:`ObjectCorrupt` when the object was damaged, and :class:`WrongKey` without the recovery key. Raises
+    :class:`SignatureInvalid` when the object belongs to another vault.
     """
     if hashlib.sha256(data).hexdigest() != digest_in_name(name):
         raise ObjectCorrupt(say("{name}: its bytes do not match its name", name=name), where=name)
@@ -96,7 +97,7 @@ def fit(keys: InstallationKeys, description: VaultDescription) -> bool:
 
 
 def require_custodians(key: SealKey, description: VaultDescription) -> None:
-    """Raises :class:`WrongKey` unless ``key`` is the recovery key that this vault names."""
+    """A check that ``key`` is the recovery key that this vault names. Raises :class:`WrongKey` when it is not."""
     if key.recipient not in description.recipients:
         raise WrongKey(
             "this recovery key is another installation's", hint="check that the shares are of this vault's set"

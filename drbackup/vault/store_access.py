@@ -1,4 +1,7 @@
-"""The vault without an agent in between: straight to a store. For the controller's own reading, tools and tests."""
+"""Packs written to a store and read from it directly, without an agent in between.
+
+For the controller's own reading, tools and tests. Raises the store's errors as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from drbackup.wire.messages import Place
 
 
 class StoreDestination:
-    """A :class:`~drbackup.vault.write.pack_sink.PackDestination` that remembers the chunks it stored in memory only."""
+    """A :class:`~drbackup.vault.write.pack_sink.PackDestination` over one store.
+
+    The chunks that it stored are remembered in memory only. Thread-safe.
+    """
 
     def __init__(self, store: Store, domain: str) -> None:
         self._store = store
@@ -32,7 +38,7 @@ class StoreDestination:
 class StoreFetch:
     """A :class:`~drbackup.vault.read.read_ahead.PackFetch` from a store."""
 
-    stretch = 4 << 20
+    stretch = 4 << 20  # bytes
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -44,6 +50,6 @@ class StoreFetch:
             stat = self._store.stat(name)
             self._sizes[name] = stat.size if stat else -1
         size = self._sizes[name]
-        if size < 0:  # let the store say that it is missing, in its own words
+        if size < 0:  # the store raises its own error for a missing object
             return self._store.get(name)
         return self._store.get(name, offset, max(min(length, size - offset), 0)) if offset < size else b""

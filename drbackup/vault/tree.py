@@ -1,8 +1,10 @@
 """Trees: what a recovery point contains, as pages of entries in path order.
 
-A page is one sealed chunk of a tree pack: its entries, and the packs they refer to. Pages are cut by the entries' own
-paths, so a changed file changes its page and no other; the unchanged pages deduplicate. The top chunk lists the pages
-with their first paths, so one file is found without reading all. The record holds a :class:`Root`: where the top lies.
+A page is one sealed chunk of a tree pack; it holds entries. Where a page ends depends on the entries' own paths only.
+So a changed file changes its own page, and all other pages deduplicate. The top chunk lists the pages with their first
+paths, so one file is found without reading all pages. The record holds a :class:`Root`, which says where the top lies.
+
+Reading is bounded: a page with too many entries is refused before it takes memory.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from drbackup.errors import ObjectCorrupt, say
 from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Place
 
-PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF
-PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: four bytes make one, and an enemy could fill our memory
+PAGE_LEAST, PAGE_MOST, PAGE_MASK = 128, 4096, 0x3FF  # entries, entries, bits of a path's CRC-32 that end a page when 0
+PAGE_LIMIT = 1 << 16  # entries a reader takes from one page: an entry may be four bytes, and many would fill the memory
 HERE = bytes(32)  # stands for the pack that a top lies in: a pack can't hold its own name, the hash of its bytes
-PAGE_WEIGHT = 4 << 20  # encoded bytes; a page of few but large files is full long before it has many entries
+PAGE_WEIGHT = 4 << 20  # encoded bytes that end a page too: few but large files may have very many extents
 
 
 class EntryKind(enum.IntEnum):
-    """What an entry is. A hard link's ``target`` is the tree path of the first link."""
+    """The kind of an entry, as the format numbers it."""
 
     FILE = 0
     DIR = 1
     SYMLINK = 2
-    HARDLINK = 3
+    HARDLINK = 3  # target: the tree path of the first link
     FIFO = 4
     CHAR = 5
     BLOCK = 6
@@ -38,56 +40,51 @@ class EntryKind(enum.IntEnum):
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):
-    """``length`` bytes of content: those from ``start`` on of the chunk at ``place``."""
+    """A piece of an entry's content: consecutive bytes of one chunk."""
 
-    place: Place
-    start: int
-    length: int
+    place: Place  # of the chunk
+    start: int  # first byte, counted in the chunk's plain bytes
+    length: int  # bytes
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One path of a tree. ``path`` relative with ``/``, any bytes but NUL; times UTC nanoseconds; sizes bytes.
+    """One path of a tree: a file, a folder, a table or another thing of the source."""
 
-    ``digest``: BLAKE3 of the content without holes counted in, 32 bytes, empty for what has no content. ``holes``:
-    (offset, length) pairs of a sparse file: ``size`` counts them, ``extents`` do not. ``rows``: −1 when not a table.
-    """
-
-    path: bytes
+    path: bytes  # relative, parted by ``/``, any bytes but NUL
     kind: EntryKind
-    mode: int = 0
+    mode: int = 0  # permission bits, 0o7777
     uid: int = 0
     gid: int = 0
-    user: str = ""
-    group: str = ""
-    mtime_ns: int = 0
-    atime_ns: int = 0
-    size: int = 0
-    target: bytes = b""
-    device: tuple[int, int] = (0, 0)
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
-    digest: bytes = b""
-    rows: int = -1
-    extents: tuple[Extent, ...] = ()
-    holes: tuple[tuple[int, int], ...] = ()
+    user: str = ""  # name of uid at the source; empty: not known
+    group: str = ""  # name of gid at the source; empty: not known
+    mtime_ns: int = 0  # UTC nanoseconds
+    atime_ns: int = 0  # UTC nanoseconds; 0: not recorded
+    size: int = 0  # bytes, holes counted in
+    target: bytes = b""  # of a link
+    device: tuple[int, int] = (0, 0)  # major and minor number of a device file
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()  # (name, value)
+    digest: bytes = b""  # BLAKE3 of the content without its holes, 32 bytes; empty: no content
+    rows: int = -1  # of a table; -1: not a table
+    extents: tuple[Extent, ...] = ()  # the content in order, without its holes
+    holes: tuple[tuple[int, int], ...] = ()  # (offset, length) in bytes, of a sparse file
 
 
 class Root(msgspec.Struct, frozen=True, array_like=True):
-    """Where a tree begins, and its totals."""
+    """The place where a tree begins, and the tree's totals."""
 
-    top: Place
+    top: Place  # of the chunk that lists the pages
     entries: int
     files: int
-    rows: int
-    content_bytes: int
-    packs: int = 0
+    rows: int  # of all tables
+    content_bytes: int  # without holes
+    packs: int = 0  # that the point needs
 
 
 class PageRef(msgspec.Struct, frozen=True, array_like=True):
-    """One page: the path of its first entry, and its place. As stored, the pack of a place is :data:`HERE` for a page
-    in the same pack as the top."""
+    """One page of a tree, as the top lists it."""
 
-    first: bytes
-    place: Place
+    first: bytes  # path of its first entry
+    place: Place  # as stored, its pack is HERE when the page is in the same pack as the top
 
 
 _PAGE: msgspec.msgpack.Decoder[list[Entry]] = msgspec.msgpack.Decoder(
@@ -96,29 +93,29 @@ _PAGE: msgspec.msgpack.Decoder[list[Entry]] = msgspec.msgpack.Decoder(
 
 
 def path_key(path: bytes) -> bytes:
-    """Sort key of the tree's order: component by component, so that a folder is followed by what it contains."""
+    """The sort key of the tree's order. Paths are compared by component, so a folder's content follows it at once."""
     return path.replace(b"/", b"\0")
 
 
 def ends_page(path: bytes, count: int) -> bool:
-    """Whether a page of ``count`` entries ends after ``path``. Decided by the path, so pages stay put between runs."""
+    """Whether a page of ``count`` entries ends after ``path``. The path decides, so pages end alike in every run."""
     return count >= PAGE_MOST or (count >= PAGE_LEAST and zlib.crc32(path) & PAGE_MASK == 0)
 
 
 def weight(entry: Entry) -> int:
-    """Encoded bytes of an entry, never too few."""
+    """The bytes of an encoded entry, estimated, never too few."""
     facts = len(entry.path) + len(entry.target) + 4 * len(entry.user) + 4 * len(entry.group) + 200
     attributes = sum([len(name) + len(value) + 16 for name, value in entry.xattrs]) if entry.xattrs else 0
     return facts + attributes + 100 * len(entry.extents) + 20 * len(entry.holes)
 
 
 def encode_page(entries: Sequence[Entry]) -> bytes:
-    """msgpack array of entries."""
+    """The bytes of a page: a msgpack array of its entries."""
     return msgspec.msgpack.encode(entries)
 
 
 def decode_page(data: bytes, what: str) -> list[Entry]:
-    """Raises :class:`ObjectCorrupt` naming ``what``."""
+    """The entries of a page. Raises :class:`ObjectCorrupt`, naming ``what``."""
     try:
         return _PAGE.decode(data)
     except UNREADABLE as bad:
@@ -126,7 +123,10 @@ def decode_page(data: bytes, what: str) -> list[Entry]:
 
 
 def decode_top(data: bytes, what: str, pack: bytes) -> list[PageRef]:
-    """``pack``: the one the top lies in, 32 bytes. Raises :class:`ObjectCorrupt` naming ``what``."""
+    """The pages that a top lists, in path order. ``pack``: the one that the top lies in, 32 bytes.
+
+    Raises :class:`ObjectCorrupt`, naming ``what``.
+    """
     try:
         refs = msgspec.msgpack.decode(data, type=list[PageRef])
     except UNREADABLE as bad:
@@ -136,7 +136,7 @@ def decode_top(data: bytes, what: str, pack: bytes) -> list[PageRef]:
 
 
 def decode_root(data: bytes) -> Root:
-    """Raises :class:`ObjectCorrupt`."""
+    """The root of a tree, from its bytes in a record. Raises :class:`ObjectCorrupt`."""
     try:
         return msgspec.msgpack.decode(data, type=Root)
     except UNREADABLE as bad:
