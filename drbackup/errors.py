@@ -1,4 +1,4 @@
-"""Every way drbackup can fail, one class each.
+"""All ways in which drbackup can fail, one class each.
 
 Owns the exit codes and the operator's hint. An error says what failed, on which host and at which place
 (``where``: a file:line, an object name, a table), what is still safe, and what to do next. Nothing here does I/O.
@@ -6,8 +6,8 @@ Owns the exit codes and the operator's hint. An error says what failed, on which
 ``code`` is the class's stable name on the wire: an error raised on a department's server is sent as its fields and
 raised again, as the same class, at the backup centre (:func:`from_fields`).
 
-Texts are English here, in logs, in ``--json`` and in the catalog. One with values in it is made by :func:`say`, which
-keeps the template beside the text, so that a person reads it in the language of ``drbackup.reports.gettext``.
+Texts are English here, in logs, in ``--json`` and in the catalog. A text with values in it is made by :func:`say`,
+which keeps the template beside the text. So ``drbackup.reports.gettext`` can show it in a person's own language.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOTHING_COMMITTED_LOST = "every committed recovery point is untouched"
 
 
 class Said(str):
-    """An English text that remembers its template and values, so that it can be said again in another language.
+    """An English text that keeps its template and values, so that it can be said again in another language.
 
     ``template`` has plain ``{name}`` fields only. A value that is :class:`Said` itself is translated, too; any other is
     shown as it is. Without values the template is the text, whatever braces are in it.
@@ -58,11 +58,11 @@ def say_all(parts: Iterable[str], between: str = "; ") -> Said:
 class DrbackupError(Exception):
     """Base of every expected failure. Subclasses set ``exit_code`` and a default ``hint``."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 1  # of the command that fails with it
     hint: str = "run the command again with --log-level debug and read the log on stderr"
-    safe: str = NOTHING_COMMITTED_LOST
-    host: str = ""
-    where: str = ""
+    safe: str = NOTHING_COMMITTED_LOST  # what is still safe
+    host: str = ""  # that it happened on; empty: this one, or not known
+    where: str = ""  # a file:line, an object name, a table; empty: no place
 
     def __init__(
         self,
@@ -438,7 +438,7 @@ def all_errors() -> dict[str, type[DrbackupError]]:
 
 
 def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
-    """Raise-able copy of an error that crossed the wire.
+    """An error that crossed the wire, to be raised again as its own class.
 
     ``fields`` has ``message`` and may have host, where, safe, hint. An unknown code becomes the base class, which
     still exits non-zero.
@@ -450,14 +450,14 @@ def from_fields(code: str, fields: dict[str, str]) -> DrbackupError:
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A failure as it is kept beyond its exception: in a report, a plan, a need. The fields are an error's own.
+    """A failure as it is kept beyond its exception, with the fields of an error.
 
-    Texts may be :class:`Said`, so it is not encoded as it is: what is stored or sent is made of :meth:`error`.
+    Texts may be :class:`Said`, which no encoder takes: what is stored or sent is made of :meth:`error`.
     """
 
     code: str  # an error class of this module
     message: str
-    host: str = ""
+    host: str = ""  # empty, here and below: the class's own default
     where: str = ""
     safe: str = ""
     hint: str = ""

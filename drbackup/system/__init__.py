@@ -1,1 +1,1 @@
-"""What any program needs once and no domain owns: durable writes, file locks, instants, logs, masking, memory."""
+"""What every program needs and nothing of backup: durable writes, file locks, instants, logs, masking, memory."""

@@ -1,4 +1,4 @@
-"""A bounded parallel map: results in order, a bounded number of items under way. Owns no thread beyond one call."""
+"""A bounded parallel map: results in order, a bounded number of items under way. No thread outlives the call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-_READERS, _AHEAD_OF_EACH = 8, 4  # records and deltas are small: what costs is the way to the store and back
+# Threads, and items under way for each: records and deltas are small, so what costs is the way to the store and back.
+_READERS, _AHEAD_OF_EACH = 8, 4
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -16,9 +17,10 @@ _Result = TypeVar("_Result")
 def ahead(
     work: Callable[[_Item], _Result], items: Iterable[_Item], readers: int = _READERS
 ) -> Iterator[tuple[_Item, _Result]]:
-    """(item, what ``work`` made of it), in order, ``readers`` at the same time and a bounded number ahead.
+    """The pairs (item, result of ``work``), in order. ``readers`` threads work on a bounded number of items ahead.
 
-    With one reader everything happens in the caller's thread, one by one.
+    With one reader everything happens in the caller's thread, one item after the other. Raises what ``work`` raised for
+    an item when that item's turn comes.
     """
     if readers == 1:
         yield from ((item, work(item)) for item in items)

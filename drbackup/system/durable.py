@@ -3,11 +3,13 @@
 In this order: the bytes are on the disk under a hidden name, one step gives them their own name, the folder is on the
 disk. Once a function has returned, nothing takes the new bytes back.
 
-Files of moderate size only: all bytes are in memory. A folder store writes packs by the same rules past the page cache
-(``stores/folder``), and the installer on a host, which has nothing of ours, carries its own lines
-(``fleet/installer``). A restore syncs its whole target once, at its end (``sources/files``).
+Files of moderate size only: all bytes are in memory. Three others write by the same rules with code of their own:
 
-A kill between can leave a hidden file ``.<name>.<random>.new``, which nothing reads.
+- a folder store (``stores/folder``) writes packs past the page cache;
+- the installer (``fleet/installer``) runs on a host that has no module of ours;
+- a restore (``sources/files``) syncs its whole target once, at its end.
+
+A kill in between can leave a hidden file ``.<name>.<random>.new``, which nothing reads.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # what a
 def write_file(path: Path, data: bytes, *, mode: int = _PRIVATE, hidden_name: str = "") -> None:
     """``path`` holds exactly ``data`` with exactly ``mode``, durably; what was there before is replaced.
 
-    ``hidden_name``: what the unfinished file is called, for folders of other people: then a kill leaves one file at the
-    most, and the caller must be the only writer. Raises OSError, and then ``path`` has its old bytes or the new ones.
+    ``hidden_name``: the name of the unfinished file, for folders that are not ours. Repeated kills then leave one such
+    file at the most, and the caller must be the only writer. Raises OSError, and then ``path`` has its old bytes or the
+    new ones.
     """
     with _opened(path.parent) as folder:
         if hidden_name:
@@ -80,16 +83,17 @@ def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def put_in_place(finished: Path, path: Path) -> None:
-    """The file ``finished`` has the name ``path`` of the same filesystem, durably, and what had it is replaced.
+    """The file ``finished`` has the name ``path`` afterwards, durably; a file that had that name is replaced.
 
-    Its bytes must be on the disk already: whoever wrote them has synced them.
+    Both are in one filesystem. The bytes must be on the disk already: whoever wrote them has synced them. Raises
+    OSError.
     """
     finished.replace(path)
     sync_folder(path.parent)
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
-    """``folder`` and the folders above it are there, durably. ``mode`` is given to those that are made."""
+    """``folder`` and the folders above it exist, durably. ``mode``: of those that had to be made. Raises OSError."""
     missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
     for each in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another process made it a moment ago
@@ -100,13 +104,13 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """The names inside ``folder`` are durable as they are now."""
+    """The names inside ``folder`` are durable as they are now. Raises OSError."""
     with _opened(folder) as handle:
         os.fsync(handle)
 
 
 def write_all(file: int, data: bytes | memoryview) -> None:
-    """Every byte is written at the file's position, however small the pieces the system takes."""
+    """All bytes of ``data`` are written at the file's position. ``file``: an open descriptor. Raises OSError."""
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(file, rest) :]
@@ -115,8 +119,8 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 def link_new(finished: str, name: str, folder: int) -> None:
     """The finished file has ``name``, atomically and only if that is free. Raises FileExistsError otherwise.
 
-    ``folder``: open folder that both are in. A hard link where the filesystem has them; else a rename that does not
-    replace (then ``finished`` is gone).
+    ``folder``: descriptor of the open folder that both are in. A hard link is made where the filesystem has them.
+    Elsewhere it is a rename that replaces nothing, and then the name ``finished`` is gone.
     """
     try:
         os.link(finished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -127,7 +131,10 @@ def link_new(finished: str, name: str, folder: int) -> None:
 
 
 def rename_new(old: str, new: str, folder: int) -> None:
-    """A rename inside one open folder, unless the new name is taken (renameat2 with RENAME_NOREPLACE)."""
+    """A rename inside one open folder that replaces nothing (renameat2 with RENAME_NOREPLACE).
+
+    Raises FileExistsError when the new name is taken, and OSError where the filesystem can't do it.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE):
         number = ctypes.get_errno()

@@ -28,7 +28,7 @@ class FileLock:
         self.release()
 
     def release(self, *, remove: bool = False) -> None:
-        """Let go; again is harmless. ``remove``: the file goes with it, for names that are used once."""
+        """The end of the hold; a second call does nothing. ``remove``: removes the file too, for names used once."""
         if self._handle < 0:
             return
         if remove:
@@ -37,7 +37,7 @@ class FileLock:
         os.close(handle)
 
     def leave_note(self, text: str) -> None:
-        """Write into the file who holds it; :func:`read_note` shows it to whoever finds it held."""
+        """The lock's file says ``text`` afterwards: who holds it. Others get it by :func:`read_note`."""
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, text.encode(), 0)
 
@@ -48,14 +48,14 @@ def try_file_lock(path: Path) -> FileLock | None:
 
 
 def wait_for_file_lock(path: Path) -> FileLock:
-    """The same, as soon as nobody else holds it."""
+    """The lock of ``path``, as soon as nobody else holds it; made if it is not there. Raises OSError."""
     lock = _take(path, fcntl.LOCK_EX)
     assert lock is not None, "only a lock that does not wait is given up"
     return lock
 
 
 def read_note(path: Path) -> str:
-    """What the holder wrote, without the white space around it; empty when it wrote nothing."""
+    """The text that the holder wrote, without white space around it; empty when it wrote none."""
     try:
         return path.read_bytes()[:1000].decode("utf-8", "replace").strip()
     except FileNotFoundError:

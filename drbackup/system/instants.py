@@ -20,10 +20,10 @@ def to_ns(instant: datetime) -> int:
 
 
 def from_ns(ns: int) -> datetime:
-    """The UTC instant, to the microsecond."""
+    """The UTC instant of ``ns`` nanoseconds since the epoch, rounded down to a microsecond."""
     return EPOCH + timedelta(microseconds=ns // 1000)
 
 
 def from_ns_or_none(ns: int) -> datetime | None:
-    """None for 0."""
+    """The UTC instant of ``ns`` nanoseconds since the epoch; None for 0."""
     return from_ns(ns) if ns else None

@@ -1,6 +1,6 @@
-"""The daemon's log: for a person, as JSON lines, or as the journal wants it. Secrets are masked in every form.
+"""The daemon's log: for a person, as JSON lines, or in the journal's form. Secrets are masked in every form.
 
-Refuses nothing. Everything goes to stderr: stdout belongs to results.
+Refuses nothing. Everything goes to stderr, because stdout is for results.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def configure_libraries(level: str, stream: TextIO | None = None) -> None:
-    """What libraries log, from ``level`` up but at least warnings, on stderr: all that a command of a moment needs."""
+    """The logging of libraries goes to stderr: from ``level`` up, but never below warnings.
+
+    That is all a short command needs. Raises KeyError for a level that logging does not know.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     out = stream or sys.stderr
     logging.basicConfig(level=max(number, logging.WARNING), stream=out, format="%(message)s", force=True)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Log from ``level`` up in one of :data:`FORMS`. May be called again."""
+    """The logging of this program goes to stderr, from ``level`` up, in one of :data:`FORMS`.
+
+    May be called again. Raises KeyError for a level that logging does not know.
+    """
     import structlog  # a tenth of the start of a command that does not log
 
     configure_libraries(level, stream)
@@ -53,7 +59,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Values only, and text only: a key named ``password`` loses its value whatever it is."""
+    """The event with its texts masked. A key like ``password`` loses its value, whatever that is."""
     return {
         key: "***"
         if any(word in key.lower() for word in ("password", "secret", "token", "seed"))

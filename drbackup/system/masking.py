@@ -1,11 +1,11 @@
-"""Takes secrets out of text that came from another machine before a person or a log sees it.
+"""Text of another machine without its secrets, before a person or a log sees it.
 
-Refuses nothing and never fails: what looks like a credential becomes ``***``. The agent is written not to print any;
-this is for the tools it starts, whose error lines quote connection strings and signed URLs. Rather too much is masked
-than too little: what stands behind a password without a space goes with it.
+Refuses nothing and never fails: what looks like a credential becomes ``***``. The agent itself prints none. But the
+tools that it starts quote connection strings and signed URLs in their error lines. Too much is masked rather than too
+little: what follows a password without a space is masked with it.
 
-The text may be an enemy's. Every repetition in the patterns is bounded and the text is cut, because a search that goes
-back and forth over a long line would hold the whole daemon still.
+An attacker may have written the text. A search that goes back and forth over a long line would stop the whole daemon.
+So every repetition in the patterns is bounded, and the text is cut.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from drbackup.system.console import without_controls
 
 MASK = "***"
 LONGEST = 32 << 10  # characters of one text that anybody is shown
-_BEHIND = 2048  # looked at behind the cut, so that a credential that lies across it is still seen as one
+_BEHIND = 2048  # characters looked at behind the cut, so that a credential that lies across it is still seen as one
 
 _PATTERNS = (
     # scheme://user:password@host
@@ -40,7 +40,10 @@ _PATTERNS = (
 
 
 def masked(text: str) -> str:
-    """``text`` without credentials, and without control characters that could repaint a terminal."""
+    """``text`` without credentials, and without control characters that could repaint a terminal.
+
+    At most :data:`LONGEST` characters, and a note of how many more there were.
+    """
     kept = text[: LONGEST + _BEHIND]
     for pattern, shown in _PATTERNS:
         kept = pattern.sub(shown, kept)

@@ -1,4 +1,4 @@
-"""News told again and again by a thread of its own, while the work goes on in the caller's."""
+"""A call repeated by a thread of its own, while the work goes on in the caller's thread."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def ticking(seconds: float, tell: Callable[[], None], cancelled: threading.Event) -> Iterator[None]:
-    """While the block runs, ``tell`` is called every so many seconds, never after its end.
+    """A context in which ``tell`` is called every so many ``seconds``, never after its end.
 
-    It ends early when ``cancelled`` is set. An error of ``tell`` ends it in its own thread: the work meets what broke.
+    The calls end early when ``cancelled`` is set. An error of ``tell`` ends them and stays in their own thread: the
+    work will meet the same fault itself.
     """
     over = threading.Event()
 

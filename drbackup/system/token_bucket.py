@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Holds callers back so that on average at most ``rate`` bytes a second pass; 0 means no limit. Thread-safe.
+    """A limit of ``rate`` bytes a second on average, for all callers together; 0 means no limit. Thread-safe.
 
-    A request larger than the bucket is let through and paid for by those after it, so a pack of any size passes.
-    ``wait`` is called with seconds; give an event's ``wait`` to be woken by a cancellation.
+    ``burst_seconds``: how much may pass at once after a pause. A request of any size passes; those after it then wait
+    longer. ``clock`` and ``wait`` count in seconds. With an event's ``wait`` a cancellation ends the waiting.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class TokenBucket:
         self._mutex = threading.Lock()
 
     def take(self, size: int) -> None:
-        """Return when ``size`` bytes may pass."""
+        """The right to pass ``size`` bytes, once this has returned: it waits as long as the limit demands."""
         if size > 0 and (pause := self.spend(size)) > 0:
             self._wait(pause)
 
     def spend(self, size: int) -> float:
-        """Let ``size`` bytes pass now; the seconds until they are paid for, 0 when they are."""
+        """The seconds that the caller must wait after ``size`` bytes pass now; 0 within the limit. Does not wait."""
         if not self.rate:
             return 0.0
         with self._mutex:
@@ -46,5 +46,5 @@ class TokenBucket:
             return max(-self._level / self.rate, 0.0)
 
     def owed(self) -> float:
-        """The seconds until all that passed is paid for."""
+        """The seconds until all that has passed is within the limit again."""
         return self.spend(0)

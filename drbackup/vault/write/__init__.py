@@ -1,1 +1,1 @@
-"""From plain contents to stored packs: cut, named, compressed, sealed, uploaded."""
+"""Writing: plain contents are cut, named, compressed and sealed, and uploaded in packs."""

@@ -1,9 +1,12 @@
-"""Where a stream is cut into chunks.
+"""The places where a stream is cut into chunks.
 
-Two cutters: by content (FastCDC, Xia et al., USENIX ATC 2016, seeded from the domain's cut key) so that an insertion
-moves one boundary and not all; and fixed, for page files whose blocks never move. The cutter's parameters are not part
-of the format: a reader never cuts. They only decide how well two runs deduplicate, so changing them costs one full
-upload and no data.
+There are two ways to cut. By content, an insertion moves one boundary and not all (FastCDC, Xia et al., USENIX ATC
+2016, seeded from the domain's cut key). In fixed sizes, for page files whose blocks never move.
+
+How streams are cut is not part of the format, because a reader never cuts. It only decides how well two runs
+deduplicate. Changing it costs one full upload and no data.
+
+No chunk is larger than a reader takes (:data:`~drbackup.vault.suite.MAX_CHUNK`).
 """
 
 from __future__ import annotations
@@ -18,20 +21,20 @@ from drbackup.vault.suite import MAX_CHUNK
 Block = bytes | bytearray | memoryview
 Data = bytes | memoryview  # of a chunk; never written to again
 FINE = 60_000  # chunks of one stream before they are joined: 60 GiB at the usual size
-STEP = 12_000
-_JOINED_MOST = MAX_CHUNK - (4 << 20)  # with the largest chunk behind it, still no larger than a reader takes
+STEP = 12_000  # bytes of a stream behind those for each byte that a joined chunk is larger
+_JOINED_MOST = MAX_CHUNK - (4 << 20)  # bytes; with the largest chunk behind it, still no larger than a reader takes
 
 
 class CutSizes(msgspec.Struct, frozen=True):
-    """Smallest, usual and largest chunk, in bytes."""
+    """The sizes of chunks that are cut by content."""
 
-    least: int = 256 << 10
-    usual: int = 1 << 20
-    most: int = 4 << 20
+    least: int = 256 << 10  # bytes; only the last chunk of a stream may be smaller
+    usual: int = 1 << 20  # bytes, on average
+    most: int = 4 << 20  # bytes
 
 
 class Cutter:
-    """Cuts streams by content. Stateless between streams; safe to share between threads."""
+    """A cutter of streams by their content. It keeps no state between streams, so threads may share it."""
 
     def __init__(self, cut_key: bytes, sizes: CutSizes | None = None) -> None:
         self.sizes = sizes or CutSizes()
@@ -43,11 +46,12 @@ class Cutter:
         )
 
     def cut(self, blocks: Iterable[Block]) -> Iterator[memoryview]:
-        """The chunks of the joined blocks, in order; their concatenation is the input. Nothing for empty input. They
-        are views: the bytes they lie in are nobody else's and stay as long as one of them does.
+        """The chunks of the joined blocks, in order; their concatenation is the input. None for empty input.
 
-        The last chunk of a buffer is carried into the next one, because only more data (or the end) can tell whether
-        it is whole: so boundaries do not depend on how the stream was read.
+        The chunks are views. The memory below them is used for nothing else and stays as long as one of them does.
+
+        The last chunk of a buffer is carried into the next one, because only more data or the end tells whether it is
+        whole. So boundaries do not depend on how the stream was read.
         """
         carry = b""
         wanted = self.sizes.most
@@ -78,8 +82,8 @@ class Cutter:
 def coarser(chunks: Iterable[Data], *, fine: int = FINE, step: int = STEP) -> Iterator[Data]:
     """The same bytes in fewer pieces once a stream is very long: its places must fit into one page of a tree.
 
-    The first ``fine`` chunks stay as they are; behind them the wanted size grows with the distance, a byte for each
-    ``step`` bytes. Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
+    The first ``fine`` chunks stay as they are. After them the wanted size grows by one byte for each ``step`` bytes.
+    Where fixed blocks are joined depends on their position alone, so page files still deduplicate.
     """
     count = behind = size = 0
     gathered: list[Data] = []
@@ -99,7 +103,7 @@ def coarser(chunks: Iterable[Data], *, fine: int = FINE, step: int = STEP) -> It
 
 
 def cut_fixed(blocks: Iterable[Block], size: int) -> Iterator[bytes]:
-    """Chunks of ``size`` bytes (the last may be shorter), whatever the blocks' sizes are."""
+    """The chunks of ``size`` bytes (the last may be shorter), whatever the blocks' sizes are."""
     buffer = bytearray()
     for block in blocks:
         buffer += block

@@ -1,7 +1,9 @@
-"""Writes one recovery point: contents become chunks, entries become pages, pages become the root.
+"""One recovery point as it is written: contents become chunks, entries become pages, pages become the root.
 
 Entries must come in the tree's order (:func:`drbackup.vault.tree.path_key`); contents may come from several threads.
-Pages are encoded as soon as every content in them has its place, so memory does not grow with the source.
+Pages are encoded as soon as all contents in them have their places, so memory does not grow with the source.
+
+A point whose content is incomplete is refused. What is written here is no point yet: that takes a record.
 """
 
 from __future__ import annotations
@@ -36,23 +38,23 @@ from drbackup.vault.write.pack_sink import Chunk, ChunkSink, PackDestination
 from drbackup.wire.messages import Place
 from drbackup.wire.specs import DomainKeys
 
-SEGMENT_LEAST, SEGMENT_STEP, SEGMENT_MOST = 512 << 10, 512 << 10, 2 << 20
+SEGMENT_LEAST, SEGMENT_STEP, SEGMENT_MOST = 512 << 10, 512 << 10, 2 << 20  # bytes
 _SETTLED_TOGETHER = 256  # entries between two looks at whether the oldest have their places
 _WAITING_MOST = 32 * 1024  # entries that may wait for their contents before the open pack is closed early
 
 
 @dataclass(slots=True)
 class Content:
-    """What one entry's bytes became. ``extents`` can be read once the writer has finished."""
+    """One entry's bytes, as the chunks that they became. The extents are known when the writer has finished."""
 
-    size: int
-    digest: bytes
-    pieces: list[tuple[Chunk | _Segment, int, int]] = field(default_factory=list)
-    _extents: tuple[Extent, ...] | None = None
+    size: int  # bytes
+    digest: bytes  # BLAKE3 of them, 32 bytes
+    pieces: list[tuple[Chunk | _Segment, int, int]] = field(default_factory=list)  # (chunk, start in it, length)
+    _extents: tuple[Extent, ...] | None = None  # once all places are known
 
     @property
     def extents(self) -> tuple[Extent, ...]:
-        """Raises ``ValueError`` while a place is not known yet."""
+        """The extents of the content, in order. Raises ``ValueError`` while a place is not known yet."""
         if not self.settled:
             raise ValueError("this content is still on its way")
         assert self._extents is not None
@@ -60,7 +62,7 @@ class Content:
 
     @property
     def settled(self) -> bool:
-        """Whether every place is known. Asked again and again, so what was found once is kept and the pieces go."""
+        """Whether all places are known. Asked often, so the extents are kept once they are known, and the pieces go."""
         if self._extents is None:
             found = []
             for piece, start, length in self.pieces:
@@ -87,28 +89,29 @@ class _Segment:
 
 
 def _ends_segment(digest: bytes, size: int) -> bool:
-    """Whether a segment may end behind this file: decided by the file alone, with a chance that grows with its size, so
-    that segments grow by :data:`SEGMENT_STEP` bytes on average beyond the least, and runs over nearly the same files
-    meet again at the same borders."""
+    """Whether a segment may end behind this file. The file alone decides it.
+
+    The chance grows with the file's size (bytes), so segments are on average :data:`SEGMENT_STEP` bytes larger than the
+    least. Two runs over nearly the same files then end most segments at the same files.
+    """
     return int.from_bytes(digest[:4], "big") * SEGMENT_STEP < size << 32
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A finished point. ``root`` is an encoded :class:`~drbackup.vault.tree.Root`; ``packs`` are kind letter + SHA-256
-    (33 bytes each) of every pack the point needs, sorted; the rest counts entries, rows and bytes."""
+    """A finished point, ready to be committed."""
 
-    root: bytes
-    packs: tuple[bytes, ...]
+    root: bytes  # an encoded drbackup.vault.tree.Root
+    packs: tuple[bytes, ...]  # kind letter + SHA-256 (33 bytes) of each pack the point needs, sorted
     entries: int
     files: int
-    rows: int
-    content_bytes: int
-    new_bytes: int
-    stored_bytes: int
+    rows: int  # of all tables
+    content_bytes: int  # bytes of all contents
+    new_bytes: int  # content bytes that the vault did not have
+    stored_bytes: int  # bytes of the packs that were stored
 
 
 class PointWriter:
-    """Collects one recovery point. Leaving its ``with`` block by an exception abandons the point."""
+    """One recovery point on its way into the store. An exception that leaves its ``with`` block abandons the point."""
 
     def __init__(self, destination: PackDestination, keys: DomainKeys, *, workers: int = 2, session: str = "") -> None:
         id_key = keys.chunk_id_key.value
@@ -131,7 +134,7 @@ class PointWriter:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes stored so far, for the progress."""
+        """The bytes of packs stored so far, for showing progress."""
         return self._data.stored_bytes + self._tree.stored_bytes
 
     def __enter__(self) -> Self:
@@ -145,7 +148,11 @@ class PointWriter:
     # --- contents ------------------------------------------------------------------------------------------------
 
     def stream(self, blocks: Iterable[Block], *, fixed: int = 0) -> Content:
-        """Store a stream; its content. Cut by content, or every ``fixed`` bytes for page files. Any thread."""
+        """The content of a stream that is handed over to be stored. May be called from any thread.
+
+        Cut by what it holds, or every ``fixed`` bytes for page files. Raises as
+        :meth:`~drbackup.vault.write.pack_sink.ChunkSink.add`, and what reading the blocks raises.
+        """
         hasher = blake3()
         size = 0
 
@@ -164,8 +171,11 @@ class PointWriter:
         return content
 
     def small(self, data: bytes) -> Content:
-        """Store a small file, joined with its neighbours into a segment. One thread, in path order, so that runs over
-        the same files make the same segments: a segment ends behind a file whose own digest says so."""
+        """The content of a small file that is handed over to be stored in one chunk with its neighbours, a segment.
+
+        To be called from one thread, in path order. A segment ends behind a file whose own digest says so. So runs
+        over the same files make the same segments.
+        """
         digest = content_digest(data)
         content = Content(len(data), digest)
         self.done_bytes += len(data)
@@ -188,7 +198,7 @@ class PointWriter:
     # --- entries -------------------------------------------------------------------------------------------------
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
-        """Add one path. Raises ``ValueError`` unless paths ascend strictly; that is a defect of the source."""
+        """One path more in the tree. Raises ``ValueError`` unless paths ascend strictly: the source has a defect."""
         key = path_key(entry.path)
         if self._last is not None and key <= self._last:
             raise ValueError(f"{entry.path!r} comes after {self._last!r}: not in tree order")
@@ -205,8 +215,10 @@ class PointWriter:
             self._settle()
 
     def keep(self, entry: Entry) -> None:
-        """Add one path whose content is unchanged since an earlier point of this domain: the entry has its digest and
-        its extents already, and nothing is read. Raises as :meth:`add`."""
+        """One path more, with a content unchanged since an earlier point of this domain. Raises as :meth:`add`.
+
+        ``entry`` has its digest and its extents already, and nothing is read.
+        """
         self.add(entry)
         size = 0
         for extent in entry.extents:
@@ -216,11 +228,14 @@ class PointWriter:
         self.done_bytes += size
 
     def finish(self) -> Written:
-        """Store what is left, then the pages, the top and the index delta. Raises what went wrong in any thread."""
+        """The finished point: all contents, pages, the top and the index delta are stored.
+
+        Raises what went wrong in any thread, and ``ValueError`` for an entry whose content was never handed over.
+        """
         self._end_segment()
         self._data.finish()
         self._settle()
-        if self._waiting:  # such entries would be missing from the tree without a word
+        if self._waiting:  # such entries would be missing from the tree, and nobody would know
             raise ValueError(f"{self._waiting[0][0].path!r}: its content was never handed over to this writer")
         if self._page:
             self._end_page()
@@ -241,7 +256,7 @@ class PointWriter:
         )
 
     def _settle(self) -> None:
-        """Move entries whose contents have places into pages, in order."""
+        """Entries whose contents have places go into pages, in order, up to the first without."""
         while self._waiting:
             entry, content = self._waiting[0]
             if content is not None:
@@ -264,7 +279,7 @@ class PointWriter:
         self._page, self._page_weight = [], 0
 
     def _write_top(self) -> Place:
-        """The top, in the pack of the newest pages: they and it are read together, and one object is one request."""
+        """The place of the top. It is in the pack of the newest pages, so one request reads it and them."""
         firsts = [first for first, _ in self._pages]
 
         def encoded(places: Sequence[Place]) -> bytes:
@@ -277,8 +292,11 @@ class PointWriter:
         return place
 
     def _write_index(self) -> int:
-        """An index delta: the tables of the packs this session stored, so that a catalog can be rebuilt from few small
-        objects. Written last and needed by no reader: a crash before it costs a slower rebuild, nothing else."""
+        """The bytes stored of an index delta: the tables of the packs that this session stored.
+
+        With it a catalog is rebuilt from few small objects. It is written last and no reader needs it. A crash before
+        it makes a rebuild slower and costs nothing else.
+        """
         tables = self._data.tables + self._tree.tables
         if not tables:
             return 0
