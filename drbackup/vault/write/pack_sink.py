@@ -1,10 +1,11 @@
-"""From plain chunks to stored packs: name, ask, compress, seal, upload, on a few threads with bounded memory.
+"""From plain chunks to stored packs, on a few threads with bounded memory.
 
-One :class:`ChunkSink` serves one kind of pack in one session. Chunks are handed over in batches; a worker names them,
-asks the destination once per batch which are missing, compresses those and seals them into the one open pack. A full
-pack is closed and uploaded by another thread. A :class:`Chunk` learns its place when its pack is stored.
+One :class:`ChunkSink` serves one kind of pack in one session. Chunks are handed over in batches. A worker names the
+chunks of a batch and asks the destination once which of them it has. It compresses the others and seals them into the
+one open pack. A full pack is closed and uploaded by another thread. A :class:`Chunk` has its place once its pack is
+stored.
 
-A crash anywhere here leaves packs in the store that no record names: the next run finds their chunks through the
+A crash anywhere here leaves packs in the store that no record names. The next run finds their chunks through the
 controller and does not send them again.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from drbackup.vault.suite import MAX_CHUNK, chunk_id
 from drbackup.vault.write.chunker import Data
 from drbackup.wire.messages import Place
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 4 << 20  # plain bytes
 BATCH_CHUNKS = 256
 UPLOADS = 2  # packs being uploaded at once; with the open one they bound the memory
 # Level 3's search with the short table a quarter as large, which then stays in a core's first cache, and no matches of
@@ -43,42 +44,48 @@ _PACKS_TRIED = 8
 
 
 class PackDestination(Protocol):
-    """Where a writer asks and stores. Thread-safe. Raises :mod:`drbackup.errors` only."""
+    """The place where a writer looks for chunks and stores packs. Thread-safe. Raises :mod:`drbackup.errors` only."""
 
     def locate(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
         """The places of those of ``ids`` (32 bytes each) that the domain has; the others are missing."""
         ...
 
     def put(self, kind: str, pack: bytes, data: bytes | memoryview, places: Sequence[Place]) -> None:
-        """Store a pack; returns when it is durable and its chunks are remembered. ``data`` is the writer's own memory
-        and holds something else afterwards."""
+        """The pack is durable and its chunks are remembered once this has returned.
+
+        ``kind``: one of :data:`~drbackup.vault.layout.PACK_KINDS`; ``pack``: SHA-256 of ``data``, 32 bytes. ``data`` is
+        memory of the writer, which uses it for other bytes afterwards.
+        """
         ...
 
 
 class Chunk:
-    """A chunk on its way. ``place`` is None until its pack is stored (or it was found in the vault)."""
+    """A chunk that was handed over to be stored."""
 
     __slots__ = ("data", "id", "place", "raw", "twin")
 
     def __init__(self, data: Data) -> None:
-        self.data: Data | None = data
-        self.raw = len(data)
-        self.id = b""
-        self.place: Place | None = None
-        self.twin: Chunk | None = None  # the same content, earlier in this session
+        self.data: Data | None = data  # None once it is sealed, or known to be stored already
+        self.raw = len(data)  # plain bytes
+        self.id = b""  # 32 bytes, once a worker has named it
+        self.place: Place | None = None  # once it was found in the vault, or its own pack is stored
+        self.twin: Chunk | None = None  # an earlier chunk with the same content, whose place is this one's too
 
-    def settled(self) -> Place | None:
-        """Its place, or its twin's."""
-        return self.place if self.twin is None else self.twin.settled()
+    def known_place(self) -> Place | None:
+        """The place of this content, as its own or as its twin's; None while it is not known."""
+        return self.place if self.twin is None else self.twin.known_place()
 
 
 class ChunkSink:
-    """Takes chunks, stores the missing ones. ``add`` may be called from several threads."""
+    """The way of chunks into packs: those that the destination lacks are stored, each once.
+
+    :meth:`add` may be called from several threads.
+    """
 
     def __init__(self, destination: PackDestination, key: SessionKey, id_key: bytes, workers: int) -> None:
-        self.new_bytes = 0
-        self.stored_bytes = 0
-        self.packs: set[bytes] = set()
+        self.new_bytes = 0  # plain bytes of chunks that the destination did not have
+        self.stored_bytes = 0  # bytes of stored packs
+        self.packs: set[bytes] = set()  # SHA-256 of each pack that holds a chunk handed over
         self.tables: list[tuple[bytes, msgspec.Raw]] = []  # pack → its places, encoded: there are many
         self._destination = destination
         self._key = key
@@ -86,7 +93,7 @@ class ChunkSink:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"seal-{key.kind}")
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix=f"send-{key.kind}")
         self._batches = threading.BoundedSemaphore(workers + 1)
-        self._room = threading.BoundedSemaphore(UPLOADS + 1)  # packs in memory: the open one and those on their way
+        self._room = threading.BoundedSemaphore(UPLOADS + 1)  # packs in memory: the open one and those being uploaded
         self._local = threading.local()
         self._mutex = threading.Lock()  # guards everything below, and the counters
         self._batch: list[Chunk] = []
@@ -99,8 +106,11 @@ class ChunkSink:
         self._error: BaseException | None = None
 
     def add(self, data: Data) -> Chunk:
-        """Hand one chunk over. Raises what a worker raised before, and :class:`FormatUnsupported` for one that no
-        reader would take back: a file of terabytes, whose places don't fit into one page."""
+        """The chunk of ``data``, handed over to be stored.
+
+        Raises what a worker raised before. Raises :class:`FormatUnsupported` for more bytes than a reader takes back:
+        the places of a file of many terabytes don't fit into one page.
+        """
         if len(data) > MAX_CHUNK:
             raise FormatUnsupported(
                 say(
@@ -122,64 +132,68 @@ class ChunkSink:
         return chunk
 
     def push(self) -> None:
-        """Let the workers have what is gathered so far, without waiting for a full batch."""
+        """The workers get what is gathered so far, without waiting for a full batch."""
         with self._mutex:
             batch = self._take_batch()
         if batch:
             self._submit(batch)
 
     def hurry(self) -> None:
-        """Close the open pack before it is full, so that what waits for its place need not wait for more data."""
+        """The open pack is closed before it is full, so that its chunks get their places without waiting for more."""
         self.push()
         with self._mutex:
             closing = self._take_pack()
         if closing:
             self._close_pack(*closing)
 
-    def close_with(self, chunks: Sequence[Chunk], last: Callable[[Sequence[Place]], bytes], here: bytes) -> Chunk:
-        """Store one chunk more that tells where earlier ``chunks`` of this sink lie, in the same pack as those that are
-        not stored yet: their places come with ``here`` as the pack's name, which is not known before its last byte.
-        Call it once, before :meth:`finish`."""
+    def close_with(self, chunks: Sequence[Chunk], encode: Callable[[Sequence[Place]], bytes], here: bytes) -> Chunk:
+        """The chunk that lists the places of earlier ``chunks``, in the same pack as those that are not stored yet.
+
+        ``encode`` makes its bytes from their places. The name of its own pack is not known before the pack's last byte,
+        so places in that pack have ``here`` as the pack's name. To be called once, before :meth:`finish`.
+        """
         self.push()
         self._pool.shutdown(wait=True)
         for sending in self._sending:
             sending.result()
         with self._mutex:
             self._raise_error()
-            for chunk, where in zip(self._open, self._builder.places(here) if self._builder else (), strict=True):
-                chunk.place = where
-        places = [place for chunk in chunks if (place := chunk.settled()) is not None]
-        known = None if self._builder else self._known_before(places, last, here)
-        closing = known or Chunk(last(places))
-        if known is None:
-            self._work([closing])
-        return closing
+            self._place_open_chunks(here)
+        places = [place for chunk in chunks if (place := chunk.known_place()) is not None]
+        if self._builder is None and (stored := self._find_list(places, encode, here)) is not None:
+            return stored
+        listing = Chunk(encode(places))
+        self._work([listing])
+        return listing
 
-    def _known_before(
-        self, places: Sequence[Place], last: Callable[[Sequence[Place]], bytes], here: bytes
+    def _place_open_chunks(self, here: bytes) -> None:
+        """The chunks of the open pack have places in a pack named ``here``, until the upload gives them their own."""
+        if self._builder is not None:
+            for chunk, place in zip(self._open, self._builder.places(here), strict=True):
+                chunk.place = place
+
+    def _find_list(
+        self, places: Sequence[Place], encode: Callable[[Sequence[Place]], bytes], here: bytes
     ) -> Chunk | None:
-        """The chunk that told of exactly these ``places`` when some of them were new, in whichever pack that was: so a
-        run that changes nothing stores nothing."""
+        """The stored chunk that lists exactly these ``places``, from an earlier session; None without one.
+
+        So a run that changes nothing stores nothing. That session wrote ``here`` for the pack it then had open. Which
+        one that was is not recorded, so the packs that hold most of the places are tried.
+        """
         likely = [pack for pack, _ in Counter(place.pack for place in places).most_common(_PACKS_TRIED)]
-        found = msgspec.structs.replace
-        tried = {
-            pack: Chunk(last([found(place, pack=here) if place.pack == pack else place for place in places]))
-            for pack in likely
-        }
-        for chunk in tried.values():
-            assert chunk.data is not None
-            chunk.id = chunk_id(self._id_key, chunk.data)
-        stored = self._destination.locate([chunk.id for chunk in tried.values()]) if tried else {}
-        for pack, chunk in tried.items():
-            there = stored.get(chunk.id)
-            if there is not None and (there.pack, there.raw) == (pack, chunk.raw):
-                chunk.place, chunk.data = there, None
+        tried = [(pack, Chunk(encode(_with_pack_renamed(places, pack, here)))) for pack in likely]
+        self._name(chunk for _, chunk in tried)
+        found = self._destination.locate([chunk.id for _, chunk in tried]) if tried else {}
+        for pack, chunk in tried:
+            place = found.get(chunk.id)
+            if place is not None and (place.pack, place.raw) == (pack, chunk.raw):
+                chunk.place, chunk.data = place, None
                 self.packs.add(pack)
                 return chunk
         return None
 
     def finish(self) -> None:
-        """Store everything handed over. Afterwards every chunk has its place. Raises what went wrong."""
+        """All chunks handed over are stored and have their places afterwards. Raises what went wrong in any thread."""
         self.push()
         self._pool.shutdown(wait=True)
         with self._mutex:
@@ -193,7 +207,7 @@ class ChunkSink:
             self._raise_error()
 
     def abort(self) -> None:
-        """Stop the workers; nothing more is stored."""
+        """The workers have stopped afterwards, and nothing more is stored."""
         with self._mutex:
             self._error = self._error or RuntimeError("the writer was abandoned")
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -223,16 +237,20 @@ class ChunkSink:
             raise self._error
 
     def _work(self, batch: list[Chunk]) -> None:
-        for chunk in batch:
-            assert chunk.data is not None
-            chunk.id = chunk_id(self._id_key, chunk.data)
-        for chunk in self._missing(batch):
+        self._name(batch)
+        for chunk in self._missing(self._without_twins(batch)):
             assert chunk.data is not None
             self._seal(chunk, self._compress(chunk.data))
             chunk.data = None
 
-    def _missing(self, batch: list[Chunk]) -> list[Chunk]:
-        fresh: list[Chunk] = []
+    def _name(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            assert chunk.data is not None
+            chunk.id = chunk_id(self._id_key, chunk.data)
+
+    def _without_twins(self, batch: list[Chunk]) -> list[Chunk]:
+        """The chunks whose content is not under way already. The others get the chunk that is, as their twin."""
+        first: list[Chunk] = []
         with self._mutex:
             self._raise_error()
             for chunk in batch:
@@ -240,12 +258,17 @@ class ChunkSink:
                     chunk.twin, chunk.data = twin, None
                 else:
                     self._pending[chunk.id] = chunk
-                    fresh.append(chunk)
-        found = self._destination.locate([chunk.id for chunk in fresh]) if fresh else {}
+                    first.append(chunk)
+        return first
+
+    def _missing(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The chunks that the destination does not have. The others get their places."""
+        found = self._destination.locate([chunk.id for chunk in chunks]) if chunks else {}
         missing: list[Chunk] = []
         with self._mutex:
-            for chunk in fresh:
-                # A place that can't be this chunk's is none: sending it again costs bytes, believing it the content.
+            for chunk in chunks:
+                # A place of another size is not this chunk's. Storing the chunk again costs bytes only; relying on such
+                # a place would lose the content.
                 if (place := found.get(chunk.id)) is not None and place.raw == chunk.raw:
                     chunk.place, chunk.data = place, None
                     self.packs.add(place.pack)
@@ -264,8 +287,8 @@ class ChunkSink:
         packed: bytes = fitting.compress(data)
         if len(packed) >= len(data):
             return data
-        # A library or memory that errs here would make a chunk nobody can ever open, and every later run would rely on
-        # it. Looking costs a seventh of the compressing.
+        # A library or memory that errs here would make a chunk that nobody can ever open, and all later runs would rely
+        # on it. This check costs a seventh of the compressing.
         plain = unpack(packed, len(data), self._local.inflate)
         if len(plain) != len(data) or not plain.startswith(data):  # compares with a view at memory's speed
             raise HostUnsuitable("what was compressed does not decompress to itself: this host's memory may be faulty")
@@ -296,11 +319,11 @@ class ChunkSink:
         return taken
 
     def _open_pack(self) -> None:
-        """Begin a pack, unless another worker just did, once there is room for one."""
+        """A pack is open afterwards: this thread's, once there is room for one, or that of another worker."""
         self._room.acquire()
         with self._mutex:
             if self._builder is None:
-                # A thrown away buffer would cost the kernel's zeroing of 32 MiB for every pack.
+                # With a new buffer for each pack the kernel would have to zero its memory each time.
                 buffer = self._buffers.pop() if self._buffers else memoryview(huge_buffer(BUFFER_SIZE))
                 self._builder = PackBuilder(self._key, buffer)
                 return
@@ -330,5 +353,10 @@ class ChunkSink:
             self.tables.append((name, msgspec.Raw(table)))
             for chunk, place in zip(chunks, places, strict=True):
                 chunk.place = place
-                # From here on the destination knows it: a later twin is found by locate, and memory stays bounded.
+                # From here on the destination has it and ``locate`` finds it, so it need not be remembered here.
                 self._pending.pop(chunk.id, None)
+
+
+def _with_pack_renamed(places: Sequence[Place], pack: bytes, name: bytes) -> list[Place]:
+    """The places, with ``name`` where the pack is ``pack``."""
+    return [msgspec.structs.replace(place, pack=name) if place.pack == pack else place for place in places]

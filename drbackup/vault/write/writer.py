@@ -66,7 +66,7 @@ class Content:
         if self._extents is None:
             found = []
             for piece, start, length in self.pieces:
-                place = piece.settled()
+                place = piece.known_place()
                 if place is None:
                     return False
                 found.append(Extent(place, start, length))
@@ -84,8 +84,8 @@ class _Segment:
         self.size = 0
         self.chunk: Chunk | None = None
 
-    def settled(self) -> Place | None:
-        return self.chunk.settled() if self.chunk else None
+    def known_place(self) -> Place | None:
+        return self.chunk.known_place() if self.chunk else None
 
 
 def _ends_segment(digest: bytes, size: int) -> bool:
@@ -287,7 +287,7 @@ class PointWriter:
 
         top = self._tree.close_with([chunk for _, chunk in self._pages], encoded, HERE)
         self._tree.finish()
-        place = top.settled()
+        place = top.known_place()
         assert place is not None
         return place
 
