@@ -307,7 +307,7 @@ def unpack(stored: bytes, raw: int, inflate: zstandard.ZstdDecompressor) -> byte
     """
     if len(stored) == raw:
         return stored
-    # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.
+    # The library believes the frame's own size before ours: a frame of 32 KiB could ask for all memory.
     claimed = zstandard.get_frame_parameters(stored).content_size
     if claimed not in (raw, zstandard.CONTENTSIZE_UNKNOWN):
         raise zstandard.ZstdError(f"the frame claims {claimed} bytes instead of {raw}")

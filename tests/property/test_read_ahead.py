@@ -17,7 +17,7 @@ from drbackup.vault.layout import DATA, pack_name
 from drbackup.vault.pack import BUFFER_SIZE, PackBuilder, SessionKey
 from drbackup.vault.read import batches, ranges, read_ahead
 from drbackup.vault.read.batches import Part
-from drbackup.vault.read.demand import Foresight
+from drbackup.vault.read.demand import Demand
 from drbackup.vault.read.read_ahead import DataPacks, ReadAhead
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
@@ -126,11 +126,11 @@ def read(
     packs: Packs,
     wanted: list[Content],
     take: Callable[[Part[int], memoryview], None],
-    foresight: Foresight | None = None,
+    demand: Demand | None = None,
 ) -> int:
     """The most bytes that were kept, or set aside for it, of what nobody needed soon."""
     most = 0
-    with ReadAhead(DataPacks(packs, RING, VAULT.domain), take, foresight=foresight) as ahead:
+    with ReadAhead(DataPacks(packs, RING, VAULT.domain), take, demand=demand) as ahead:
         for number, content in enumerate(wanted):
             ahead.add(number, packs.extents(content))
             most = max(most, ahead.spare)
@@ -166,11 +166,11 @@ def test_contents_come_back_whole_from_any_layout(
         assert taker.content(number) == packs.expected(content)
 
 
-def foreseen(packs: Packs, wanted: list[Content]) -> Foresight:
-    foresight = Foresight()
+def foreseen(packs: Packs, wanted: list[Content]) -> Demand:
+    demand = Demand()
     for content in wanted:
-        foresight.add(packs.extents(content))
-    return foresight
+        demand.add(packs.extents(content))
+    return demand
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -191,10 +191,10 @@ def test_contents_come_back_whole_however_much_of_them_was_foreseen(
     bounds: tuple[int, int],
 ) -> None:
     packs = Packs(sizes, breaks, stretch)
-    for foresight in (foreseen(packs, wanted), foreseen(packs, expected), foreseen(packs, wanted[::2] + expected)):
+    for demand in (foreseen(packs, wanted), foreseen(packs, expected), foreseen(packs, wanted[::2] + expected)):
         taker = Taker()
         with small_bounds(10_000, bounds[0], 10, bounds[1]):
-            most = read(packs, wanted, taker.take, foresight)
+            most = read(packs, wanted, taker.take, demand)
         assert most <= bounds[1]
         for number, content in enumerate(wanted):
             assert taker.content(number) == packs.expected(content)

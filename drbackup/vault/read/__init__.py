@@ -1,1 +1,1 @@
-"""From stored packs to plain contents: what is needed, fetched in ranges, opened, handed over."""
+"""Reading: what is needed of stored packs is fetched in ranges, opened and handed over as plain contents."""

@@ -1,9 +1,12 @@
 """What is read together: contents laid out as portions of a few MiB, each with the chunks it needs. Pure.
 
-A portion lists every chunk it needs once, however many contents use it, and says where in one block of memory each is
-opened to. Chunks that follow each other in a content then lie behind each other in memory, so most contents are one
-span, and they lie in memory pages as they lie in the content, so that a large one can be written without the kernel
-copying it. A portion ends between two contents that share no chunk where it can, so that no chunk is opened twice.
+A portion lists each chunk it needs once, however many contents use it. It says where in one block of memory each is
+opened. Chunks that follow each other in a content follow each other in memory, so most contents are one span. Each
+chunk begins at the same offset in a memory page as in a page of the content. So the kernel can write a large content
+without copying it.
+
+Where it can, a portion ends between two contents that share no chunk, so that no chunk is opened twice. Places and
+extents that no honest writer makes are refused before memory is taken.
 """
 
 from __future__ import annotations
@@ -17,50 +20,47 @@ from drbackup.vault.suite import MAX_CHUNK
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
-PAGE = 4096
+PAGE = 4096  # bytes of a memory page
 ENOUGH = 4 << 20  # bytes of opened chunks after which a portion ends where it can
 ROOM = ENOUGH + MAX_CHUNK + PAGE  # bytes of opened chunks that a portion never exceeds
-MOST_GIVEN = 64 << 20  # bytes of contents: one chunk may be a content a thousand times over
+MOST_GIVEN = 64 << 20  # bytes of contents in one portion: one chunk may be a thousand contents
 MOST_PARTS = 512
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Part(Generic[_T]):
-    """What one portion holds of one content. ``spans``: (start, end) in the portion's memory, in order.
+    """The part of one content that one portion holds."""
 
-    ``number`` counts a content's parts from 0, ``offset`` is where this one begins in the content, in bytes.
-    """
-
-    owner: _T
-    number: int
-    offset: int
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    last: bool = False
+    owner: _T  # what the content was added for
+    number: int  # of the content's parts, counted from 0
+    offset: int  # where it begins in the content, in bytes
+    spans: list[tuple[int, int]] = field(default_factory=list)  # (start, end) in the portion's memory, in order
+    last: bool = False  # whether the content ends with it
 
 
 @dataclass(slots=True)
 class Portion(Generic[_T]):
-    """Chunks to open into one block of ``size`` bytes, each at its start, and the parts of contents they make."""
+    """Chunks that are opened into one block of memory, and the parts of contents that they make."""
 
-    places: list[Place] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)  # of the chunks, each once
+    starts: list[int] = field(default_factory=list)  # where in the memory each chunk is opened
     uses: list[int] = field(default_factory=list)  # extents that want each chunk
     parts: list[Part[_T]] = field(default_factory=list)
-    size: int = 0
+    size: int = 0  # bytes of the memory
     stored: int = 0  # sealed bytes of its chunks
     given: int = 0  # bytes of contents
 
 
 class Layout(Generic[_T]):
-    """Takes contents one by one and gives portions. Not thread-safe."""
+    """The portions of contents that are added one by one. Not thread-safe."""
 
     def __init__(self) -> None:
         self._portion: Portion[_T] = Portion()
         self._known: dict[bytes, tuple[int, int, int]] = {}  # chunk id → number, start, raw size in the open portion
 
     def add(self, owner: _T, extents: Sequence[Extent]) -> Iterator[Portion[_T]]:
-        """The portions that are complete by now. Raises :class:`ObjectCorrupt` for an impossible extent."""
+        """The portions that are complete by now. Raises :class:`ObjectCorrupt` for an impossible place or extent."""
         if self._ripe(extents):
             yield self.take()
         part = Part(owner, 0, 0)
@@ -89,13 +89,14 @@ class Layout(Generic[_T]):
         self._portion.parts.append(part)
 
     def take(self) -> Portion[_T]:
-        """What was gathered, complete or not; the next content begins a new portion."""
+        """The portion gathered so far, complete or not. The next content begins a new one."""
         taken, self._portion = self._portion, Portion()
         self._known = {}
         return taken
 
     @property
     def empty(self) -> bool:
+        """Whether nothing was gathered since the last portion."""
         return not self._portion.parts
 
     def _ripe(self, extents: Sequence[Extent]) -> bool:
@@ -105,12 +106,15 @@ class Layout(Generic[_T]):
         return portion.size >= ENOUGH and not (extents and extents[0].place.id in self._known)
 
     def _too_large_with(self, place: Place) -> bool:
-        """Inside one content: a large file is spread over portions."""
+        """Whether a portion must end inside a content: a large one is spread over several portions."""
         size = self._portion.size
         return size >= ENOUGH or size + PAGE + place.raw > ROOM
 
     def _include(self, place: Place, offset: int) -> tuple[int, int, int]:
-        """``offset``: of the chunk's first byte in the content, negative when it begins before."""
+        """The chunk's number, start and plain size, now that it is in the portion.
+
+        ``offset``: of the chunk's first byte in the content, in bytes, negative when it begins before.
+        """
         portion = self._portion
         require_place(place)
         start = portion.size + (offset - portion.size) % PAGE
@@ -124,7 +128,10 @@ class Layout(Generic[_T]):
 
 
 def require_place(place: Place, what: str = "") -> None:
-    """Raises :class:`ObjectCorrupt`, before memory is taken, for a place that no honest writer makes."""
+    """A check that an honest writer could have made this place, before memory is taken for its chunk.
+
+    Raises :class:`ObjectCorrupt`, naming ``what``, or the pack when that is empty.
+    """
     what = what or place.pack.hex()
     if not 0 <= place.raw <= MAX_CHUNK or not 0 <= place.size <= 2 * MAX_CHUNK:
         raise ObjectCorrupt(say("{what}: a chunk claims {raw} bytes", what=what, raw=place.raw), where=what)

@@ -1,7 +1,8 @@
-"""From sealed bytes to plain bytes, into memory that is used again.
+"""Sealed bytes opened to plain bytes, into memory that is used again.
 
-New memory for every chunk costs more than decrypting it: the kernel hands out zeroed pages one by one. So a thread that
-opens chunks keeps one :class:`OpenBuffer`, and everything is decrypted and decompressed into it.
+New memory for each chunk would cost more than decrypting it, because the kernel hands out zeroed pages one by one. So a
+thread that opens chunks keeps one :class:`OpenBuffer`, and everything is decrypted and decompressed into it. Nothing
+that is not authenticated is given out.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class OpenBuffer:
         self._inflate = zstandard.ZstdDecompressor()
 
     def clear(self, size: int) -> memoryview:
-        """Room for ``size`` bytes of opened chunks."""
+        """Memory for ``size`` bytes of opened chunks, with any content."""
         if len(self._memory) < size:
             self._memory = _room(size)
         return self._memory[:size]
 
     def open(self, opener: PackOpener, place: Place, sealed: memoryview, into: memoryview, what: str) -> None:
-        """Authenticate, decrypt and decompress one chunk to ``into``, which is as long as its content.
+        """The chunk's plain bytes, authenticated, are in ``into`` afterwards. ``into`` is as long as they are.
 
         Raises :class:`ObjectCorrupt`, naming the pack as ``what``; ``into`` then holds nothing to be used.
         """
@@ -58,7 +59,7 @@ class OpenBuffer:
             ) from bad
 
     def _decompress(self, frame: memoryview, place: Place, into: memoryview) -> None:
-        # The library takes a frame's own word for its size before ours: 32 KiB of it could ask for all memory.
+        # The library believes the frame's own size before ours: a frame of 32 KiB could ask for all memory.
         claimed = zstandard.get_frame_parameters(frame).content_size
         if claimed not in (place.raw, zstandard.CONTENTSIZE_UNKNOWN):
             raise zstandard.ZstdError(f"the frame claims {claimed} bytes instead of {place.raw}")

@@ -1,10 +1,10 @@
-"""What of each pack a whole walk over a tree will need: counted before the first byte of content is fetched.
+"""How often each chunk will still be used by a walk over a whole tree, counted before any content is fetched.
 
-A chunk that several files share is used again long after its neighbours, and a small pack of a day's changes is used
-piece by piece all along. Who knows that fetches a pack once and keeps the little that is wanted later; who does not
-asks the store again each time.
+A chunk that several files share is used again long after its neighbours. A small pack with one day's changes is used
+piece by piece during the whole walk. With these counts a pack is fetched once, and the little that is wanted later is
+kept. Without them the store is asked again each time.
 
-Bounded, because a tree may be hostile, or merely large: what is not counted is fetched as it comes up.
+The memory is bounded, because a tree may be hostile or very large. What is not counted is fetched when it is needed.
 """
 
 from __future__ import annotations
@@ -17,77 +17,98 @@ from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
 MOST_PACKS = 4096
-MOST_COUNTED = 4 << 20  # chunks' numbers, a byte each
-_NEVER_USED_UP = 255  # uses; so many or more
+MOST_COUNTED = 4 << 20  # chunks that have a counter, of one byte each
+_MANY = 255  # uses: a counter that has come here means so many or more, and is not counted down again
 
 
-class _Need:
-    """Of one pack: bytes ``[first, end)`` hold all that was ever needed, ``size`` bytes of them; ``left``: bytes that
-    are still needed; ``uses``: of each chunk, by ordinal."""
+class _PackDemand:
+    """What is needed of one pack."""
 
     __slots__ = ("end", "first", "left", "size", "uses")
 
     def __init__(self) -> None:
-        self.first, self.end, self.size, self.left = -1, 0, 0, 0  # -1: nothing was needed yet
-        self.uses = bytearray()
+        self.uses = bytearray()  # uses still to come, by the chunk's ordinal
+        self.first = -1  # the first byte of the pack that is ever needed; -1: none yet
+        self.end = 0  # the byte behind the last one that is ever needed
+        self.size = 0  # sealed bytes of all chunks that are ever needed
+        self.left = 0  # sealed bytes of the chunks that are still needed
 
 
-class Foresight:
-    """Uses of chunks that are still to come. Not thread-safe: its owner holds a lock, or fills it before."""
+class Demand:
+    """The uses of chunks that are still to come. Not thread-safe: its owner holds a mutex, or fills it before."""
 
     def __init__(self) -> None:
-        self._packs: dict[bytes, _Need] = {}
-        self._counted = 0
+        self._packs: dict[bytes, _PackDemand] = {}
+        self._counters = 0
 
     @property
     def full(self) -> bool:
-        """Nothing more is counted."""
-        return self._counted >= MOST_COUNTED or len(self._packs) >= MOST_PACKS
+        """Whether a bound is reached, so that no further pack is counted."""
+        return self._counters >= MOST_COUNTED or len(self._packs) >= MOST_PACKS
 
     def add(self, extents: Sequence[Extent]) -> None:
-        """A content that will be read. Places that can't be are left out: who reads them says what is wrong."""
+        """The uses by one content that will be read are counted afterwards, as far as the bounds allow.
+
+        Impossible places are left out. An error is raised when they are read.
+        """
         for extent in extents:
             place = extent.place
             if not 0 <= place.ordinal < PACK_CHUNKS or not 0 <= place.size <= 2 * MAX_CHUNK or place.offset < 0:
                 continue
-            need = self._packs.get(place.pack)
-            if need is None:
-                if self.full:
+            pack = self._packs.get(place.pack)
+            if pack is None or place.ordinal >= len(pack.uses):
+                pack = self._with_counter(place)
+                if pack is None:
                     return
-                need = self._packs[place.pack] = _Need()
-            if (more := place.ordinal + 1 - len(need.uses)) > 0:
-                if self._counted + more > MOST_COUNTED:
-                    return
-                need.uses += bytes(more)
-                self._counted += more
-            if not need.uses[place.ordinal]:
-                need.size += place.size
-                need.left += place.size
-                need.first = place.offset if need.first < 0 else min(need.first, place.offset)
-                need.end = max(need.end, place.offset + place.size)
-            need.uses[place.ordinal] = min(need.uses[place.ordinal] + 1, _NEVER_USED_UP)
+            uses = pack.uses[place.ordinal]
+            if not uses:
+                pack.size += place.size
+                pack.left += place.size
+                pack.first = place.offset if pack.first < 0 else min(pack.first, place.offset)
+                pack.end = max(pack.end, place.offset + place.size)
+            if uses < _MANY:
+                pack.uses[place.ordinal] = uses + 1
 
     def span(self, pack: bytes) -> tuple[int, int] | None:
-        """Where all lies that is needed of a pack, if at least half of the bytes there are."""
-        need = self._packs.get(pack)
-        return (need.first, need.end) if need is not None and 2 * need.size >= need.end - need.first else None
+        """(first byte, end) of all that is ever needed of a pack, if it is at least half of the bytes between them."""
+        demand = self._packs.get(pack)
+        if demand is None or 2 * demand.size < demand.end - demand.first:
+            return None
+        return demand.first, demand.end
 
     def used(self, place: Place, times: int) -> None:
-        """So many of the uses are over."""
-        if (need := self._of(place)) is not None and 0 < need.uses[place.ordinal] < _NEVER_USED_UP:
-            need.uses[place.ordinal] = max(need.uses[place.ordinal] - times, 0)
-            if not need.uses[place.ordinal]:
-                need.left -= place.size
+        """That many uses of a chunk are over, and not counted any more."""
+        pack = self._counted(place)
+        if pack is None or not 0 < (uses := pack.uses[place.ordinal]) < _MANY:
+            return
+        pack.uses[place.ordinal] = max(uses - times, 0)
+        if uses <= times:
+            pack.left -= place.size
 
     def wanted(self, place: Place) -> bool:
-        """Whether a chunk is used again."""
-        return (need := self._of(place)) is not None and need.uses[place.ordinal] > 0
+        """Whether a chunk will be used again."""
+        return (pack := self._counted(place)) is not None and pack.uses[place.ordinal] > 0
 
     def left(self, pack: bytes) -> int:
-        """Sealed bytes of a pack that are still to be used."""
-        need = self._packs.get(pack)
-        return need.left if need is not None else 0
+        """The sealed bytes of a pack's chunks that will be used again."""
+        demand = self._packs.get(pack)
+        return demand.left if demand is not None else 0
 
-    def _of(self, place: Place) -> _Need | None:
-        need = self._packs.get(place.pack)
-        return need if need is not None and 0 <= place.ordinal < len(need.uses) else None
+    def _with_counter(self, place: Place) -> _PackDemand | None:
+        """The demand on a chunk's pack, with a counter for the chunk; None where a bound does not allow it."""
+        pack = self._packs.get(place.pack)
+        if pack is None:
+            if self.full:
+                return None
+            pack = self._packs[place.pack] = _PackDemand()
+        more = place.ordinal + 1 - len(pack.uses)
+        if self._counters + more > MOST_COUNTED:
+            return None
+        pack.uses += bytes(more)
+        self._counters += more
+        return pack
+
+    def _counted(self, place: Place) -> _PackDemand | None:
+        """The demand on a chunk's pack, if the chunk has a counter."""
+        pack = self._packs.get(place.pack)
+        return pack if pack is not None and 0 <= place.ordinal < len(pack.uses) else None

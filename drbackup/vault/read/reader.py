@@ -1,8 +1,8 @@
-"""Reads one recovery point: root → pages → entries → contents, everything authenticated on the way.
+"""One recovery point as it is read: root → pages → entries → contents, everything authenticated on the way.
 
-The tree, and contents small enough not to matter, are read through windows of packs (8 MiB, aligned) kept in a small
-cache. Large contents and many contents are read ahead on several threads (:mod:`drbackup.vault.read.read_ahead`). Not
-thread-safe: one reader a thread.
+The tree and small contents are read through windows of packs (8 MiB, aligned), of which a few are cached. Large
+contents and many contents are read ahead on several threads (:mod:`drbackup.vault.read.read_ahead`). A reader is not
+thread-safe: each thread has its own.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import DATA, TREE, pack_name
 from drbackup.vault.pack import HEADER_LIMIT, PACK_SIZE, PackOpener, unpack
 from drbackup.vault.read.batches import Part, require_place
-from drbackup.vault.read.demand import Foresight
+from drbackup.vault.read.demand import Demand
 from drbackup.vault.read.read_ahead import DataPacks, PackFetch, ReadAhead
 from drbackup.vault.tree import Entry, Extent, PageRef, Root, decode_page, decode_root, decode_top, path_key
 from drbackup.wire.messages import Place
 
-WINDOW = 8 << 20
-ALONE = 8 << 20
+WINDOW = 8 << 20  # bytes
+ALONE = 8 << 20  # bytes of a content that is read without threads
 _PIECE = 4 << 20  # bytes of a content that one thread opens at a time
 _GROUPS = 12  # of such pieces, opened or nearly so before somebody asks for them
-_FORESEEN = 512  # pages of a tree; fewer than the windows hold, so that none is fetched twice
+_PAGES_COUNTED = 512  # pages of a tree; fewer than the windows hold, so that none is fetched twice
 _WINDOWS, _CHUNKS, _OPENERS = 6, 8, 256
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,8 +39,14 @@ _T = TypeVar("_T")
 
 
 class PointReader:
-    """One point of one domain. ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record; ``threads`` open
-    chunks when contents are read ahead. A content of up to ``alone`` bytes is read without threads."""
+    """One point of one domain, to be read.
+
+    ``root``: encoded :class:`~drbackup.vault.tree.Root` from the record. ``threads``: so many open chunks when contents
+    are read ahead. A content of up to ``alone`` bytes is read without them.
+
+    All methods raise :class:`ObjectCorrupt`, :class:`~drbackup.errors.FormatUnsupported`,
+    :class:`~drbackup.errors.WrongKey` or what ``fetch`` raises.
+    """
 
     def __init__(
         self,
@@ -62,29 +68,29 @@ class PointReader:
         self._threads = threads
         self._alone = alone
         self._packs = DataPacks(fetch, keyring, domain)
-        self._foresight: Foresight | None = None  # of contents that will be read ahead, until it is filled
+        self._demand: Demand | None = None  # of contents that will be read ahead, until it is filled
         self._window_bytes = 0
 
     @property
     def fetched_bytes(self) -> int:
-        """Bytes of packs so far."""
+        """The bytes of packs fetched so far."""
         return self._window_bytes + self._packs.fetched_bytes
 
     def pages(self) -> list[PageRef]:
-        """Where the tree's pages lie, in path order."""
+        """The tree's pages, in path order, as its top lists them."""
         return decode_top(self._chunk(TREE, self.root.top), "the tree's top", self.root.top.pack)
 
     def page(self, page: PageRef) -> list[Entry]:
-        """One page's entries, in path order. Points that share a page share its place."""
+        """The entries of one page, in path order. Points that share a page have the same place for it."""
         return decode_page(self._chunk(TREE, page.place), "the tree")
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
-        """Entries in path order: all, or ``prefix`` itself and what lies below it.
+        """The entries in path order: all, or ``prefix`` itself and what lies below it.
 
-        Raises :class:`RestoreMismatch` behind the last one when all were asked for and their number is not the root's.
+        When all are asked for and their number is not the root's, :class:`RestoreMismatch` is raised after the last.
         """
         pages = self._pages_of(prefix)
-        self._foresee(prefix, pages)
+        self._count_demand(prefix, pages)
         count = 0
         for entry in self._entries(prefix, pages):
             count += 1
@@ -95,15 +101,15 @@ class PointReader:
             )
 
     def find(self, path: bytes) -> Entry | None:
-        """The entry of exactly this path."""
+        """The entry of exactly this path; None without one."""
         entries = self._entries(path, self._pages_of(path))
         return next((entry for entry in entries if entry.path == path), None)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
-        """The entry's bytes in order, without its holes. Every piece is authenticated before it is given out.
+        """The entry's bytes in order, without its holes. Each piece is authenticated before it is given out.
 
-        Raises :class:`ObjectCorrupt` when a piece is damaged, and :class:`RestoreMismatch` behind the last piece when
-        the whole does not have the digest that was taken while the source was read.
+        Raises :class:`ObjectCorrupt` when a piece is damaged. Raises :class:`RestoreMismatch` after the last piece when
+        the whole has another digest than the source had while it was read.
         """
         hasher = blake3()
         for piece in self._pieces(entry.extents):
@@ -115,14 +121,19 @@ class PointReader:
             )
 
     def read_ahead(self, take: Callable[[Part[_T], memoryview], None]) -> ReadAhead[_T]:
-        """For reading many contents: each is added, and ``take`` gets its authenticated parts on other threads. The
-        digest of the whole is for ``take`` to check. Asked for before :meth:`entries`, it knows of all of them at once.
+        """A :class:`~drbackup.vault.read.read_ahead.ReadAhead` to which many contents of this point can be added.
+
+        ``take`` gets their authenticated parts on other threads, and has to check the digest of each whole content.
+        When this is called before :meth:`entries`, the demand of all their contents is counted beforehand.
         """
-        self._foresight = Foresight()
-        return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent, foresight=self._foresight)
+        self._demand = Demand()
+        return ReadAhead(self._packs, take, threads=self._threads, spent=self.spent, demand=self._demand)
 
     def spent(self, opening: float, taking: float) -> None:
-        """Told, by whatever thread spent them, the seconds of opening chunks and of what was done with them there."""
+        """A place to count time; does nothing here. Called by each thread that opens chunks.
+
+        ``opening``: seconds of opening chunks; ``taking``: seconds of what was done with them in the same thread.
+        """
 
     def _pages_of(self, prefix: bytes) -> list[PageRef]:
         """The pages that ``prefix`` and what lies below it can be in."""
@@ -141,17 +152,19 @@ class PointReader:
                 if not prefix or entry.path == prefix or entry.path.startswith(below):
                     yield entry
 
-    def _foresee(self, prefix: bytes, pages: Sequence[PageRef]) -> None:
-        """Walk the pages once more, for what contents will need of which pack. Only where a pack is worth one request:
-        there a request costs more than the walk."""
-        foresight, self._foresight = self._foresight, None
-        if foresight is None or self._fetch.stretch < PACK_SIZE:
+    def _count_demand(self, prefix: bytes, pages: Sequence[PageRef]) -> None:
+        """The demand of the contents in these pages is counted, which walks the pages once more.
+
+        Only where whole packs are fetched by one request: there a request costs more than the walk.
+        """
+        demand, self._demand = self._demand, None
+        if demand is None or self._fetch.stretch < PACK_SIZE:
             return
-        for page in pages[:_FORESEEN]:
-            if foresight.full:
+        for page in pages[:_PAGES_COUNTED]:
+            if demand.full:
                 return
             for entry in self._entries(prefix, (page,)):
-                foresight.add(entry.extents)
+                demand.add(entry.extents)
 
     def _pieces(self, extents: Sequence[Extent]) -> Iterator[bytes]:
         if sum(extent.length for extent in extents) <= self._alone:
@@ -232,7 +245,7 @@ class PointReader:
 
 
 class _Opened:
-    """A large content on its way: cut into groups of extents that are opened at once and given out in order."""
+    """A large content that is read ahead: groups of extents are opened at once and given out in order."""
 
     def __init__(self, extents: Sequence[Extent]) -> None:
         self._groups = _grouped(extents)
@@ -240,14 +253,14 @@ class _Opened:
         self._parts: dict[int, int] = {}  # group → how many parts it has, once that is known
 
     def keep(self, part: Part[int], memory: memoryview) -> None:
-        """Called on the opening threads."""
+        """A copy of the part is kept until it is given out. Called on the opening threads."""
         joined = b"".join([memory[start:end] for start, end in part.spans])
         self._pieces.setdefault(part.owner, {})[part.number] = joined
         if part.last:
             self._parts[part.owner] = part.number + 1
 
     def pieces(self, ahead: ReadAhead[int]) -> Iterator[bytes]:
-        """The content. ``ahead`` gives its parts to :meth:`keep`."""
+        """The content's bytes, in order. ``ahead`` must give its parts to :meth:`keep`."""
         added = given = 0
         while True:
             if added - given <= _GROUPS // 2:  # in bursts, so that one request fetches what several groups need

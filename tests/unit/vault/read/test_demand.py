@@ -6,7 +6,7 @@ import pytest
 
 from drbackup.vault.pack import PACK_CHUNKS
 from drbackup.vault.read import demand
-from drbackup.vault.read.demand import Foresight
+from drbackup.vault.read.demand import Demand
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
@@ -22,7 +22,7 @@ def whole(number: int, pack: bytes = PACK) -> Extent:
 
 
 def test_a_chunk_is_wanted_until_its_last_use() -> None:
-    seen = Foresight()
+    seen = Demand()
     seen.add([whole(0), whole(1), whole(0)])
     assert seen.left(PACK) == 2000
     seen.used(place(0), 1)
@@ -36,22 +36,22 @@ def test_a_chunk_is_wanted_until_its_last_use() -> None:
 
 
 def test_a_pack_of_which_little_is_wanted_is_not_asked_for_whole() -> None:
-    dense, sparse = Foresight(), Foresight()
+    dense, sparse = Demand(), Demand()
     dense.add([whole(number) for number in range(10)])
     sparse.add([whole(0), whole(9)])
     assert dense.span(PACK) == (500, 10_500)
     assert sparse.span(PACK) is None
-    assert Foresight().span(PACK) is None
+    assert Demand().span(PACK) is None
 
 
 def test_what_is_remembered_of_a_hostile_tree_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demand, "MOST_PACKS", 3)
     monkeypatch.setattr(demand, "MOST_COUNTED", 100)
-    seen = Foresight()
+    seen = Demand()
     seen.add([whole(number, number.to_bytes(32)) for number in range(10)])
     assert seen.full
     assert [seen.left(number.to_bytes(32)) for number in range(10)] == [1000] * 3 + [0] * 7
-    other = Foresight()
+    other = Demand()
     other.add([whole(90), whole(PACK_CHUNKS - 1), whole(99)])
     assert not other.wanted(place(PACK_CHUNKS - 1))
     other.add([Extent(Place(PACK, PACK, 1 << 31, 1 << 60, 1 << 40, 5), 0, 5), Extent(place(3, size=-5), 0, 5)])
