@@ -24,7 +24,7 @@ from pathlib import Path
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE = 0o600
 _RENAME_NOREPLACE = 1
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # what a filesystem without hard links says
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # errors of a filesystem without hard links
 
 
 def write_file(path: Path, data: bytes, *, mode: int = _PRIVATE, hidden_name: str = "") -> None:

@@ -75,7 +75,7 @@ def _take(path: Path, operation: int) -> FileLock | None:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # its last holder removed it meanwhile: the lock of that file is worth nothing any more
+        os.close(handle)  # its last holder removed the file meanwhile, so a lock on it excludes nobody
 
 
 def _is_named(handle: int, path: Path) -> bool:

@@ -39,7 +39,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
     sequence: int  # the number in the chain, from 1 on
     when_ns: int  # UTC nanoseconds
-    subject: str  # drill, negative-drill, recovery
+    subject: str  # drill, negative-drill, recovery, collected
     previous: bytes  # SHA-256 of the object before, 32 bytes; empty for the first
     statement: bytes  # SHA-256 of the statement, 32 bytes
     sealed: bytes  # the statement as an envelope for the recovery and catalog keys

@@ -37,10 +37,10 @@ from drbackup.wire.messages import PLACES, Digest, Place
 from drbackup.wire.specs import DomainKeys
 
 PACK_MAGIC = b"DRBKPAC1"
-PACK_SIZE = 34 << 20  # a pack is closed once it has this many bytes: fewer requests against memory for three of them
+PACK_SIZE = 34 << 20  # bytes that close a pack: larger ones need fewer requests, but a writer has three in memory
 PACK_CHUNKS = 1 << 16  # or this many chunks: very small ones would make a table that fits into no frame
 BUFFER_SIZE = PACK_SIZE + MAX_CHUNK + (8 << 20)  # room for one chunk too many and the table; only used pages cost
-HEADER_LIMIT = 16 << 10  # a reader asks for this much first; headers are far smaller
+HEADER_LIMIT = 16 << 10  # bytes that a reader asks for first; headers are far smaller
 FOOTER_SIZE = 16 + TAG_SIZE
 _HEADER_LENGTH = struct.Struct(">8sI")
 _TABLE_NONCE, _FOOTER_NONCE = 2**32 - 2, 2**32 - 1

@@ -50,7 +50,7 @@ class Extent(msgspec.Struct, frozen=True, array_like=True):
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One path of a tree: a file, a folder, a table or another thing of the source."""
 
-    path: bytes  # relative, parted by ``/``, any bytes but NUL
+    path: bytes  # relative, components separated by /, any bytes but NUL
     kind: EntryKind
     mode: int = 0  # permission bits, 0o7777
     uid: int = 0
