@@ -1,7 +1,8 @@
-"""What every store promises.
+"""What every store promises: the interface :class:`Store`, and the rules for names of objects.
 
-A store keeps immutable bytes under plain names (``v1/d/<domain>/p/<sha256>``: letters, digits, ``. - _ /``; no empty,
-``.`` or ``..`` segment). Its methods raise only classes of :mod:`drbackup.errors`; everything else is a bug.
+A store keeps immutable bytes under plain names, like ``v1/d/<domain>/p/<sha256>``. A name has letters, digits and
+``. _ = + @ -``, in segments between slashes. No segment is empty, ``.`` or ``..``. The methods of a store raise only
+classes of :mod:`drbackup.errors`; everything else is a bug.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _HASHED = re.compile(r"(?:.*[/-])?([0-9a-f]{64})")
 
 
 def require_name(name: str) -> str:
-    """``name`` itself when a store may carry it. Raises :class:`UsageError` otherwise.
+    """``name`` itself when it is a valid object name. Raises :class:`UsageError` otherwise.
 
-    Segments start with a letter, digit or underscore, so ``..`` and hidden names can't be formed; at most 255
-    characters a segment because some stores are folder trees underneath.
+    A segment begins with a letter, digit or underscore, so ``..`` and hidden names can't be formed. It has at most 255
+    characters, because some stores are folder trees.
     """
     if not _NAME.fullmatch(name) or any(len(part) > 255 for part in name.split("/")):
         raise UsageError(say("not an object name: {name}", name=repr(name)))
@@ -32,9 +33,9 @@ def require_name(name: str) -> str:
 
 
 def require_prefix(prefix: str) -> str:
-    """``prefix`` itself when :meth:`Store.list` may take it: whole segments, then the start of one, or nothing.
+    """``prefix`` itself when it is valid for :meth:`Store.list`: whole segments, then the start of one, or nothing.
 
-    Raises :class:`UsageError` otherwise, so that no prefix can climb out of a store.
+    Raises :class:`UsageError` otherwise, so that no prefix can lead out of a store.
     """
     head = prefix.rstrip("/") if prefix.endswith("/") and not prefix.endswith("//") else prefix
     if head:
@@ -45,7 +46,7 @@ def require_prefix(prefix: str) -> str:
 
 
 def digest_in_name(name: str) -> bytes | None:
-    """The SHA-256 an object's name promises (its last 64 characters), None for names that promise nothing."""
+    """The SHA-256 that an object's name promises by its last 64 characters; None for a name without one."""
     found = _HASHED.fullmatch(name)
     return bytes.fromhex(found.group(1)) if found else None
 
@@ -74,18 +75,18 @@ def past_the_end(name: str, size: int, offset: int, length: int | None) -> Objec
 
 
 class Stat(msgspec.Struct, frozen=True):
-    """One stored object. ``size`` in bytes."""
+    """One stored object: its name, size and time."""
 
     name: str
-    size: int
-    stored_at: datetime | None = None
+    size: int  # bytes
+    stored_at: datetime | None = None  # aware UTC, by the store's own clock
 
 
 class SignedPut(msgspec.Struct, frozen=True):
     """A single upload that somebody without a credential may do: exactly these headers, exactly these bytes."""
 
-    url: str
-    headers: Mapping[str, str]
+    url: str  # a secret for as long as it is valid
+    headers: Mapping[str, str]  # header name → value, all of them signed
 
 
 @runtime_checkable
@@ -94,47 +95,57 @@ class Store(Protocol):
 
     Obligations of every implementation, held by ``tests/contract/test_stores.py``:
 
-    * :meth:`put` returns only when the bytes are durable (fsync, or the server's 2xx with a checksum the server
-      compared). Putting the same bytes under the same name again succeeds (a retry after a lost answer); other bytes
-      raise :class:`~drbackup.errors.ObjectExists` and change nothing. Of two racing writers one wins, whole.
-      A crash midway leaves either no object of that name or a complete one.
-    * :meth:`get` returns exactly the bytes asked for, or raises: :class:`ObjectMissing`, :class:`ObjectCorrupt` when
-      the range reaches past the end. A whole read (no offset, no length) of a name that ends in a SHA-256
-      (:func:`digest_in_name`) is compared with it: other bytes are :class:`ObjectCorrupt`, never handed out.
-    * :meth:`check` and :meth:`mend` are what scrub and repair are made of. Neither ever takes good bytes away.
+    * :meth:`put` returns only when the bytes are durable: after fsync, or after the server's 2xx with a checksum that
+      the server compared. The same bytes under the same name again succeed, as in a retry after a lost answer. Other
+      bytes raise :class:`~drbackup.errors.ObjectExists` and change nothing. Of two racing writers exactly one wins, and
+      its object is whole. A crash midway leaves either no object of that name or a complete one.
+    * :meth:`get` returns exactly the bytes asked for, or raises. It raises :class:`ObjectMissing`, and
+      :class:`ObjectCorrupt` when the range reaches past the end. A whole read (no offset, no length) of a name that
+      ends in a SHA-256 (:func:`digest_in_name`) is compared with it. Other bytes raise :class:`ObjectCorrupt` and are
+      never returned.
+    * Scrub is made of :meth:`check`, and repair of :meth:`repair`. Neither ever takes good bytes away.
     * No method deletes.
-    * Transient faults are retried inside, with backoff, up to the store's ``timeout`` (seconds); then
-      :class:`StoreUnavailable`. A store without room raises :class:`StoreFull`.
+    * A fault that may pass is retried inside, with growing waits, within the store's limits
+      (:class:`~drbackup.stores.retry.RetryLimits`). Then :class:`StoreUnavailable` is raised. A store without room
+      raises :class:`StoreFull`.
     """
 
     name: str
 
-    def put(self, name: str, data: bytes | memoryview) -> None: ...
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """A durable object: when this returns, ``name`` holds ``data`` even after a power cut.
+
+        Raises :class:`ObjectExists` when the name holds other bytes, :class:`StoreFull`, :class:`StoreUnavailable`,
+        :class:`StoreRefused`.
+        """
+        ...
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes ``[offset, offset+length)``; to the end when ``length`` is None."""
+        """The bytes ``[offset, offset+length)``; to the end when ``length`` is None."""
         ...
 
     def check(self, name: str) -> int:
-        """Read every byte of an object back, in bounded memory, and compare it with its name; its size in bytes.
+        """The size in bytes of an object whose every byte was read back and compared with its name.
 
-        Raises :class:`ObjectMissing`; :class:`ObjectCorrupt` for other bytes than the name promises, and for an object
-        the store has but can't read (a bad sector). A name that promises nothing is only read.
+        Memory is bounded. A name that promises no SHA-256 is only read. Raises :class:`ObjectMissing`. Raises
+        :class:`ObjectCorrupt` for other bytes than the name promises, and for an object on a bad sector, which the
+        store has but can't read.
         """
         ...
 
     def repair(self, name: str, data: bytes | memoryview) -> None:
-        """Make ``name`` give back ``data``, whatever lies there: damaged bytes, nothing, something hiding it.
+        """A whole object: ``name`` gives back ``data`` again, durably as after :meth:`put`, whatever lay there before.
 
-        Raises :class:`ObjectCorrupt`, and changes nothing, when the name promises other bytes than ``data``. When it
-        gives ``data`` already, nothing is written. Otherwise returns when ``data`` is durable, as :meth:`put` does.
-        What lay there is set aside as evidence where the store can (a hidden file; an older version). A crash midway
-        leaves what was there before, or ``data``; for an unhashed name the caller answers for ``data`` being right.
+        Before, there may be damaged bytes, nothing, or something that hides the object. It is set aside as evidence
+        where the store can: as a hidden file, or as an older version. When the name gives ``data`` already, nothing is
+        written. A crash midway leaves what was there before, or ``data``. Raises :class:`ObjectCorrupt`, and changes
+        nothing, when the name promises other bytes than ``data``. For a name without a hash, the caller must know that
+        ``data`` is right.
         """
         ...
 
     def stat(self, name: str) -> Stat | None:
-        """Size of one object, None when there is none. Sees every completed :meth:`put` at once."""
+        """The size of one object, None when there is none. Every completed :meth:`put` is seen at once."""
         ...
 
     def list(self, prefix: str) -> Iterator[Stat]:
@@ -142,12 +153,12 @@ class Store(Protocol):
         ...
 
     def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
-        """A signed upload of exactly ``size`` bytes with that SHA-256 digest, create-once and valid for minutes.
+        """A signed upload of exactly ``size`` bytes with that SHA-256 (32 bytes), create-once and valid for minutes.
 
-        None: this store can't sign (a folder); the bytes then go through the wire.
+        None: this store can't sign (a folder), so the bytes go over the wire.
         """
         ...
 
     def sign_get(self, name: str) -> str | None:
-        """A URL that reads this object (``Range`` is free) for minutes; None when the store can't sign."""
+        """A URL that reads any range of this object, valid for minutes; None when the store can't sign."""
         ...

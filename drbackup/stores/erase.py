@@ -1,6 +1,7 @@
-"""The one capability a store does not have: to take objects away. Opened for collecting alone, with its own credential.
+"""Erasing objects: what a store can't do on purpose. Only collect opens an eraser, with a credential of its own.
 
-No name is erased that the caller did not judge; a lock always wins over any caller. An eraser knows nothing of vaults.
+An eraser erases only the names that its caller gives. An object lock always wins over the caller. An eraser knows
+nothing of vaults.
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ CREDENTIAL_HINT = (
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """What became of one name. ``gone``: nothing is left of it, or nothing was there. Else it stays, whole, because
-    a lock holds until ``locked_until``; None: a legal hold, or a lock that tells no end."""
+    """What became of one name: it is gone, or it stays whole because of a lock."""
 
     name: str
-    gone: bool
-    locked_until: datetime | None = None
+    gone: bool  # nothing is left of it, or nothing was there
+    locked_until: datetime | None = None  # aware UTC, while it stays; None: a legal hold, or a lock that tells no end
 
 
 @runtime_checkable
 class Eraser(Protocol):
-    """Takes objects of one store away.
+    """The right to erase objects of one store. Thread-safe.
 
-    Obligations, held by ``tests/contract/test_erasers.py``: :meth:`erase` returns with ``gone`` only when the object,
-    every version and delete marker of exactly this name, is durably gone; again with the same name succeeds. A lock is
-    an answer, not an error. Raises StoreUnavailable, StoreRefused (no right to delete): then the object may be there or
-    not, never in part. Thread-safe.
+    Obligations of every implementation, held by ``tests/contract/test_erasers.py``:
+
+    * :meth:`erase` returns with ``gone`` only when every version and delete marker of exactly this name is durably
+      gone. The same name again succeeds.
+    * A lock is an answer, not an error.
+    * After StoreUnavailable or StoreRefused the object is there or not, never in part.
     """
 
     name: str
 
-    def erase(self, name: str) -> Erased: ...
+    def erase(self, name: str) -> Erased:
+        """What became of ``name``. Raises StoreUnavailable, and StoreRefused without the right to delete."""
+        ...

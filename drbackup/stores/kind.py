@@ -1,4 +1,4 @@
-"""What a kind of store says of itself (the list: :mod:`drbackup.stores.registry`)."""
+"""What one kind of store consists of. The list of kinds is :mod:`drbackup.stores.registry`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class StoreKind(msgspec.Struct, frozen=True):
-    """One kind of store: everything that is opened by an inventory's entry. Nothing is asked of a store by opening it.
+    """One kind of store: everything that is opened by an inventory's entry. Opening sends nothing to the store.
 
-    Each function loads what it needs when it is called: a command that opens one kind does not pay for another's.
+    Each function imports what it needs when it is called. So a command that opens one kind does not load another's
+    libraries.
     """
 
-    name: str  # as the inventory names it; the stores of this kind carry it as ``kind``
-    open: Callable[[str, StoreEntry], Store]  # may raise StoreRefused: no credential
-    # What takes objects away, by a credential of its own. Raises StoreRefused when there is none.
+    name: str  # as the inventory names it; the stores of this kind have it as ``kind``
+    open: Callable[[str, StoreEntry], Store]  # raises StoreRefused without a credential
+    # Erases objects, by a credential of its own. Raises StoreRefused without one.
     open_eraser: Callable[[str, StoreEntry], Eraser]
     open_locker: Callable[[str, StoreEntry], Locker | None]  # None: this entry locks nothing
-    # What only this kind can be put to, of one of its stores, writing below a name: locks and signed uploads at least.
+    # (store, name to write below, now) → the trials for this kind alone: locks and signed uploads at least.
     trials: Callable[[Any, str, datetime], Iterator[Trial]]

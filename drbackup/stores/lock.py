@@ -1,7 +1,7 @@
-"""Making locks last: what must stay is locked anew before its lock runs out. Locks only ever grow.
+"""Renewing object locks: what must stay is locked anew before its lock ends. A lock only ever gets longer.
 
-Apart from :class:`~drbackup.stores.base.Store` because a lock costs room until it ends: whoever could lock freely could
-fill a store for years.
+This is no part of :class:`~drbackup.stores.base.Store`, because a locked object takes room until its lock ends. Whoever
+could lock freely could fill a store for years.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Locker(Protocol):
-    """Locks objects of one store, for ``lock_days`` from now at most. Thread-safe."""
+    """The right to lock objects of one store, for at most ``lock_days`` from now. Thread-safe."""
 
     name: str
 
     @property
-    def lock_days(self) -> int: ...
+    def lock_days(self) -> int:
+        """Days for which this store locks an object."""
+        ...
 
     def lock(self, name: str, until: datetime) -> datetime:
-        """Lock what a whole read of ``name`` gives at least ``until``; until when it is locked now. Never shortens.
+        """The instant (aware UTC) until which ``name`` is locked now: at least ``until``, never earlier than before.
 
-        Raises ObjectMissing, StoreUnavailable, StoreRefused for a bucket without Object Lock or a credential without
-        the right.
+        What is locked is what a whole read of ``name`` gives. Raises ObjectMissing, StoreUnavailable. Raises
+        StoreRefused for a bucket without Object Lock, or a credential without the right.
         """
         ...

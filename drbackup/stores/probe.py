@@ -1,8 +1,8 @@
-"""Which of the promises a store keeps, found out by trying.
+"""Which promises a store keeps, found out by trying each.
 
-A missing promise is reported, never assumed: some servers ignore ``If-None-Match``, some never compare a checksum, some
-have no Object Lock. Everything the probe writes lies under ``v1/probe/<time>-<random>/`` and stays there (no store
-deletes); nothing else is touched.
+No promise is assumed: some servers ignore ``If-None-Match``, some never compare a checksum, some have no Object Lock.
+Everything that a probe writes lies under ``v1/probe/<time>-<random>/`` and stays there, because no store deletes.
+Nothing else is touched.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from drbackup.stores.base import Store
 from drbackup.stores.registry import own_trials
 from drbackup.stores.trial import Kept, Trial, Weight
 
-RACERS = 8
+RACERS = 8  # threads that write one name at the same moment
 BIG = 32 * 1024 * 1024  # bytes: a full pack
 
 
 class ProbeLine(msgspec.Struct, frozen=True):
-    """One promise. ``weight``: ``needed`` by every vault; ``lock`` only for immutability against a stolen credential;
-    ``signed`` only for agents that upload by themselves; ``useful`` helps an operator."""
+    """One promise of a store, and whether it is kept."""
 
-    promise: str
+    promise: str  # a sentence for a person
     kept: Kept
-    detail: str = ""
+    detail: str = ""  # why it is not kept or unknown, or a figure
     weight: Weight = "needed"
 
 
 def probe(store: Store, now: datetime | None = None) -> tuple[ProbeLine, ...]:
-    """Every promise tried on ``store``, in the order a reader wants them. Takes seconds and about 40 MiB of room.
+    """Every promise of ``store``, tried, in the order to be read. It takes seconds, and about 40 MiB of room.
 
-    A fault while trying makes a needed promise's line "no" and another's "unknown"; only a store where nothing can be
-    written raises (StoreUnavailable, StoreRefused, StoreFull).
+    A fault during a trial gives "no" for a needed promise and "unknown" for another. Only a store where nothing can be
+    written raises: StoreUnavailable, StoreRefused, StoreFull.
     """
     when = now or datetime.now(UTC)
     place = f"v1/probe/{when:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -50,7 +49,7 @@ def probe(store: Store, now: datetime | None = None) -> tuple[ProbeLine, ...]:
 
 
 def needed_kept(lines: tuple[ProbeLine, ...]) -> bool:
-    """Whether every promise that each vault needs holds."""
+    """Whether every promise that a vault needs is kept."""
     return all(line.kept == "yes" for line in lines if line.weight == "needed")
 
 

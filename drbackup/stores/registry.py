@@ -1,7 +1,7 @@
 """Every kind of store, in one list, and what is opened by an inventory's entry.
 
-A new kind is its room beside this module, a line in :data:`STORE_KINDS`, and its model for the inventory
-(``docs/stores.md``: to add a kind).
+A new kind needs a package beside this module, a line in :data:`STORE_KINDS`, and its model for the inventory.
+``docs/stores.md`` says how to add one.
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ STORE_KINDS: list[StoreKind] = [DIRECTORY, S3]
 
 
 def open_store(name: str, entry: StoreEntry) -> Store:
-    """The store that an inventory entry describes. Nothing is asked of it yet.
+    """The store that an inventory entry describes. Nothing is sent to it yet.
 
-    Raises PolicyError for an entry of no kind known here, StoreRefused when a credential is missing.
+    Raises PolicyError for an entry of unknown kind, StoreRefused when a credential is missing.
     """
     return _kind(name, entry).open(name, entry)
 
 
 def open_eraser(name: str, entry: StoreEntry) -> Eraser:
-    """The eraser of the store that an inventory entry describes. Nothing is asked of it yet.
+    """The eraser of the store that an inventory entry describes. Nothing is sent to it yet.
 
-    Raises StoreRefused when a store has no credential for collecting, PolicyError for an entry of no kind known here.
+    Raises StoreRefused when the store has no credential for collect, PolicyError for an entry of unknown kind.
     """
     return _kind(name, entry).open_eraser(name, entry)
 
 
 def open_locker(name: str, entry: StoreEntry) -> Locker | None:
-    """The locker of a store that an inventory entry describes; None for a store that locks nothing."""
+    """The locker of the store that an inventory entry describes; None for a store that locks nothing.
+
+    Raises PolicyError for an entry of unknown kind, StoreRefused when a credential is missing.
+    """
     return _kind(name, entry).open_locker(name, entry)
 
 
 def own_trials(store: Store, place: str, when: datetime) -> Iterator[Trial]:
-    """The trials that only a store of its kind can be put to; none for a store that only wraps another."""
+    """The trials for this store's kind alone; none for a store that only wraps another."""
     named = getattr(store, "kind", "")
     for kind in STORE_KINDS:
         if kind.name == named:

@@ -1,4 +1,4 @@
-"""How long a store is given: retries with growing waits inside one limit, and the slowest that still counts."""
+"""How long an operation on a store may take: retries with growing waits, all within one limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class TryAgain(Exception):
-    """One attempt failed in a way that may pass; ``error`` is what to raise when no time is left."""
+    """The failure of one attempt that may succeed later; ``error`` is what to raise when no time is left."""
 
     def __init__(self, error: DrbackupError) -> None:
         super().__init__(error.message)
@@ -23,18 +23,14 @@ class TryAgain(Exception):
 
 
 class RetryLimits(msgspec.Struct, frozen=True):
-    """Limits of one operation on a store. Seconds; ``slowest`` in bytes per second.
+    """The time limits of one operation on a store."""
 
-    ``total`` bounds the operation with all its retries, plus the time its bytes take at ``slowest``. ``connect`` bounds
-    one connection (and the sending of one block), ``stall`` the silence while waiting for an answer or its next bytes.
-    """
-
-    total: float = 60.0
-    connect: float = 10.0
-    stall: float = 30.0
-    slowest: int = 64 * 1024
-    first_wait: float = 0.2
-    longest_wait: float = 8.0
+    total: float = 60.0  # seconds for the operation and all its retries; the time for its bytes at ``slowest`` is added
+    connect: float = 10.0  # seconds to connect, and to send one block
+    stall: float = 30.0  # seconds without an answer, or without its next bytes
+    slowest: int = 64 * 1024  # bytes per second
+    first_wait: float = 0.2  # seconds before the first retry; each later wait is twice the one before
+    longest_wait: float = 8.0  # seconds
 
     def run(
         self,
@@ -44,9 +40,10 @@ class RetryLimits(msgspec.Struct, frozen=True):
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] = time.sleep,
     ) -> Result:
-        """``attempt(deadline)`` until it succeeds; ``deadline`` is on ``clock``, in seconds.
+        """The result of the first ``attempt(deadline)`` that succeeds. ``deadline`` is in seconds of ``clock``.
 
-        :class:`TryAgain` is retried while time is left, then its error is raised; any other error is raised at once.
+        ``size``: bytes to be moved, for which time is added. :class:`TryAgain` is retried while time is left, then its
+        error is raised. Any other error is raised at once.
         """
         deadline = clock() + self.total + size / self.slowest
         next_wait, tries = self.first_wait, 0
@@ -55,7 +52,7 @@ class RetryLimits(msgspec.Struct, frozen=True):
             try:
                 return attempt(deadline)
             except TryAgain as failed:
-                # Half to all of the wait, by chance: many writers met by one outage must not come back in step.
+                # Half to all of the wait, at random: after an outage, many writers must not all retry at one moment.
                 pause = next_wait * random.uniform(0.5, 1.0)
                 if clock() + pause >= deadline:
                     tried = say("after {tries} try" if tries == 1 else "after {tries} tries", tries=tries)

@@ -1,4 +1,4 @@
-"""The words of a probe: a promise, how much it matters, and how it is tried."""
+"""One trial of a probe: a promise, how much it matters, and how it is tried."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Literal
 import msgspec
 
 Kept = Literal["yes", "no", "unknown"]
+# needed: by every vault · lock: to keep copies from a stolen credential · signed: for agents that upload by themselves ·
+# useful: to an operator
 Weight = Literal["needed", "lock", "signed", "useful"]
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One promise and how to try it. ``attempt`` returns (kept, detail)."""
+    """One promise of a store, and how to try it."""
 
-    promise: str
+    promise: str  # a sentence for a person
     weight: Weight
-    attempt: Callable[[], tuple[Kept, str]]
+    attempt: Callable[[], tuple[Kept, str]]  # gives (kept, detail); may raise DrbackupError
