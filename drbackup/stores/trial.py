@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 Kept = Literal["yes", "no", "unknown"]
-# needed: by every vault · lock: to keep copies from a stolen credential · signed: for agents that upload by themselves ·
-# useful: to an operator
+# needed: by every vault. lock: to protect copies from a stolen credential. signed: by agents that upload by
+# themselves. useful: to an operator.
 Weight = Literal["needed", "lock", "signed", "useful"]
 
 

@@ -1,1 +1,1 @@
-"""A store in a folder: of a disk, a mounted share, or a test."""
+"""A store in a folder: on a disk, on a mounted share, or in a test."""

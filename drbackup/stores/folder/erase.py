@@ -1,4 +1,4 @@
-"""Taking objects of a folder store away: unlink, then fsync of the folder, so that what is gone stays gone."""
+"""Erasing objects of a folder store: unlink, then fsync of the folder, so that what is gone stays gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ class DirectoryEraser(DirectoryStore):
     """The folder store with the one method that it lacks on purpose. Folders that become empty stay."""
 
     def erase(self, name: str) -> Erased:
-        """See :class:`drbackup.stores.erase.Eraser`. No symbolic link is followed, none is taken away."""
+        """What became of ``name``: always gone, because a folder has no locks. Obligations: see the ``Eraser``.
+
+        No symbolic link is followed, and none is removed. Raises StoreUnavailable, StoreRefused.
+        """
         *parents, leaf = require_name(name).split("/")
         try:
             with self._faults(name), self._folder(parents) as folder:
@@ -26,7 +29,7 @@ class DirectoryEraser(DirectoryStore):
         return Erased(name, gone=True)
 
     def _settle_folder(self, name: str) -> None:
-        """Sync the folder of a name that is not there: its remover may have died before its own fsync."""
+        """Fsync of the folder of a missing name: whoever removed it may have died before its own fsync."""
         *parents, _ = name.split("/")
         try:
             with self._faults(name), self._folder(parents) as folder:

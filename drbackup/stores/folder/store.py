@@ -1,9 +1,11 @@
 """Objects as files of one folder tree: a second disk, a NAS mount, a removable drive.
 
-Owns the order of system calls that makes "stored" mean "survives a power cut": bytes into a hidden file of the same
-folder, fsync, a hard link that fails if the name is taken, fsync of the folder. Refuses to follow symbolic links below
-the root. Hidden files are never objects: ``.tmp-…`` are what a crash may leave behind, :meth:`sweep_leftovers` removes
-them; ``.damaged-…`` are damaged objects that were mended, kept until a person has looked at them.
+Owns the order of system calls that makes "stored" mean "survives a power cut". The bytes go into a hidden file of the
+same folder, then fsync. A hard link gives it the name and fails if the name is taken, then fsync of the folder.
+
+Refuses to follow symbolic links below the root. Hidden files are never objects. A crash may leave ``.tmp-…`` behind,
+which :meth:`DirectoryStore.sweep_leftovers` removes. ``.damaged-…`` are the damaged bytes of repaired objects, kept
+until a person has looked at them.
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DirectoryStore:
-    """A store below ``path``. The folder itself is made by the first :meth:`put`, but only below ``within`` (its parent
-    unless given): where that is not there, a disk is not mounted, and everything raises StoreUnavailable."""
+    """A store below the folder ``path``, which the first :meth:`put` makes.
+
+    It is made only below ``within``, by default its parent. Where ``within`` is missing, a disk is not mounted, and
+    every method raises StoreUnavailable.
+    """
 
     kind: ClassVar[str] = "directory"
 
@@ -52,14 +57,14 @@ class DirectoryStore:
         self._durable: set[str] = set()  # folders whose entry in their parent this process has synced
 
     def put(self, name: str, data: bytes | memoryview) -> None:
-        """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`."""
+        """A durable object, create-once. Raises ObjectExists, StoreFull, StoreUnavailable, StoreRefused."""
         *parents, leaf = require_name(name).split("/")
         try:
             with self._faults(name), self._make_folder(parents, name) as folder:
                 if not self._settled(folder, leaf, name, data):
                     self._create(folder, leaf, name, data)
-                # Only now is the name durable. A crash before this line leaves no object or a whole one, never a part;
-                # on a retry of the same bytes it also settles a name whose first writer died between link and fsync.
+                # Only now is the name durable. A crash before this line leaves no object or a whole one, never a part.
+                # On a retry of the same bytes it also makes a name durable whose first writer died before its fsync.
                 os.fsync(folder)
         except FileNotFoundError as gone:
             self._durable.clear()  # what we made is not there any more: the disk was taken away or changed
@@ -68,7 +73,10 @@ class DirectoryStore:
             ) from gone
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes ``[offset, offset+length)``. Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused."""
+        """The bytes ``[offset, offset+length)``; to the end when ``length`` is None.
+
+        Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused.
+        """
         *parents, leaf = require_name(name).split("/")
         try:
             with self._faults(name), self._folder(parents) as folder, _opened(leaf, _FILE, folder) as file:
@@ -90,7 +98,10 @@ class DirectoryStore:
         return data
 
     def check(self, name: str) -> int:
-        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        """The size in bytes of an object that was read back and matches its name.
+
+        Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused.
+        """
         *parents, leaf = require_name(name).split("/")
         try:
             with self._faults(name), self._folder(parents) as folder:
@@ -112,10 +123,11 @@ class DirectoryStore:
         return size
 
     def repair(self, name: str, data: bytes | memoryview) -> None:
-        """Make ``name`` give back ``data``. See :class:`drbackup.stores.base.Store`.
+        """A whole object: ``name`` gives back ``data`` again. Obligations: see :class:`drbackup.stores.base.Store`.
 
-        In this order: the good bytes are durable under a hidden name; what lay there is durable under another hidden
-        name; then one rename gives the good bytes the name. A crash leaves the name with the old bytes or the new.
+        First the good bytes are durable under a hidden name. Then what lay there is durable under another hidden name.
+        Then one rename gives the good bytes the name. A crash leaves the name with the old bytes or the new. Raises
+        ObjectCorrupt when the name promises other bytes than ``data``.
         """
         require_match(name, data)
         *parents, leaf = require_name(name).split("/")
@@ -131,7 +143,7 @@ class DirectoryStore:
             os.fsync(folder)
 
     def stat(self, name: str) -> Stat | None:
-        """Size and time of one object, None when there is none."""
+        """The size and time of one object, None when there is none."""
         *parents, leaf = require_name(name).split("/")
         try:
             with self._faults(name), self._folder(parents) as folder:
@@ -141,7 +153,10 @@ class DirectoryStore:
         return _stat(name, found) if stat.S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """Every object below ``prefix``. Hidden files, symbolic links and anything not a plain file are passed over."""
+        """Every object whose name starts with ``prefix``. Hidden files, symbolic links and special files are left out.
+
+        Raises StoreUnavailable when the disk is not mounted.
+        """
         *parents, start = require_prefix(prefix).split("/")
         above = "".join(f"{part}/" for part in parents)
         with contextlib.ExitStack() as stack, self._faults(prefix):
@@ -154,17 +169,17 @@ class DirectoryStore:
             yield from _walk(folder, above, start)
 
     def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
-        """A folder can't sign: the bytes go through the wire."""
+        """None: a folder can't sign, so the bytes go over the wire."""
         return None
 
     def sign_get(self, name: str) -> str | None:
-        """A folder can't sign."""
+        """None: a folder can't sign."""
         return None
 
     def sweep_leftovers(self, older_seconds: float = 86_400.0) -> int:
-        """Remove hidden files that writers killed more than ``older_seconds`` ago left behind; how many went.
+        """The number of ``.tmp-…`` files removed: those that were last written more than ``older_seconds`` ago.
 
-        They are not objects. The age keeps this from taking a living writer's file away.
+        They are not objects, but were left behind by writers that died. The age keeps the files of living writers.
         """
         before, gone = time.time() - older_seconds, 0
         with self._faults("leftover files"):
@@ -194,8 +209,8 @@ class DirectoryStore:
             try:
                 link_new(temporary, leaf, folder)
             except FileExistsError:
-                # Another writer won the race after we looked. Its bytes were synced before its link, so comparing is
-                # enough to know whether our promise holds too.
+                # Another writer was faster, after we looked. Its bytes were synced before its link, so comparing them
+                # is enough to know whether our promise holds too.
                 self._settled(folder, leaf, name, data)
         finally:
             with contextlib.suppress(FileNotFoundError):  # gone when the name was taken by renaming
@@ -214,8 +229,11 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _make_folder(self, parents: Sequence[str], name: str) -> Iterator[int]:
-        """The same, making what is missing. Every folder's entry in its parent is synced once per process, because
-        the folder may have been made a moment ago by a process that died before its own sync."""
+        """The same, but missing folders are made.
+
+        Every folder's entry in its parent is synced once per process. Another process may have made the folder a moment
+        ago and died before its own sync.
+        """
         self._make_root()
         with contextlib.ExitStack() as stack:
             current = stack.enter_context(_opened(self.path, _FOLDER & ~os.O_NOFOLLOW, None))
@@ -279,7 +297,7 @@ def _opened(path: str | Path, flags: int, folder: int | None) -> Iterator[int]:
 
 
 def _write_hidden(folder: int, data: bytes | memoryview) -> str:
-    """A hidden file of ``folder`` that durably holds ``data``: bytes before the name, so that no name is without.
+    """The name of a new hidden file of ``folder`` that durably holds ``data``.
 
     Not by :mod:`drbackup.system.durable`: packs go past the page cache and are read-only, and a killed writer's files
     have a prefix that :meth:`DirectoryStore.sweep_leftovers` knows.
@@ -299,7 +317,7 @@ def _write_hidden(folder: int, data: bytes | memoryview) -> str:
 
 
 def _holds(folder: int, leaf: str, data: bytes | memoryview) -> bool:
-    """Whether the file ``leaf`` has exactly these bytes; one that can't be read has not."""
+    """Whether the file ``leaf`` has exactly these bytes; not so for one that can't be read."""
     try:
         if not stat.S_ISREG(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode):
             return False
@@ -319,7 +337,7 @@ def _hashed(file: int, store: str, name: str) -> tuple[int, bytes]:
     except OSError as fault:
         if fault.errno != errno.EIO:
             raise
-        # The folder and the file could be opened: this object lies on bad sectors, the disk is not away.
+        # The folder and the file could be opened, so the disk is there: this object lies on bad sectors.
         raise ObjectCorrupt(
             say("{name} in store {store} can't be read: {why}", name=name, store=store, why=fault.strerror), where=name
         ) from fault

@@ -1,4 +1,4 @@
-"""The few system calls a folder store is made of, and what their errors mean to an operator."""
+"""The few system calls that a folder store is made of, and what their errors mean to an operator."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from drbackup.stores.base import past_the_end
 from drbackup.system.durable import NO_LINKS, rename_new, write_all
 
 _PIECE = 1 << 20  # bytes read or compared at a time
-_WORTH_IT = 1 << 20  # bytes of a file from which on direct writes pay
-_DIRECT_PIECE = (4 << 20) + (64 << 10)  # bytes; a reader's usual range lies in one, however it begins
+_WORTH_IT = 1 << 20  # bytes of a file from which on direct reads and writes are faster
+_DIRECT_PIECE = (4 << 20) + (64 << 10)  # bytes; a reader's usual range fits into one, wherever it begins
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -48,15 +48,17 @@ def store_error(fault: OSError, store: str, name: str) -> DrbackupError:
         return ObjectExists(
             say("store {store}: {name} is a folder of other objects", store=store, name=name), where=name
         )
-    # EIO, ESTALE, ENODEV, ENOTCONN …: the disk or the mount behind the folder is ill.
+    # EIO, ESTALE, ENODEV, ENOTCONN …: the disk or the mount behind the folder is failing.
     return StoreUnavailable(text, where=name, hint="check the disk or mount behind the store (dmesg), then run again")
 
 
 def write_beside_cache(file: int, temporary: str, folder: int, data: bytes | memoryview) -> None:
-    """Write every byte of a new file, whole pages of it past the system's page cache: a pack is written once and read
-    months later, so caching it only takes memory, and the time to find it, from everything else on the host.
+    """A new file with every byte of ``data``, written past the system's page cache as far as whole pages go.
 
-    Where the filesystem has no direct writes, or stops having them, the cache is used after all."""
+    A pack is written once and read months later. In the cache it would only take memory from everything else on the
+    host. Where the filesystem does not do direct writes (O_DIRECT), or stops doing them, the cache is used. The file is
+    not synced here. Raises OSError.
+    """
     view = memoryview(data).cast("B")
     done = _write_direct(temporary, folder, view) if len(view) >= _WORTH_IT else 0
     os.lseek(file, done, os.SEEK_SET)
@@ -64,7 +66,7 @@ def write_beside_cache(file: int, temporary: str, folder: int, data: bytes | mem
 
 
 def _write_direct(temporary: str, folder: int, view: memoryview) -> int:
-    """How many bytes from the beginning are written."""
+    """The number of bytes written, from the beginning; 0 where direct writes are not possible."""
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -89,12 +91,12 @@ def _write_direct(temporary: str, folder: int, view: memoryview) -> int:
 
 
 def _on_a_page(view: memoryview) -> bool:
-    """Whether the memory can be written directly as it is. What is read-only is ``bytes``, which never begin there."""
+    """Whether the memory begins on a page, so that direct writes take it as it is. ``bytes`` never do."""
     return not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % mmap.PAGESIZE == 0
 
 
 def _aligned() -> memoryview:
-    """Memory that begins on a page, as direct writes want it; each thread has one piece and keeps it."""
+    """Memory that begins on a page, as direct reads and writes need it. Each thread has one piece and keeps it."""
     if not hasattr(_memory, "view"):
         _memory.view = memoryview(mmap.mmap(-1, _DIRECT_PIECE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     view: memoryview = _memory.view
@@ -102,7 +104,10 @@ def _aligned() -> memoryview:
 
 
 def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
-    """Exactly ``length`` bytes at ``offset`` (to the end when None). Raises ObjectCorrupt when the file is shorter."""
+    """Exactly ``length`` bytes at ``offset``; to the end when None.
+
+    ``name`` is for messages. Raises ObjectCorrupt when the file is shorter, OSError of the disk.
+    """
     size = os.fstat(file).st_size
     wanted = size - offset if length is None else length
     if offset < 0 or wanted < 0 or offset + wanted > size:
@@ -119,8 +124,11 @@ def read_range(file: int, offset: int, length: int | None, name: str) -> bytes:
 
 
 def hash_whole(file: int) -> tuple[int, bytes]:
-    """(size, SHA-256) of an open file, read from its beginning into one buffer that is used again and again; from the
-    disk itself where that is possible, because what the system still has in memory says nothing of the disk."""
+    """(size in bytes, SHA-256) of an open file, read from its beginning into one buffer.
+
+    The bytes come from the disk itself where direct reads are possible: the page cache would prove nothing about the
+    disk. Raises OSError.
+    """
     buffer, size, hasher = _aligned(), 0, hashlib.sha256()
     with _reopened(file) as direct:
         for source in (direct, file):
@@ -128,13 +136,15 @@ def hash_whole(file: int) -> tuple[int, bytes]:
                 hasher.update(buffer[:count])
                 size += count
                 if source == direct and size % mmap.PAGESIZE:
-                    break  # the end, or as far as direct reads go: the plain way sees which
+                    break  # the end, or as far as direct reads go: the plain read finds out which
     return size, hasher.digest()
 
 
 def _read_direct(file: int, offset: int, wanted: int) -> list[bytes]:
-    """Pieces from ``offset`` on past the page cache, for whoever asks for much: a pack is read once. Fewer bytes than
-    ``wanted``, or none, where that is not possible."""
+    """Pieces from ``offset`` on, read past the page cache, because a pack is read once.
+
+    They are fewer bytes than ``wanted``, or none, where direct reads are not possible.
+    """
     pieces: list[bytes] = []
     buffer = _aligned()
     with _reopened(file) as direct:
@@ -165,8 +175,7 @@ def _reopened(file: int) -> Iterator[int]:
 
 
 def _read_into(file: int, buffer: memoryview, offset: int) -> int:
-    """How many bytes came; 0 also for a direct read that the filesystem does not want to do. A disk's own error is
-    raised."""
+    """The number of bytes read; 0 also for a direct read that the filesystem refuses. A disk's own error is raised."""
     try:
         return os.preadv(file, [buffer], offset)
     except OSError as fault:
@@ -176,7 +185,7 @@ def _read_into(file: int, buffer: memoryview, offset: int) -> int:
 
 
 def same_bytes(file: int, data: bytes | memoryview) -> bool:
-    """Whether the open file holds exactly ``data``."""
+    """Whether the open file holds exactly ``data``. Raises OSError."""
     view = memoryview(data).cast("B")
     if os.fstat(file).st_size != len(view):
         return False
@@ -188,9 +197,10 @@ def same_bytes(file: int, data: bytes | memoryview) -> bool:
 
 
 def set_aside(leaf: str, hidden: str, folder: int) -> None:
-    """Give the file ``leaf`` the name ``hidden``, too, durably; nothing to do when there is none.
+    """A second, durable name ``hidden`` for the file ``leaf``. Nothing happens when there is no such file.
 
-    Where the filesystem has no links it loses its first name: until that is given anew, nothing has it.
+    On a filesystem without hard links the file is renamed: until the caller gives ``leaf`` anew, no file has that name.
+    Raises OSError.
     """
     try:
         os.link(leaf, hidden, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)

@@ -1,1 +1,1 @@
-"""A store in an S3 bucket. The only room that knows S3; the agent uses :mod:`drbackup.stores.s3.signed` alone."""
+"""A store in an S3 bucket. Only this package knows S3. The agent uses :mod:`drbackup.stores.s3.signed` alone."""

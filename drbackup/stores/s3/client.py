@@ -1,4 +1,4 @@
-"""Where an S3 bucket is, whose credential reaches it, and a client set up for it.
+"""Where an S3 bucket is, the credential that reaches it, and a client for it.
 
 Credentials come from a file or the environment, never from argv or a policy file.
 """
@@ -41,25 +41,19 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class S3Config:
-    """One place in one bucket.
-
-    ``endpoint``: URL, empty for AWS itself. ``prefix``: put before every object name, with a slash between.
-    ``ca_file``: PEM of the authority that signed the endpoint's certificate, empty for the system's own.
-    ``lock_days``: every object is locked for that long (0: no lock asked for). ``lock_mode``: COMPLIANCE or GOVERNANCE.
-    ``sign_seconds``: how long a signed URL is good.
-    """
+    """One place in one bucket, and how to reach it."""
 
     bucket: str
     credentials: Credentials
-    endpoint: str = ""
+    endpoint: str = ""  # URL; empty: AWS itself
     region: str = "us-east-1"
-    prefix: str = ""
-    path_style: bool = True
-    ca_file: str = ""
-    lock_days: int = 0
-    lock_mode: str = "COMPLIANCE"
-    sign_seconds: int = 900
-    connections: int = 16
+    prefix: str = ""  # put before every object name, with a slash between
+    path_style: bool = True  # endpoint/bucket instead of bucket.endpoint
+    ca_file: str = ""  # PEM file of the authority that signed the endpoint's certificate; empty: the system's own
+    lock_days: int = 0  # every new object is locked for so many days; 0: no lock is asked for
+    lock_mode: str = "COMPLIANCE"  # or GOVERNANCE
+    sign_seconds: int = 900  # how long a signed URL is valid
+    connections: int = 16  # at the same time, at most
     retry: RetryLimits = DEFAULT_RETRY
 
     def __post_init__(self) -> None:
@@ -73,9 +67,10 @@ class S3Config:
 
 
 def load_credentials(path: str | os.PathLike[str] = "", environ: Mapping[str, str] | None = None) -> Credentials:
-    """The key pair in ``path`` (the ini form of ``~/.aws/credentials``, section ``default``), else in the environment.
+    """The key pair in the file ``path``, or in the environment when ``path`` is empty.
 
-    Raises StoreRefused when there is none, or when everybody on this host may read the file.
+    The file has the ini form of ``~/.aws/credentials``, with a section ``default``. Raises StoreRefused without a key
+    pair, or when everybody on this host may read the file.
     """
     if path:
         return _from_file(os.fspath(path))
@@ -84,13 +79,15 @@ def load_credentials(path: str | os.PathLike[str] = "", environ: Mapping[str, st
 
 
 def make_client(config: S3Config) -> S3Client:
-    """A thread-safe client.
+    """A thread-safe client. Raises StoreRefused when ``ca_file`` can't be read.
 
     botocore's own retries are off: :class:`~drbackup.stores.retry.RetryLimits` bounds them in seconds instead.
-    Checksums only where we ask for them ("when_required"), because botocore's default adds a CRC32 trailer that older
-    servers refuse (411) and that costs a second pass over the bytes; ``S3Store.put`` sends SHA-256 itself. The body is
-    left out of the signature over TLS only: there TLS keeps it whole on the way and the signed SHA-256 checksum
-    header names it; over plain HTTP a server that ignores that header would otherwise take altered bytes.
+
+    Checksums are sent only where we ask for them ("when_required"). botocore's default adds a CRC32 trailer, which
+    older servers refuse (411) and which costs a second pass over the bytes. ``S3Store.put`` sends SHA-256 itself.
+
+    Over TLS alone the body is left out of the signature: TLS keeps it whole on the way, and the signed SHA-256 header
+    names it. Over plain HTTP, a server that ignores that header would otherwise accept altered bytes.
     """
     settings = Config(
         signature_version="s3v4",
@@ -122,7 +119,7 @@ def make_client(config: S3Config) -> S3Client:
 
 @functools.cache
 def _session() -> boto3.session.Session:
-    """One for all stores: it reads S3's service model (0.3 s) once. It holds no credential."""
+    """One session for all stores: S3's service model (0.3 s) is read only once. It holds no credential."""
     return boto3.session.Session()
 
 

@@ -1,7 +1,7 @@
-"""Taking objects of a bucket away: every version and every delete marker of a name, each by its own id.
+"""Erasing objects of a bucket: every version and every delete marker of a name, each by its own id.
 
-A version that Object Lock protects is refused by the server; that is an answer (until when), not a failure. Delete
-markers go first: should the rest stay, nothing hides it any more.
+The server refuses to delete a version that Object Lock protects. That is an answer (locked until when), not a failure.
+Delete markers go first: if the rest stays, nothing hides it any more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class S3Eraser:
-    """Erases in one bucket under one prefix. ``config`` carries the collecting credential."""
+    """The eraser of one bucket, under one prefix. ``config`` has the credential of collect."""
 
     def __init__(self, name: str, config: S3Config, clock: Callable[[], datetime] | None = None) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class S3Eraser:
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def erase(self, name: str) -> Erased:
-        """See :class:`drbackup.stores.erase.Eraser`."""
+        """What became of ``name``, all its versions and delete markers. Raises StoreUnavailable, StoreRefused."""
         key = self._prefix + require_name(name)
         found = sorted(self._versions(key, name), key=lambda each: not each[1])
         ends: list[datetime | None] = []

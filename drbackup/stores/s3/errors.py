@@ -1,4 +1,4 @@
-"""botocore's exceptions and bodies in our words."""
+"""botocore's exceptions as our error classes, and its bodies read within a deadline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _HASHED = 128 * 1024  # larger where only the pieces' hash is wanted: the calls 
 
 @contextlib.contextmanager
 def faults_as_ours(name: str) -> Iterator[None]:
-    """Turn whatever botocore raises into our classes, or :class:`TryAgain` when it may pass."""
+    """A block in which whatever botocore raises becomes our error class, or :class:`TryAgain` when it may pass.
+
+    ``name`` is the object's, for the message.
+    """
     try:
         yield
     except boto.ClientError as refused:
@@ -42,7 +45,7 @@ def faults_as_ours(name: str) -> Iterator[None]:
 
 
 def tls_error(fault: Exception, name: str) -> Exception:
-    """A certificate that does not check is never retried; a broken handshake is."""
+    """The error to raise for a TLS fault: StoreRefused for a bad certificate, else :class:`TryAgain`."""
     if "CERTIFICATE_VERIFY_FAILED" in str(fault) or "certificate" in str(fault).lower():
         return StoreRefused(
             say("{name}: the store's certificate does not check: {why}", name=name, why=fault),
@@ -53,12 +56,12 @@ def tls_error(fault: Exception, name: str) -> Exception:
 
 
 def read_body(answer: Mapping[str, Any], name: str, deadline: float) -> bytes:
-    """The whole body, or :class:`TryAgain` when it comes so slowly that ``deadline`` (monotonic) passes."""
+    """The whole body. Raises :class:`TryAgain` when ``deadline`` (seconds, monotonic) passes before its end."""
     return b"".join(_pieces(answer, name, deadline, _PIECE))
 
 
 def hash_body(answer: Mapping[str, Any], name: str, deadline: float) -> tuple[int, bytes]:
-    """(size, SHA-256) of the body, never held whole. Raises as :func:`read_body`."""
+    """(size in bytes, SHA-256) of the body, which is never whole in memory. Raises as :func:`read_body`."""
     size, hasher = 0, hashlib.sha256()
     for piece in _pieces(answer, name, deadline, _HASHED):
         hasher.update(piece)

@@ -1,6 +1,7 @@
 """A bucket as a store, opened by its entry in the inventory.
 
-The modules that bring boto3 are loaded when a bucket is opened: it takes 0.3 s, which commands on a folder do not pay.
+The modules that need boto3 are imported only when a bucket is opened. Importing it takes 0.3 s, which commands on a
+folder need not wait for.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def _place(entry: StoreEntry) -> S3Place:
 
 
 def s3_config(entry: StoreEntry, credentials_file: str) -> S3Config:
-    """Where an S3 entry's bucket is, reached with the credential in that file, or the environment's when empty.
+    """The bucket of an S3 entry, with the credential in that file, or the environment's when the name is empty.
 
-    Raises StoreRefused when it is missing.
+    Raises StoreRefused when there is no credential.
     """
     from drbackup.stores.s3.client import S3Config, load_credentials
 

@@ -1,4 +1,4 @@
-"""Object Lock, made longer: one look at the version that has the right bytes, one new date."""
+"""Renewing Object Lock: one request finds the lock of the version with the right bytes, one more sets a later date."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ class S3Locker(S3Store):
 
     @property
     def lock_days(self) -> int:
+        """Days for which this bucket's objects are locked."""
         return self.config.lock_days
 
     def lock(self, name: str, until: datetime) -> datetime:
-        """See :class:`drbackup.stores.lock.Locker`. A longer lock is left as it is: not every server refuses to
-        shorten one."""
+        """The instant until which ``name`` is locked now, at least ``until`` in whole seconds.
+
+        A longer lock stays as it is, because not every server refuses to shorten one. Raises ObjectMissing,
+        StoreUnavailable, StoreRefused.
+        """
         version = self._version_for(name)
         held: datetime | None = self._head(name, version).get("ObjectLockRetainUntilDate")
         if held is not None and held >= until:
@@ -30,5 +34,5 @@ class S3Locker(S3Store):
 
 
 def whole_seconds(until: datetime) -> datetime:
-    """S3 keeps whole seconds; rounded down, so that nothing is said to be locked longer than it is."""
+    """``until`` in UTC, rounded down to whole seconds, as S3 keeps it. So no lock is said to be longer than it is."""
     return until.astimezone(UTC).replace(microsecond=0)

@@ -1,6 +1,6 @@
-"""The trials that only an S3 store can be put to: checksums, versions, locks, signed uploads, the clock.
+"""The trials for S3 stores alone: checksums, versions, locks, signed uploads, the clock.
 
-They go past :class:`S3Store`'s own methods where those would never send the wrong thing a trial needs.
+They do not use :class:`S3Store`'s own methods where a trial must send something wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from drbackup.stores.s3.signed import get_signed, put_signed, send_once
 from drbackup.stores.s3.store import S3Store
 from drbackup.stores.trial import Kept, Trial
 
-LOCK_SECONDS = 120  # of the probe's own locked object: it can be cleared away soon after
+LOCK_SECONDS = 120  # lock of the probe's own object, which can be removed soon after
 CLOCK_LIMIT = 60.0  # seconds; signatures fail at 900
 NOT_VERSIONED = "the bucket keeps no versions"
 
@@ -156,7 +156,7 @@ def _lock_trials(store: S3Store, name: str, when: datetime) -> Iterator[Trial]:
 
 
 def _said_plainly(locked: Callable[[], tuple[Kept, str]]) -> tuple[Kept, str]:
-    """A refused lock is not a fault of the store: this bucket simply was made without."""
+    """What the lock trial showed; a refused lock is no fault: this bucket was made without Object Lock."""
     try:
         return locked()
     except (StoreRefused, ObjectMissing) as refused:
@@ -177,7 +177,10 @@ def _clock(store: S3Store) -> tuple[Kept, str]:
 
 
 def clock_difference(store: S3Store) -> float | None:
-    """The store's clock minus this host's, in seconds (the Date header has whole seconds); None when it sends none."""
+    """The store's clock minus this host's, in seconds; None when the store sends no Date.
+
+    The Date header has whole seconds. Raises StoreUnavailable.
+    """
     endpoint = store.config.endpoint or str(store.client.meta.endpoint_url)
     retry = store.config.retry
     pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=store.config.ca_file or None)
@@ -196,7 +199,7 @@ def clock_difference(store: S3Store) -> float | None:
 
 @contextlib.contextmanager
 def _faults(name: str) -> Iterator[None]:
-    """botocore's faults as ours; nothing is tried again here, so what may pass is raised as it is."""
+    """botocore's faults as our errors. Nothing is retried here, so a fault that may pass is raised, too."""
     try:
         with faults_as_ours(name):
             yield
@@ -205,7 +208,7 @@ def _faults(name: str) -> Iterator[None]:
 
 
 def _attempt(name: str, ask: Callable[[], Any]) -> DrbackupError | None:
-    """None when the store did it, the refusal when it refused. A fault that may pass is raised."""
+    """None when the store did it, its refusal otherwise. A fault that may pass is raised."""
     try:
         with _faults(name):
             ask()

@@ -1,7 +1,7 @@
 """The agent's side of a signed upload or read: plain HTTPS with urllib3, no credential, no S3 library.
 
-A signed URL is itself a secret for minutes, so its query never reaches a log line or an error message. Redirects are
-not followed: a signature is good for one address only.
+A signed URL is a secret while it is valid, so its query never reaches a log line or an error message. Redirects are
+not followed: a signature is valid for one address only.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from drbackup.stores.base import past_the_end
 from drbackup.stores.retry import DEFAULT_RETRY, RetryLimits, TryAgain
 from drbackup.stores.s3.status import blame_clock, error_for, read_error, require_authority
 
-_PIECE = 256 * 1024
+_PIECE = 256 * 1024  # bytes of one read or one sent block
 _CHECKSUM = "x-amz-checksum-sha256"
 _QUERY = re.compile(r"\?[^\s\"')]*")
 
 
 class _Blocks:
-    """Bytes as a file: then each block that is sent has its own timeout, where one big send would have to fit into one.
-    A pack is tens of megabytes, so its blocks are views of it and no copies."""
+    """Bytes as a file, so that each block sent has a timeout of its own. One big send would have a single one.
+
+    A pack is tens of megabytes, so the blocks are views of it and no copies.
+    """
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._rest = memoryview(data)
 
     def read(self, size: int) -> memoryview:
-        """The next ``size`` bytes, fewer at the end, then none."""
+        """The next ``size`` bytes: fewer at the end, then none."""
         block, self._rest = self._rest[:size], self._rest[size:]
         return block
 
 
 class _HideQueries(logging.Filter):
-    """urllib3 logs the whole URL at DEBUG; the query is the signature."""
+    """A log filter that hides signatures: urllib3 logs whole URLs at DEBUG, and the query is the signature."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = _QUERY.sub("?***", record.getMessage()), None
@@ -61,12 +63,13 @@ def put_signed(
     retry: RetryLimits = DEFAULT_RETRY,
     ca_file: str = "",
 ) -> None:
-    """Upload ``data`` with exactly these signed headers; returns when the store has answered that it is durable.
+    """A durable upload of ``data`` with exactly these signed headers: this returns when the store has confirmed it.
 
-    412 means the name is taken. Names are hashes of the bytes, so what lies there is what we were about to send (our
-    own earlier attempt, most often) and that is a success, unless the answer reports a digest that says otherwise; the
-    controller, which may read, compares size and checksum before it counts the pack as stored. Raises ObjectExists,
-    StoreFull, StoreRefused (also an expired URL: ask for a new one), StoreUnavailable.
+    412 means that the name is taken. Names are hashes of the bytes, so what lies there is what we send, mostly from our
+    own earlier attempt. That is a success, unless the answer reports another digest. The controller, which may read,
+    compares size and checksum before it counts the pack as stored.
+
+    Raises ObjectExists, StoreFull, StoreUnavailable. Raises StoreRefused also for an expired URL: ask for a new one.
     """
     expected = b64encode(hashlib.sha256(data).digest()).decode("ascii")
     signed = {name.lower(): value for name, value in headers.items()}
@@ -94,10 +97,10 @@ def get_signed(
     ca_file: str = "",
     short_ok: bool = False,
 ) -> bytes:
-    """Bytes ``[offset, offset+length)`` of the object behind the URL; to the end when ``length`` is None.
+    """The bytes ``[offset, offset+length)`` of the object behind the URL; to the end when ``length`` is None.
 
-    A range that reaches past the end raises ObjectCorrupt, or gives what is there when ``short_ok``. Raises
-    ObjectMissing, StoreRefused, StoreUnavailable.
+    For a range that reaches past the end: the bytes that are there with ``short_ok``, else ObjectCorrupt is raised.
+    Raises ObjectMissing, StoreRefused, StoreUnavailable.
     """
     if length == 0:
         return b""
@@ -122,8 +125,10 @@ def get_signed(
 def get_signed_into(
     url: str, offset: int, into: memoryview, *, retry: RetryLimits = DEFAULT_RETRY, ca_file: str = ""
 ) -> int:
-    """Fill ``into`` with the object's bytes from ``offset`` on, without a second copy of them in memory; how many
-    there were, fewer when the object ends before. Raises as :func:`get_signed`."""
+    """The number of bytes put into ``into``, from the object's ``offset`` on; fewer than its size at the object's end.
+
+    There is no second copy of them in memory. Raises as :func:`get_signed`.
+    """
     asked = {"range": f"bytes={offset}-{offset + len(into) - 1}"}
 
     def attempt(deadline: float) -> int:
@@ -141,7 +146,10 @@ def get_signed_into(
 def send_once(
     url: str, headers: Mapping[str, str], data: bytes, *, retry: RetryLimits = DEFAULT_RETRY, ca_file: str = ""
 ) -> tuple[int, str]:
-    """One PUT of whatever is given, right or wrong: (status, S3 error code). For :mod:`drbackup.stores.probe`."""
+    """(HTTP status, S3 error code) of one PUT, whether right or wrong. For :mod:`drbackup.stores.s3.probe`.
+
+    Raises StoreRefused, StoreUnavailable.
+    """
 
     def attempt(deadline: float) -> tuple[int, str]:
         answer = _ask("PUT", url, headers, retry, ca_file, _Blocks(data))
@@ -167,7 +175,7 @@ def _ask(
         return _pool(ca_file).request(
             method,
             url,
-            body=cast("IO[bytes] | None", body),  # of a file it only wants to read
+            body=cast("IO[bytes] | None", body),  # only ``read`` of it is called
             headers=dict(headers),
             timeout=timeout,
             retries=False,
@@ -201,7 +209,7 @@ def _read_into(answer: urllib3.BaseHTTPResponse, into: memoryview, url: str, dea
 def _pieces(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iterator[bytes]:
     """The answer's body as it comes."""
     try:
-        while piece := answer.read1(_PIECE):  # whatever has come, so that a dripping store meets the deadline
+        while piece := answer.read1(_PIECE):  # whatever has come, so that a very slow store is seen at the deadline
             yield piece
             if time.monotonic() > deadline:
                 answer.close()
@@ -229,7 +237,7 @@ def _tls_error(fault: Exception, url: str) -> Exception:
 
 @functools.lru_cache(maxsize=4)
 def _pool(ca_file: str) -> urllib3.PoolManager:
-    """One pool a certificate authority for the whole process: connections are kept, so a TLS handshake is rare."""
+    """One pool per certificate authority for the whole process. Connections are kept, so TLS handshakes are rare."""
     require_authority(ca_file)
     return urllib3.PoolManager(
         num_pools=8, maxsize=8, block=False, cert_reqs="CERT_REQUIRED", ca_certs=ca_file or None, blocksize=_PIECE
@@ -243,5 +251,5 @@ def _shown(url: str) -> str:
 
 
 def _masked(fault: Exception) -> str:
-    """Without any query at all: of a signed URL every part of it is a credential, not only what has a known name."""
+    """The fault's text without any URL query: every part of a signed one may be a credential."""
     return _QUERY.sub("?***", str(fault))

@@ -1,6 +1,6 @@
 """What an S3 server's answer means: which error class, and whether the same request may succeed a moment later.
 
-One table for both sides: the controller's :mod:`drbackup.stores.s3.store`, the agent's
+The one table for both sides: the controller's :mod:`drbackup.stores.s3.store` and the agent's
 :mod:`drbackup.stores.s3.signed`.
 """
 
@@ -60,10 +60,10 @@ def read_error(body: bytes) -> tuple[str, str]:
 
 
 def error_for(status: int, code: str, message: str, name: str) -> DrbackupError | TryAgain:
-    """What to raise for an answer that is not a success: :class:`TryAgain` when the fault may pass.
+    """The error to raise for an answer that is no success: :class:`TryAgain` when the fault may pass.
 
-    ``code`` and ``message`` are the error document's; ``name`` is the object. Room is judged before rights, because
-    some servers say "quota exceeded" with status 403.
+    ``code`` and ``message`` are the error document's; ``name`` is the object's. Whether there is room is judged before
+    rights, because some servers say "quota exceeded" with status 403.
     """
     said = " ".join(part for part in (str(status), code, message) if part)
     if status == 507 or code in _FULL_CODES or _FULL_WORDS.search(message):
@@ -94,9 +94,9 @@ def error_for(status: int, code: str, message: str, name: str) -> DrbackupError 
 
 
 def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupError | TryAgain:
-    """The same error, pointing at the clock if it is a refusal and the answer's ``Date`` is far from this host's time.
+    """The same error, or one that names the clock: when the store refused and its ``Date`` is more than 300 s off.
 
-    Needed because an answer to HEAD has no document that could name the reason.
+    An answer to HEAD has no document that could name this reason.
     """
     if not isinstance(error, StoreRefused) or not date:
         return error
@@ -114,6 +114,6 @@ def blame_clock(error: DrbackupError | TryAgain, date: str | None) -> DrbackupEr
 
 
 def require_authority(ca_file: str) -> None:
-    """Raise StoreRefused when a certificate authority's file is named but can't be read: no retry will mend that."""
+    """A certificate authority's file that can be read, or none named. Raises StoreRefused: no retry would help."""
     if ca_file and not os.access(ca_file, os.R_OK):
         raise StoreRefused("can't read the file of the store's certificate authority", where=ca_file)

@@ -1,9 +1,11 @@
 """Objects in an S3 bucket.
 
-Owns what the vault's promises mean in S3's words: create-once is ``If-None-Match: *``, durable is a 2xx for a request
-that carried the SHA-256, "nobody can delete it" is Object Lock. Two things S3 does not promise are made up for here: a
-server may ignore the condition (Ceph does in versioned buckets), and no lock stops a newer version or a delete marker.
-So a name that ends in a SHA-256 is read as "the version whose bytes have that hash". This store never deletes.
+Owns what the promises of :class:`~drbackup.stores.base.Store` mean in S3's words. Create-once is ``If-None-Match: *``.
+Durable is a 2xx for a request with the SHA-256. "Nobody can delete it" is Object Lock.
+
+S3 leaves two gaps. A server may ignore the condition, as Ceph does in versioned buckets. And no lock stops a newer
+version or a delete marker. So a name that ends in a SHA-256 is read as "the version whose bytes have that hash". This
+store never deletes.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Result = TypeVar("Result")
-_REMEMBERED = 10_000
-_DEEP = 2  # folders above a domain's: packs have neighbours that are asked for together, records have not
-_PAGES_AHEAD = 3
+_REMEMBERED = 10_000  # names whose version is known, at most
+_DEEP = 2  # folders above a pack's domain; records lie less deep, and are not read many at a time
+_PAGES_AHEAD = 3  # of 1,000 versions each
 
 
 class S3Store:
-    """A store in one bucket under one prefix. Thread-safe. ``clock`` gives the time that locks are counted from."""
+    """A store in one bucket, under one prefix. Thread-safe. ``clock`` gives the time that locks are counted from."""
 
     kind: ClassVar[str] = "s3"
 
@@ -53,20 +55,20 @@ class S3Store:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._mutex = threading.Lock()
         self._foreseen: set[str] = set()  # domains whose versions were listed
-        self._keeps_none = False  # the server was seen to keep no checksum of what we stored
+        self._keeps_none = False  # True once the server was seen to keep no checksum of what we stored
         self._chosen: dict[str, str] = {}  # hashed name → version id to read, empty for the newest
 
     def key(self, name: str) -> str:
-        """The key inside the bucket of object ``name``."""
+        """The key of object ``name`` in the bucket. Raises UsageError for an invalid name."""
         return self._prefix + require_name(name)
 
     # --- the promises of base.Store ---------------------------------------------------------------------------------
 
     def put(self, name: str, data: bytes | memoryview) -> None:
-        """Store ``data`` durably under ``name``, create-once. See :class:`drbackup.stores.base.Store`.
+        """A durable object, create-once. Raises ObjectExists, StoreFull, StoreUnavailable, StoreRefused.
 
-        A condition that fails may be our own earlier attempt whose answer was lost, so the object that is there is
-        compared before anything is called a conflict.
+        When the condition fails, the object there may be from our own earlier attempt whose answer was lost. So it is
+        compared before ObjectExists is raised.
         """
         digest = hashlib.sha256(data).digest()
         asked = {**self._address(name), **self._conditions(len(data), digest)}
@@ -79,10 +81,11 @@ class S3Store:
                 ) from None
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes ``[offset, offset+length)``; to the end when ``length`` is None.
+        """The bytes ``[offset, offset+length)``; to the end when ``length`` is None.
 
-        A hashed name that is hidden by a delete marker or a foreign newer version is read from the version whose hash
-        matches. A whole read proves it by hashing; a range can't, so there the server's checksum decides.
+        A delete marker or a foreign newer version may hide a hashed name. Then the version whose hash matches is read.
+        A whole read is proven by hashing it. A range can't be, so there the server's checksum decides. Raises
+        ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused.
         """
         promised = digest_in_name(name)
         if promised is None or offset or length is not None:
@@ -96,7 +99,10 @@ class S3Store:
         return data
 
     def check(self, name: str) -> int:
-        """Read an object back and compare it with its name. See :class:`drbackup.stores.base.Store`."""
+        """The size in bytes of an object of which one version was read back and matches its name.
+
+        Raises ObjectMissing, ObjectCorrupt, StoreUnavailable, StoreRefused.
+        """
         promised = digest_in_name(name)
         try:
             size, digest = self._hash(name)
@@ -107,22 +113,25 @@ class S3Store:
         return size if promised in (None, digest) else self._sound_version(name, promised or b"")[1]
 
     def repair(self, name: str, data: bytes | memoryview) -> None:
-        """Make ``name`` give back ``data``, by adding a version. See :class:`drbackup.stores.base.Store`.
+        """A whole object: ``name`` gives back ``data`` again, by a new version. The damaged version stays below it.
 
-        The damaged version stays below, locked or not. Only a bucket without versions loses it.
+        Only a bucket without versions loses the damaged bytes. Raises ObjectCorrupt when the name promises other bytes
+        than ``data``.
         """
         digest = require_match(name, data)
         with contextlib.suppress(ObjectMissing):  # hidden by a delete marker, or never there
             if self._hash(name) == (len(data), digest):
                 return
         asked = {**self._address(name), **self._conditions(len(data), digest)}
-        del asked["IfNoneMatch"]  # the name is taken, and that is the trouble
+        del asked["IfNoneMatch"]  # because the name is taken
         self._call(name, lambda _: self.client.put_object(Body=io.BytesIO(data), **asked), len(data))
         self._chosen.pop(name, None)
 
     def stat(self, name: str) -> Stat | None:
-        """Size of the newest version, None when there is none or a delete marker hides it. Where something foreign was
-        laid over a hashed name, it is the size of the version that readers get."""
+        """The size of the newest version, None when there is none or a delete marker hides it.
+
+        When a foreign version lies over a hashed name, it is the size of the version that readers get.
+        """
         try:
             found = self._head(name)
             promised = digest_in_name(name)
@@ -133,7 +142,7 @@ class S3Store:
         return Stat(name, found["ContentLength"], found["LastModified"].astimezone(UTC))
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """Every object whose name starts with ``prefix``, a page of up to 1,000 at a time."""
+        """Every object whose name starts with ``prefix``, fetched in pages of up to 1,000."""
         asked: dict[str, Any] = {"Bucket": self.config.bucket, "Prefix": self._prefix + require_prefix(prefix)}
         while True:
             page = self._call(prefix, lambda _: self.client.list_objects_v2(**asked))
@@ -146,7 +155,7 @@ class S3Store:
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut:
-        """A single upload of exactly these bytes. Every header in it is signed: leaving one out is refused."""
+        """A signed upload of exactly these bytes. Every header is signed, so the server refuses one without it."""
         asked = {**self._address(name), **self._conditions(size, sha256)}
         with faults_as_ours(name):
             url = self.client.generate_presigned_url("put_object", Params=asked, ExpiresIn=self.config.sign_seconds)
@@ -161,8 +170,11 @@ class S3Store:
         return SignedPut(url, headers)
 
     def sign_get(self, name: str) -> str:
-        """A URL that reads any range of this object until it runs out. A hashed name that something was laid over is
-        signed for the version that has the hash, because whoever holds the URL can't look for it."""
+        """A URL that reads any range of this object until the URL runs out.
+
+        When something lies over a hashed name, the URL is for the version that has the hash. Whoever has the URL can't
+        look for that version.
+        """
         asked = self._address(name, self._version_for(name))
         with faults_as_ours(name):
             return self.client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.config.sign_seconds)
@@ -170,7 +182,7 @@ class S3Store:
     # --- what only S3 needs -----------------------------------------------------------------------------------------
 
     def holds(self, name: str, size: int, sha256: bytes) -> bool:
-        """Whether a whole read of ``name`` gives exactly these bytes; asks for the server's checksum before reading."""
+        """Whether a whole read of ``name`` gives exactly these bytes. The object is read only without a checksum."""
         try:
             found = self._head(name)
         except ObjectMissing:
@@ -184,8 +196,10 @@ class S3Store:
         return digest_in_name(name) == sha256 and self._matching(name, sha256) is not None
 
     def get_version_matching(self, name: str, sha256: bytes, offset: int = 0, length: int | None = None) -> bytes:
-        """A range of the version of ``name`` whose whole has this SHA-256, however many versions or delete markers
-        were put over it. Raises ObjectCorrupt when no version has it, ObjectMissing when there is none at all."""
+        """A range of the version of ``name`` that as a whole has this SHA-256, whatever lies over it.
+
+        Raises ObjectCorrupt when no version has it, ObjectMissing when there is no version at all.
+        """
         version = self._matching(name, sha256)
         if version is None:
             if not any(self._versions(name)):
@@ -235,8 +249,11 @@ class S3Store:
         return self._call(name, lambda deadline: hash_body(self.client.get_object(**asked), name, deadline))
 
     def _sound_version(self, name: str, promised: bytes, missing: ObjectMissing | None = None) -> tuple[str, int]:
-        """(id, size) of a version whose bytes, read back, have that hash: the server's own checksum may be of what it
-        once took. Raises ``missing`` when it is given and there is none, else ObjectCorrupt."""
+        """(id, size) of a version whose bytes, read back, have that hash.
+
+        The server's own checksum is not enough, because it may have been made before the bytes were damaged. Raises
+        ``missing``, if given, when there is no such version, else ObjectCorrupt.
+        """
         # No right to list versions, or a server without them: then only the newest can be had, and it is no good.
         with contextlib.suppress(StoreRefused):
             for version, _ in self._versions(name):
@@ -250,7 +267,7 @@ class S3Store:
     def _version_for(self, name: str) -> str:
         """The version id to ask for; empty when the newest is right, or when nothing better is known.
 
-        Remembered for names that were found, so that the many ranges of one pack cost one look.
+        It is remembered for names that were found, so that the many ranges of one pack cost one request.
         """
         promised = digest_in_name(name)
         if promised is None:
@@ -270,11 +287,11 @@ class S3Store:
         return self._chosen[name]
 
     def _foresee(self, name: str) -> None:
-        """Before the first look at a deep name (a pack), mark all names two folders up (its domain) that have one
-        version and nothing over it: of those, the newest is all there is. Who asks for one pack asks for its neighbours
-        next, and one request tells a thousand of them.
+        """Before the first request for a pack: all names of its domain with one version and nothing over it are noted.
 
-        A few pages only, because a domain of very many packs would cost more requests than it saves."""
+        For those, the newest version is the only one. A reader of one pack reads its neighbours next, and one request
+        tells of a thousand. Only a few pages are listed: a domain of very many packs would cost more than it saves.
+        """
         above = name.rsplit("/", 2)[0]
         if above.count("/") < _DEEP:
             return
@@ -303,11 +320,11 @@ class S3Store:
             self._chosen.setdefault(key[len(self._prefix) :], "")
 
     def _foreign(self, name: str, promised: bytes, newest: dict[str, Any]) -> bool:
-        """Whether the newest version is not ours, as far as its checksum tells; versions are listed only in doubt."""
+        """Whether the newest version is not ours, by its checksum. Versions are listed only in doubt."""
         stored = _whole_checksum(newest)
         if stored or self._keeps_none:
             return bool(stored) and stored != _base64(promised)
-        # Ours without a checksum: so this server keeps none, and from now on there is nothing to compare.
+        # It is ours and has no checksum: so this server keeps none, and from now on there is nothing to compare.
         self._keeps_none = self._only_one(name)
         return not self._keeps_none
 
