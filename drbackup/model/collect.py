@@ -1,18 +1,23 @@
-"""What goes from the stores, what stays, and why: a pure decision that a person reads before anybody acts on it.
+"""What goes from the stores, what stays, and why: a pure decision that a person can read before it is carried out.
 
-Two phases, days apart. A point that no rule keeps loses its record; packs that no record names any more, and are old
-enough, are *condemned*: from then on nothing new relies on them. A condemned pack that is in no record even a grace
-later is *erased*. The grace is far longer than a session may take to commit, so whatever relied on a pack before it was
-condemned has its record by then, and that record pardons it. No lock is taken and no agent's clock is asked.
+There are two phases, days apart. First, a point that no rule keeps loses its record. Packs that no record names any
+more, and that are old enough, are *condemned*: from then on nothing new relies on them. Later, a condemned pack that
+still is in no record when its grace is over is *erased*.
 
-Invariants: never goes a point that retention keeps, the newest of its source, or a part of a group whose rest stays;
-never goes a pack that a record names which stays, in whatever store that record lies; what could not be read counts as
-naming everything.
+The grace is far longer than a session may take to commit. So whatever relied on a pack before it was condemned has its
+record by then, and that record pardons the pack. No mutex is needed, and no agent's clock is used.
+
+Invariants:
+
+* A point stays when retention keeps it, when it is the newest of its source, or when another point of its group stays.
+* A pack stays while a record that stays names it, in whatever store that record lies.
+* A record that could not be read counts as naming every pack.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -23,26 +28,46 @@ import msgspec
 from drbackup.model.point import PackId, Point, kind_of
 from drbackup.model.retention import Ruling
 
+_DAY = timedelta(days=1)
+_MICROSECOND = timedelta(microseconds=1)
+_INDEX = "i"  # the kind letter of index packs
+
 SESSION_MOST = timedelta(hours=24)  # a run older than this commits nothing any more
-LEASE_MARGIN = timedelta(hours=1)
-PACK_LEASE = SESSION_MOST + LEASE_MARGIN  # a new point relies on a pack only if it is locked for so long from now
-COLLECT_GRACE = timedelta(days=7)
-GRACE_LEAST = 2 * SESSION_MOST
-SPARSE = 0.5  # a pack with a smaller living share is retired
-PACK_OVERHEAD = (
-    8 << 10
-)  # bytes: a small pack is mostly sealed keys and table, and retiring it would free next to nothing
-RENEW_BELOW = 2 / 3  # of a store's lock: what has less left is locked anew
-RENEW_EVERY = timedelta(days=1)
-LOCK_LEAST = -(-(PACK_LEASE + RENEW_EVERY) // (timedelta(days=1) * RENEW_BELOW))
-"""Days. A lock that had just enough left not to be renewed has a day less before it is looked at again: a shorter one
-may then have too little left to serve as a lease."""
-_INDEX = "i"
-_NS = timedelta(microseconds=1)
+
+COLLECT_GRACE = timedelta(days=7)  # how long a condemned pack lies before it is erased
+GRACE_LEAST = 2 * SESSION_MOST  # no shorter grace is allowed
+SPARSE = 0.5  # a pack of which a smaller share of the bytes is in use is retired
+# Bytes. A small pack is mostly sealed keys and its table of chunks: to retire it would free almost nothing.
+PACK_OVERHEAD = 8 << 10
+
+# Pack lease: a new point relies on a pack only if the pack's lock holds for at least so long from now.
+LEASE_MARGIN = timedelta(hours=1)  # for what a run still does after its age was checked for the last time
+PACK_LEASE = SESSION_MOST + LEASE_MARGIN
+
+# Renewal of locks: once in RENEW_EVERY, every lock of which less than RENEW_BELOW of its full length is left.
+RENEW_EVERY = _DAY
+RENEW_BELOW = 2 / 3
+
+
+def _shortest_lock_days() -> int:
+    """The fewest ``lock_days`` of a store with which every renewed lock always leaves a whole pack lease.
+
+    The worst lock has just RENEW_BELOW of its length left, so it is not renewed now. At the next renewal it has
+    RENEW_EVERY less, and a point may have relied on it just before.
+    """
+    left_now = PACK_LEASE + RENEW_EVERY  # what the worst lock must have left, so that it has PACK_LEASE at the end
+    left_of_a_day = RENEW_BELOW * _DAY  # what the worst lock has left for each day of its full length
+    return math.ceil(left_now / left_of_a_day)
+
+
+LOCK_LEAST = _shortest_lock_days()  # days; with a shorter lock, backups send again what is stored
 
 
 class Why(enum.StrEnum):
-    """One reason each. The values are stable: they stand in ``--json`` and in signed statements."""
+    """The reasons why a point or a pack stays or goes.
+
+    The values are stable, because they stand in ``--json`` and in signed statements.
+    """
 
     # a point stays
     HELD = "held"  # by a person; the detail says why
@@ -51,18 +76,18 @@ class Why(enum.StrEnum):
     ELSEWHERE = "elsewhere"  # a copy lies in a store that is not collected now
     GROUP = "group"  # another member of its group stays
     # a point or a pack stays
-    LOCKED = "locked"
+    LOCKED = "locked"  # a store's lock still holds
     # a pack stays
     YOUNG = "young"  # a session may still be about to name it
     BUSY = "busy"  # its domain has an open session
     CONDEMNED = "condemned"  # since less than the grace
     UNREAD = "unread"  # a record that may name it can't be read
-    TELLS = "tells"  # an index of packs that stay
-    NEEDED = "needed"
-    # goes
+    TELLS = "tells"  # it is an index of packs that stay
+    NEEDED = "needed"  # a record that stays names it
+    # a point or a pack goes
     EXPIRED = "expired"  # a point: no keep rule covers it
     UNNEEDED = "unneeded"  # a pack: no record names it
-    SPARSE = "sparse"
+    SPARSE = "sparse"  # a pack: it is retired, because most of its bytes are not in use
 
 
 class Act(enum.StrEnum):
@@ -76,23 +101,23 @@ class Act(enum.StrEnum):
 
 
 class DecisionReason(msgspec.Struct, frozen=True):
-    """Why, with what a person wants to know about it. ``until_ns``: UTC ns, 0 when it has no end."""
+    """One reason, with its details for a person."""
 
     why: Why
-    detail: str = ""
-    until_ns: int = 0
+    detail: str = ""  # a name, a rule or a share, as the reason needs it
+    until_ns: int = 0  # UTC ns when the reason ends; 0: no known end
 
 
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
 class PointContext(msgspec.Struct, frozen=True):
-    """Where and when points are judged. ``stores``: the inventory's; ``collected``: those collected now; ``locks``:
-    (point id, store) → UTC ns until when that record can't be removed."""
+    """What points are judged by, besides their policies."""
 
-    now_ns: int
-    stores: AbstractSet[str]
-    collected: AbstractSet[str]
+    now_ns: int  # UTC ns
+    stores: AbstractSet[str]  # all of the inventory
+    collected: AbstractSet[str]  # those that are collected now
+    # (point id, store) → UTC ns until which that record can't be removed
     locks: Mapping[tuple[str, str], int] = msgspec.field(default_factory=dict)
 
 
@@ -101,11 +126,11 @@ class PointDecision(msgspec.Struct, frozen=True):
 
     point: Point
     goes: bool
-    reasons: tuple[DecisionReason, ...]
+    reasons: tuple[DecisionReason, ...]  # never empty
 
 
 def decide_points(rulings: Iterable[Ruling], ground: PointContext) -> tuple[PointDecision, ...]:
-    """Judge all points of all systems, in the order given. A point goes from all its stores or from none."""
+    """A decision for each point of all systems, in the order given. A point goes from all its stores or from none."""
     judged = list(rulings)
     newest: dict[tuple[str, str], Point] = {}
     for point in (ruling.point for ruling in judged):
@@ -148,49 +173,46 @@ def _stays(ruling: Ruling, newest: bool, ground: PointContext) -> tuple[Decision
 
 
 class PackCopy(msgspec.Struct, frozen=True):
-    """One pack in one store, as the catalog knows it. ``pack``: kind letter + SHA-256; times UTC ns, 0: not yet.
-
-    ``known`` False: only the store's listing has it; then ``stored_ns`` is the store's own time, 0 when it tells none.
-    """
+    """One pack in one store, as the catalog or the store's listing knows it. Times are UTC ns."""
 
     store: str
     domain: str
     pack: PackId
-    size: int
-    stored_ns: int
-    session: str = ""
-    locked_ns: int = 0
-    retired_ns: int = 0
-    condemned_ns: int = 0
-    known: bool = True
+    size: int  # bytes
+    stored_ns: int  # when it was stored; 0: unknown
+    session: str = ""  # the run that stored it; empty: unknown
+    locked_ns: int = 0  # until when the store's lock holds; 0: no lock is known
+    retired_ns: int = 0  # since when it is retired; 0: it is not
+    condemned_ns: int = 0  # since when it is condemned; 0: it is not
+    known: bool = True  # False: only the store's listing has it, and ``stored_ns`` is the store's own time
 
     @property
     def kind(self) -> str:
+        """The letter of the pack's kind."""
         return kind_of(self.pack)
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What records that stay name. By domain: the packs, as in :attr:`PackCopy.pack`.
+    """What the records that stay name."""
 
-    ``live``: (domain, pack) → bytes in use of those that were counted. ``unread``: domain → the record that could not
-    be read; the domain ``""`` means that it may be any.
-    """
-
-    packs: Mapping[str, AbstractSet[bytes]]
+    packs: Mapping[str, AbstractSet[bytes]]  # domain → packs, as in :attr:`PackCopy.pack`
+    # (domain, pack) → bytes in use, of the packs that were counted
     live: Mapping[tuple[str, bytes], int] = msgspec.field(default_factory=dict)
+    # domain → the record that could not be read; domain "": it may be of any domain
     unread: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """When packs are judged. ``busy``: domain → the session that is open there."""
+    """What packs are judged by, besides the records."""
 
-    now_ns: int
+    now_ns: int  # UTC ns
     grace: timedelta = COLLECT_GRACE
-    busy: Mapping[str, str] = msgspec.field(default_factory=dict)
+    busy: Mapping[str, str] = msgspec.field(default_factory=dict)  # domain → the session that is open there
 
     @property
     def grace_ns(self) -> int:
-        return self.grace // _NS * 1000
+        """The grace in nanoseconds."""
+        return _in_ns(self.grace)
 
 
 class PackDecision(msgspec.Struct, frozen=True):
@@ -202,7 +224,7 @@ class PackDecision(msgspec.Struct, frozen=True):
 
 
 def decide_packs(copies: Iterable[PackCopy], needs: Needs, rules: Rules) -> tuple[PackDecision, ...]:
-    """Judge every pack of every store, in the order given."""
+    """A decision for each pack in each store, in the order given."""
     every = list(copies)
     told: dict[tuple[str, str], set[str]] = defaultdict(set)
     for copy in every:
@@ -230,12 +252,12 @@ def _needed(copy: PackCopy, needs: Needs) -> tuple[Act, DecisionReason]:
 
 
 def _unneeded(copy: PackCopy, needs: Needs, rules: Rules) -> tuple[Act, DecisionReason]:
-    """In this order: what is not over yet comes before what somebody could change."""
+    """What is done with a pack that no record names. Reasons that only time ends come before those a person can end."""
     unread = needs.unread.get(copy.domain) or needs.unread.get("")
     grown = copy.stored_ns + rules.grace_ns if copy.stored_ns else 0
     ripe = copy.condemned_ns + rules.grace_ns
-    # A pack whose lock holds for long takes its room anyway: meanwhile new points may still use it. It is condemned so
-    # early that it can be erased when the lock is over.
+    # A pack with a long lock takes its room anyway, so meanwhile new points may still use it. It is condemned just so
+    # early that it can be erased when the lock ends.
     free = copy.locked_ns - (0 if copy.condemned_ns else rules.grace_ns)
     if not copy.condemned_ns and (not grown or grown > rules.now_ns):
         return Act.STAY, DecisionReason(Why.YOUNG, until_ns=grown)
@@ -261,28 +283,32 @@ class CollectPlan(msgspec.Struct, frozen=True):
 
     @property
     def going(self) -> tuple[PointDecision, ...]:
+        """The points that go."""
         return tuple(each for each in self.points if each.goes)
 
     def of(self, act: Act) -> tuple[PackDecision, ...]:
+        """The packs with which this is done."""
         return tuple(each for each in self.packs if each.act is act)
 
     def size(self, chosen: Callable[[PackDecision], bool]) -> int:
+        """The bytes of the packs for which ``chosen`` is true."""
         return sum(each.copy.size for each in self.packs if chosen(each))
 
     @property
     def freed(self) -> int:
-        """Bytes that are erased now."""
+        """The bytes that are erased now."""
         return self.size(lambda each: each.act is Act.ERASE)
 
     @property
     def freed_later(self) -> int:
-        """Bytes that are condemned, before or now, and still wait for the grace or a lock."""
+        """The bytes of packs that are condemned, now or before, and still wait for the grace or a lock."""
         return self.size(
             lambda each: each.act is Act.CONDEMN or (each.act is Act.STAY and bool(each.copy.condemned_ns))
         )
 
     @property
     def nothing_to_do(self) -> bool:
+        """Whether no point goes and nothing is done with any pack."""
         return not self.going and all(each.act is Act.STAY for each in self.packs)
 
 
@@ -290,18 +316,29 @@ class CollectPlan(msgspec.Struct, frozen=True):
 
 
 def lease_ns(now_ns: int, lock_days: int) -> int:
-    """Until when a pack must be locked so that a new point may rely on it: longer than any session that begins now.
+    """The instant (UTC ns) until which a pack must be locked so that a new point may rely on it.
 
-    A store without locks leases nothing: 0. What is renewed in time never comes near it.
+    It lies after the end of any session that begins now. 0 for a store without locks: there, no pack needs one.
     """
-    return now_ns + PACK_LEASE // _NS * 1000 if lock_days else 0
+    return now_ns + _in_ns(PACK_LEASE) if lock_days else 0
 
 
 def lock_end_ns(since_ns: int, lock_days: int) -> int:
-    """Until when something stored at ``since_ns`` or later is locked at least; 0 without locks."""
-    return since_ns + timedelta(days=lock_days) // _NS * 1000 if lock_days else 0
+    """The instant (UTC ns) until which whatever is stored at ``since_ns`` or later is locked; 0 without locks."""
+    return since_ns + _full_lock_ns(lock_days) if lock_days else 0
 
 
 def lock_is_short(locked_ns: int, now_ns: int, lock_days: int) -> bool:
-    """Whether what must stay is locked anew now. ``locked_ns`` 0: not known, so it is."""
-    return bool(lock_days) and locked_ns - now_ns < RENEW_BELOW * (timedelta(days=lock_days) // _NS * 1000)
+    """Whether a lock that ends at ``locked_ns`` (UTC ns) is to be renewed now. 0: the end is unknown, so it is."""
+    left_ns = locked_ns - now_ns
+    return bool(lock_days) and left_ns < RENEW_BELOW * _full_lock_ns(lock_days)
+
+
+def _full_lock_ns(lock_days: int) -> int:
+    """The length of a new lock, in nanoseconds."""
+    return _in_ns(timedelta(days=lock_days))
+
+
+def _in_ns(length: timedelta) -> int:
+    """``length`` in nanoseconds."""
+    return length // _MICROSECOND * 1000

@@ -1,7 +1,7 @@
-"""What reading bytes of another's making may raise, whatever those bytes are.
+"""Every error by which msgspec may refuse bytes that another program wrote.
 
-The decoder has three ways to say no: its own error, text that is no UTF-8, and arrays in arrays in arrays, which it
-follows as deep as Python lets it. Who reads what came over a wire, out of a store or off a disk catches all three.
+Owns one list, :data:`UNREADABLE`. Whoever decodes what came over a wire, out of a store or from a disk catches all of
+it, because those bytes may be anything, also an attacker's. Then no other error can end a decoding.
 """
 
 from __future__ import annotations
@@ -10,4 +10,8 @@ from typing import Final
 
 import msgspec
 
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE: Final = (
+    msgspec.DecodeError,  # the bytes are no document, or one of another shape
+    UnicodeDecodeError,  # a text in them is not UTF-8
+    RecursionError,  # lists in lists, deeper than Python can follow
+)

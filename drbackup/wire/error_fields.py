@@ -1,8 +1,10 @@
-"""An error as it crosses the wire: its English texts, and beside them how they were said.
+"""An error as it crosses the wire: its English texts, and beside them the templates and values they were made from.
 
-``said`` is one more field that an older side leaves out or passes over: JSON, by the name of a text its template and
-values. The other side may be an enemy's: a template counts only when it is filled to exactly the plain text that came
-with it. Whatever is wrong with it, the plain text is shown, so nothing can be hidden in it and nothing can break.
+The field ``said`` has these as JSON: name of the text → template and values. An older side does not send it and ignores
+it. With the templates, the receiver can show the texts in another language.
+
+The other side may be an attacker's. So a template counts only when, filled, it gives exactly the plain text that came
+with it. In every other case the plain text is shown, so a template can neither hide nor break anything.
 """
 
 from __future__ import annotations
@@ -15,23 +17,23 @@ import msgspec
 from drbackup.errors import DrbackupError, Said, from_fields
 
 _SAID = "said"
-_LONGEST = 64 << 10  # characters of ``said``; a longer one is left out, the plain text is always there
-_DEEPEST = 8  # of values that were said themselves
+_LONGEST = 64 << 10  # characters of ``said``; a longer one is left out, because the plain text is always there
+_DEEPEST = 8  # templates inside the values of templates
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 class _Form(msgspec.Struct, frozen=True, array_like=True):
-    """How one text was said."""
+    """One text as its template and values."""
 
     template: str
-    values: dict[str, str | _Form] = {}
+    values: dict[str, str | _Form] = {}  # name in the template → text, or a text made the same way
 
 
 _FORMS = msgspec.json.Decoder(dict[str, _Form])
 
 
 def fields_of(error: DrbackupError) -> dict[str, str]:
-    """What :func:`error_of` takes."""
+    """The fields of an error as the wire carries them: what :func:`error_of` takes."""
     fields = {
         "message": error.message,
         "host": error.host,
@@ -46,7 +48,10 @@ def fields_of(error: DrbackupError) -> dict[str, str]:
 
 
 def error_of(code: str, fields: dict[str, str], clean: Callable[[str], str] = str) -> DrbackupError:
-    """The error that crossed the wire, to be raised. ``clean`` takes out of every text what nobody may be shown."""
+    """The error that crossed the wire, to be raised. ``clean`` gives a text without what may not be shown.
+
+    ``code``: the name of its class in :mod:`drbackup.errors`.
+    """
     texts = {name: clean(text) for name, text in fields.items() if name != _SAID}
     for name, form in _forms(fields.get(_SAID, "")).items():
         said = _said(form, fields.get(name, ""), clean)
@@ -69,7 +74,7 @@ def _forms(text: str) -> dict[str, _Form]:
 
 
 def _said(form: _Form, plain: str, clean: Callable[[str], str]) -> Said | None:
-    """``plain`` as it was said; None when ``form`` does not say the same."""
+    """``plain`` with its template and values; None when ``form``, filled, is not the same text."""
     try:
         if _Filling(len(plain)).said(form) != plain:
             return None
@@ -80,14 +85,17 @@ def _said(form: _Form, plain: str, clean: Callable[[str], str]) -> Said | None:
 
 
 class _Filling:
-    """Fills templates of another's making. Raises ``ValueError`` for what is none, before memory is taken for it."""
+    """The filling of templates that may be an attacker's, within ``longest`` characters for each level.
+
+    ``ValueError`` is raised for what is no template or too long, before memory is used for it.
+    """
 
     def __init__(self, longest: int, clean: Callable[[str], str] = str) -> None:
         self._left = longest * (_DEEPEST + 1)
         self._clean = clean
 
     def said(self, form: _Form, depth: int = 0) -> Said:
-        """The text of ``form``."""
+        """The text of ``form``. Raises ``ValueError``."""
         if depth > _DEEPEST:
             raise ValueError
         values = {
@@ -101,7 +109,7 @@ class _Filling:
 
 
 def _length(template: str, values: dict[str, str]) -> int:
-    """Of the filled template. Raises ``ValueError`` unless it has plain fields only, and each has a value."""
+    """The length of the filled template. Raises ``ValueError`` unless all fields are plain, each with a value."""
     length = 0
     for literal, field, spec, conversion in string.Formatter().parse(template):
         length += len(literal)

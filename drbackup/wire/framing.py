@@ -1,8 +1,8 @@
 """Frames on a byte stream: one message with an optional body of raw bytes.
 
-A frame is ``u32 big-endian header length · u32 big-endian body length · header (msgpack) · body``. The stream opens
-with :data:`GREETING` from the agent, so that a login banner or a broken shell profile is told apart from an agent of
-another version before anything is parsed. Lengths are bounded before memory is taken: a lying peer can't exhaust it.
+A frame is ``u32 big-endian header length · u32 big-endian body length · header (msgpack) · body``. The agent begins the
+stream with :data:`GREETING`. So a login banner or a broken shell profile is told apart from an agent of another
+version, before anything is parsed. Lengths are checked before memory is taken, so the other side can't exhaust it.
 """
 
 from __future__ import annotations
@@ -18,38 +18,46 @@ from drbackup.wire.decode_errors import UNREADABLE
 from drbackup.wire.messages import Message
 
 GREETING = b"DRBACKUP-AGENT/1\n"
-MAX_HEADER = 64 << 20  # the widest message is a BackupResult: 33 bytes a pack, so two million packs
-MAX_BODY = 96 << 20  # one pack is about 32 MiB
+MAX_HEADER = 64 << 20  # bytes; the largest message is a BackupResult: 33 bytes a pack, so two million packs
+MAX_BODY = 96 << 20  # bytes; one pack is about 32 MiB
 _PIECE = 1 << 20  # bytes asked for in one read: memory is taken as bytes arrive, not as a header claims
 Body = bytes | memoryview
 _LENGTHS = struct.Struct(">II")
 
 
 class ByteReader(Protocol):
-    """Where frames come from: ``b""`` is the end, fewer bytes than asked for are fine."""
+    """Where frames come from. A read of ``b""`` is the end of the stream."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes. Raises :class:`OSError` or :class:`ValueError` when the stream is closed."""
+        ...
 
 
 class ByteWriter(Protocol):
-    """Where frames go: ``write`` takes all of ``data`` or raises :class:`OSError` or :class:`ValueError`."""
+    """Where frames go."""
 
-    def write(self, data: bytes | memoryview, /) -> object: ...
+    def write(self, data: bytes | memoryview, /) -> object:
+        """All of ``data`` is taken, or :class:`OSError` or :class:`ValueError` is raised. The result is not used."""
+        ...
 
-    def flush(self) -> object: ...
+    def flush(self) -> object:
+        """All that was written is sent. Raises as :meth:`write`."""
+        ...
 
 
 class BodyMemory(Protocol):
-    """Where large bodies go: ``take`` gives ``size`` writable bytes, which are filled from the beginning."""
+    """Memory for large bodies."""
 
-    def take(self, size: int, /) -> memoryview: ...
+    def take(self, size: int, /) -> memoryview:
+        """``size`` writable bytes, which are then filled from the beginning."""
+        ...
 
 
 class FrameStream:
-    """Sends and receives frames on a pair of binary streams. ``send`` may be called from any thread."""
+    """Frames on a pair of binary streams. ``send`` may be called from any thread, ``receive`` from one at a time."""
 
     def __init__(self, reader: ByteReader, writer: ByteWriter, bodies: BodyMemory | None = None) -> None:
-        """``bodies``: memory for received bodies of a mebibyte and more; without it they are new ``bytes``."""
+        """``bodies``: memory for received bodies of 1 MiB and more; without it they are new ``bytes``."""
         self._reader = reader
         self._writer = writer
         self._bodies = bodies
@@ -58,8 +66,11 @@ class FrameStream:
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
     def send(self, message: Message, body: Body = b"") -> None:
-        """Write one frame and flush it. Raises :class:`AgentDied` when the other end is gone, and
-        :class:`ProtocolViolation` before a byte is sent when the frame is larger than the other end accepts."""
+        """A whole frame, written and flushed.
+
+        Raises :class:`AgentDied` when the other end is gone. Raises :class:`ProtocolViolation`, before a byte is sent,
+        when the frame is larger than the other end accepts.
+        """
         header = self._encoder.encode(message)
         if len(header) > MAX_HEADER or len(body) > MAX_BODY:
             raise ProtocolViolation(
@@ -75,7 +86,11 @@ class FrameStream:
             raise AgentDied(say("the connection ended while sending: {why}", why=gone)) from gone
 
     def receive(self) -> tuple[Message, Body]:
-        """The next frame. Raises :class:`AgentDied` at the stream's end, :class:`ProtocolViolation` on nonsense."""
+        """The next frame: its message and its body, empty when it has none.
+
+        Raises :class:`AgentDied` at the stream's end, :class:`ProtocolViolation` for a frame that is too large or can't
+        be read.
+        """
         header_size, body_size = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
         if header_size > MAX_HEADER or body_size > MAX_BODY:
             raise ProtocolViolation(

@@ -1,9 +1,11 @@
 """Every message of protocol 1, in the order a session uses them.
 
-The agent speaks first (:class:`Hello`), the controller answers :class:`Welcome` and one :class:`Start`; then the agent
-asks and the controller answers by ``ask`` number, several at once, until the agent ends with :class:`Finished` or
-:class:`Failed`. A controller that wants out sends :class:`Cancel`. Unknown fields are ignored, unknown messages are a
-protocol violation: both sides check :data:`PROTOCOL` before anything else.
+The agent begins with :class:`Hello`; the controller answers :class:`Welcome` and one :class:`Start`. Then the agent
+asks questions, several at once, and the controller answers each by its ``ask`` number. The agent ends with
+:class:`Finished` or :class:`Failed`. A controller that wants to end early sends :class:`Cancel`.
+
+Both sides check :data:`PROTOCOL` before anything else. Unknown fields are ignored; an unknown message is a protocol
+violation.
 """
 
 from __future__ import annotations
@@ -27,10 +29,9 @@ from drbackup.wire.specs import (
 )
 
 PROTOCOL = 1
-MOST_LISTED = (
-    1 << 16
-)  # of anything that is listed in words: a taken-over agent must not fill our memory with empty ones
-PLACES = 1 << 17  # of one pack; a writer closes a pack long before
+# Texts in one list at most: an agent in an attacker's hands must not fill our memory with empty ones.
+MOST_LISTED = 1 << 16
+PLACES = 1 << 17  # chunks of one pack at most; a writer closes a pack long before
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 PackId = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]  # kind letter p, t or i, then the SHA-256
@@ -42,39 +43,36 @@ Facts = Annotated[dict[str, str], msgspec.Meta(max_length=MOST_LISTED)]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """Agent → controller, first. ``clock_ns`` is the agent's UTC clock; ``bundle`` the SHA-256 of its own file, hex."""
+    """Agent → controller, the first message: which agent this is."""
 
-    protocol: int
+    protocol: int  # :data:`PROTOCOL`
     version: str
     hostname: str
-    python: str
+    python: str  # version
     platform: str
-    clock_ns: int
-    bundle: str = ""
+    clock_ns: int  # the agent's clock, UTC ns
+    bundle: str = ""  # SHA-256 of the agent's own file, hex; empty: it does not run from one
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    """Controller → agent: the session's name, and the controller's clock for the skew."""
+    """Controller → agent: the session's name, and the controller's clock."""
 
-    protocol: int
+    protocol: int  # :data:`PROTOCOL`
     session: str
-    clock_ns: int
+    clock_ns: int  # the controller's clock, UTC ns, from which the agent knows the skew
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Controller → agent: stop cleanly, keep nothing half done. The agent answers :class:`Failed`."""
+    """Controller → agent: an end without anything half done is asked for. The agent answers :class:`Failed`."""
 
-    reason: str
+    reason: str  # for the log
 
 
 # --- jobs: controller → agent ------------------------------------------------------------------------------------
 
 
 class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
-    """Copy one source into the vault. ``session``: the run's name, kept in the index delta and both ends' logs.
-
-    ``retired``: packs (32 bytes each) that nothing new may rely on, whatever the agent remembers of them.
-    """
+    """The job of backing up one source into the vault."""
 
     system: str
     source: str
@@ -82,36 +80,35 @@ class BackupJob(msgspec.Struct, frozen=True, tag="backup-job"):
     keys: DomainKeys
     plausible: Plausibility = Plausibility()
     limits: Limits = Limits()
-    use_cache: bool = True
-    session: str = ""
-    retired: tuple[bytes, ...] = ()
+    use_cache: bool = True  # False: every file is read, whatever the agent knows from earlier runs
+    session: str = ""  # the run's name, kept in the index delta and in both ends' logs
+    retired: tuple[bytes, ...] = ()  # packs (32 bytes each) that nothing new may rely on, whatever the agent remembers
 
 
 class RestoreJob(msgspec.Struct, frozen=True, tag="restore-job"):
-    """Write one point, or the parts of it below ``paths``, to a target. ``key``: an unsealing key's seed, or empty to
-    use the host's own key file."""
+    """The job of restoring one point, or parts of it, to a target."""
 
     point: PointRef
     target: RestoreTarget
-    paths: tuple[bytes, ...] = ()
-    replace: bool = False
-    key: Secret = NO_SECRET
+    paths: tuple[bytes, ...] = ()  # what lies at or below these; empty: everything
+    replace: bool = False  # True: what is at the target may be overwritten; False: the target must be empty
+    key: Secret = NO_SECRET  # seed of a key that opens what was sealed; empty: the host's own key file
     limits: Limits = Limits()
 
 
 class PreflightJob(msgspec.Struct, frozen=True, tag="preflight-job"):
-    """Preflight: can the host do this? Without a ``spec`` only the host itself is looked at."""
+    """The job of finding out whether the host can do a backup."""
 
-    spec: SourceSpec = NO_SOURCE
+    spec: SourceSpec = NO_SOURCE  # without one, only the host itself is checked
 
 
 class DrillJob(msgspec.Struct, frozen=True, tag="drill-job"):
-    """Restore points into a sandbox, measure the checks, wipe."""
+    """The job of a drill: points are restored into a sandbox, the checks are measured, and the sandbox is wiped."""
 
-    drill: str
+    drill: str  # the drill's id
     points: tuple[PointRef, ...]
     checks: tuple[CheckSpec, ...]
-    key: Secret = NO_SECRET
+    key: Secret = NO_SECRET  # seed of a key that opens what was sealed; empty: the host's own key file
     limits: Limits = Limits()
     sandbox: str = ""  # parent folder; empty: the agent's own state folder
 
@@ -129,88 +126,92 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
 
 
 class Locate(msgspec.Struct, frozen=True, tag="locate"):
-    """Which of these chunks does the domain have? ``ids``: 32 bytes each, joined. Answer: :class:`Located`."""
+    """The question which of these chunks the domain has. Answer: :class:`Located`."""
 
-    ask: int
-    ids: bytes
+    ask: int  # the question's number, here and in every other question
+    ids: bytes  # 32 bytes each, joined
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a chunk lies: pack name (32 bytes), its number and byte range inside, its plain size."""
+    """Where a chunk lies: its pack, and its number and bytes inside."""
 
-    id: Digest
-    pack: Digest
-    ordinal: int
-    offset: int
-    size: int
-    raw: int
+    id: Digest  # the chunk's
+    pack: Digest  # SHA-256 of the pack
+    ordinal: int  # the chunk's number in the pack, from 0
+    offset: int  # bytes from the pack's beginning
+    size: int  # bytes in the pack
+    raw: int  # bytes of its content
 
 
 class Located(msgspec.Struct, frozen=True, tag="located"):
-    """The chunks that exist; the others are missing."""
+    """The places of the chunks that exist; those without a place are missing."""
 
-    ask: int
+    ask: int  # the number of the question, here and in every other answer
     places: tuple[Place, ...]
 
 
 class Upload(msgspec.Struct, frozen=True, tag="upload"):
-    """May I store this pack? ``kind``: p (data), t (tree) or i (index delta). Answer: :class:`PutHttp`,
-    :class:`PutRelay` or :class:`Stored` (it is there already)."""
+    """The question how to store this pack.
+
+    Answer: :class:`PutHttp`, :class:`PutRelay`, or :class:`Stored` when it is there already.
+    """
 
     ask: int
-    kind: str
-    pack: bytes
-    size: int
+    kind: str  # p (data), t (tree) or i (index delta)
+    pack: bytes  # SHA-256, 32 bytes
+    size: int  # bytes
 
 
 class PutHttp(msgspec.Struct, frozen=True, tag="put-http"):
-    """PUT the bytes there with exactly these headers, then say :class:`Uploaded` without a body."""
+    """Where the agent is to PUT the pack itself, before an :class:`Uploaded` without a body."""
 
     ask: int
-    url: str
-    headers: dict[str, str]
+    url: str  # signed
+    headers: dict[str, str]  # exactly these are to be sent
 
 
 class PutRelay(msgspec.Struct, frozen=True, tag="put-relay"):
-    """Send the bytes as the body of :class:`Uploaded`; the controller stores them."""
+    """The pack is to come as the body of :class:`Uploaded`, and the controller stores it."""
 
     ask: int
 
 
 class Uploaded(msgspec.Struct, frozen=True, tag="uploaded"):
-    """The pack is in the store (or in this frame's body). ``places``: its chunks, so that a session that dies later
-    need not send them again. Answer: :class:`Stored`."""
+    """The pack is in the store, or in this frame's body. Answer: :class:`Stored`."""
 
     ask: int
-    kind: str
-    pack: bytes
-    size: int
+    kind: str  # p (data), t (tree) or i (index delta)
+    pack: bytes  # SHA-256, 32 bytes
+    size: int  # bytes
+    # Its chunks: if this session dies later, the next one need not send them again.
     places: Annotated[tuple[Place, ...], msgspec.Meta(max_length=PLACES)] = ()
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored"):
-    """The pack is durable and remembered."""
+    """The pack is durable, and the catalog has it."""
 
     ask: int
 
 
 class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
-    """Bytes ``[offset, offset+length)`` of a pack of this job's points. Answer: :class:`GetHttp` or
-    :class:`Fetched` with the body."""
+    """The question for bytes of a pack of this job's points.
+
+    Answer: :class:`GetHttp`, or :class:`Fetched` with the bytes as its body.
+    """
 
     ask: int
-    kind: str
+    kind: str  # p (data), t (tree) or i (index delta)
     domain: str
-    pack: bytes
-    offset: int
-    length: int
+    pack: bytes  # SHA-256, 32 bytes
+    offset: int  # bytes
+    length: int  # bytes
 
 
 class GetHttp(msgspec.Struct, frozen=True, tag="get-http"):
-    """Read it there; the URL is good for any range of this object for ``valid_seconds``."""
+    """Where the agent is to read the pack itself, this range and any other."""
 
     ask: int
-    url: str
+    url: str  # signed
     valid_seconds: int
 
 
@@ -221,65 +222,68 @@ class Fetched(msgspec.Struct, frozen=True, tag="fetched"):
 
 
 class Pinned(msgspec.Struct, frozen=True, tag="pinned"):
-    """The consistent instant is fixed and nothing was sent yet. Answer: :class:`Proceed`, after the controller has
-    written the instant down (and, for a group, after every member is pinned)."""
+    """The consistent instant is fixed, and nothing was sent yet.
+
+    Answer: :class:`Proceed`, when the controller has written the instant down. For a group, every member must be pinned
+    first.
+    """
 
     ask: int
-    pinned_ns: int
-    position: str = ""
+    pinned_ns: int  # the agent's clock, UTC ns
+    position: str = ""  # LSN, GTID, exported snapshot id
 
 
 class Proceed(msgspec.Struct, frozen=True, tag="proceed"):
-    """Go on sending."""
+    """The agent may send now."""
 
     ask: int
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Answer to any question: no, and why. ``code`` is an error class of :mod:`drbackup.errors`."""
+    """The answer "no" to any question, and why."""
 
     ask: int
-    code: str
-    fields: Facts
+    code: str  # an error class of :mod:`drbackup.errors`
+    fields: Facts  # as in :func:`drbackup.wire.error_fields.fields_of`
 
 
 # --- news and results: agent → controller ------------------------------------------------------------------------
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """At most a few a second, at least one every five. Bytes; ``total`` 0 when unknown."""
+    """How far a job is: at most a few a second, at least one every five seconds."""
 
     phase: str
-    done: int
-    total: int = 0
-    entries: int = 0
-    stored: int = 0
+    done: int  # bytes
+    total: int = 0  # bytes; 0: unknown
+    entries: int = 0  # of the tree so far; a drill sends its seconds so far
+    stored: int = 0  # bytes added to the store
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):
-    """A line for the log. ``level``: info or warning."""
+    """A line for the log."""
 
-    level: str
+    level: str  # info or warning
     text: str
 
 
 class BackupResult(msgspec.Struct, frozen=True, tag="backup-result"):
-    """All packs of the point are stored. ``facts``: encoded :class:`drbackup.model.point.SourceFacts`."""
+    """What a backup made. All packs of the point are stored."""
 
-    root: bytes
-    packs: tuple[PackId, ...]  # every data and tree pack the point needs
-    facts: bytes
+    root: bytes  # encoded vault.tree.Root
+    packs: tuple[PackId, ...]  # every data and tree pack that the point needs
+    facts: bytes  # encoded :class:`drbackup.model.point.SourceFacts`
     entries: int
     files: int
     rows: int
-    content_bytes: int
-    new_bytes: int
-    stored_bytes: int
-    retried: Lines = ()
+    content_bytes: int  # logical size of all content
+    new_bytes: int  # content that was not in the vault before
+    stored_bytes: int  # added to the store
+    retried: Lines = ()  # what had to be read again, because it changed meanwhile
 
 
 class RestoreResult(msgspec.Struct, frozen=True, tag="restore-result"):
-    """Everything asked for is at the target and its digests matched."""
+    """What a restore did. Everything asked for is at the target, and its digests matched."""
 
     entries: int
     files: int
@@ -289,24 +293,23 @@ class RestoreResult(msgspec.Struct, frozen=True, tag="restore-result"):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What a drill's check saw: ``value`` is a count or SQL result as text; ``wrong`` names up to ten differences by
-    hash or table name, never by content."""
+    """What one check of a drill measured."""
 
-    number: int
-    value: str = ""
-    expected: str = ""
-    compared: int = 0
-    wrong: Lines = ()
-    error: str = ""
+    number: int  # the check's, from 0, as in the policy
+    value: str = ""  # a count or an SQL result, as text
+    expected: str = ""  # the figure to compare with, where the agent knows it
+    compared: int = 0  # things compared
+    wrong: Lines = ()  # up to ten differences, by hash or table name, never by content
+    error: str = ""  # why it could not be measured
 
 
 class PhaseTime(msgspec.Struct, frozen=True):
-    """One phase of a drill of one source. Seconds on a monotonic clock, from the job's start."""
+    """One phase of a drill of one source."""
 
     source: str
     phase: str  # locate, fetch, decrypt, restore, start, check, wipe
-    begin: float
-    end: float
+    begin: float  # seconds on a monotonic clock, from the job's start
+    end: float  # seconds, likewise
 
 
 class DrillResult(msgspec.Struct, frozen=True, tag="drill-result"):
@@ -319,17 +322,17 @@ class DrillResult(msgspec.Struct, frozen=True, tag="drill-result"):
     ]  # source → UTC ns found in the restored copy
     restored: Annotated[dict[str, RestoreResult], msgspec.Meta(max_length=MOST_LISTED)]
     failures: Facts  # source → why its restore failed
-    wiped: bool
-    wipe_proof: str
-    host: Facts
+    wiped: bool  # nothing of the sandbox is left
+    wipe_proof: str  # how that was found out
+    host: Facts  # what the drill host tells of itself
 
 
 class PreflightCheck(msgspec.Struct, frozen=True):
-    """One thing an agent looked at before a job."""
+    """One thing that an agent checked before a job."""
 
     name: str
     good: bool
-    detail: str = ""
+    detail: str = ""  # for a person
 
     @property
     def line(self) -> str:
@@ -338,7 +341,7 @@ class PreflightCheck(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, name: str, line: str) -> PreflightCheck:
-        """The check of a line. Only what says that it is ok is good."""
+        """The check of a :attr:`line`. It is good only when the line begins with ``ok``."""
         word, _colon, detail = line.partition(": ")
         return cls(name, word == "ok", detail if word in {"ok", "failed"} else line)
 
@@ -360,16 +363,16 @@ class PreflightResult(msgspec.Struct, frozen=True, tag="preflight-result"):
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """The job's result; the agent exits after it."""
+    """The job's result. The agent exits after it."""
 
     result: BackupResult | RestoreResult | DrillResult | PreflightResult
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The job failed; the agent exits after it. Fields as in :func:`drbackup.wire.error_fields.fields_of`."""
+    """The job failed, and why. The agent exits after it."""
 
-    code: str
-    fields: Facts
+    code: str  # an error class of :mod:`drbackup.errors`
+    fields: Facts  # as in :func:`drbackup.wire.error_fields.fields_of`
 
 
 Message = (

@@ -1,7 +1,7 @@
-"""What a job is about, as the agent needs to know it: sources, targets, keys, limits, checks.
+"""The parts of a job, as the agent needs to know them: sources, targets, keys, limits, checks.
 
-These structs are built from a policy by the controller and carried inside a job message. They are data only. A secret
-field's value never shows in ``repr``.
+The controller makes these structs from a policy and sends them inside a job message. They are data only. The value of a
+secret field never shows in ``repr``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 
 
 class Secret(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes that must not appear in a log."""
+    """Bytes that never appear in a log."""
 
-    value: bytes
+    value: bytes  # empty: none
 
     def __repr__(self) -> str:
         return "Secret(***)" if self.value else "Secret(empty)"
@@ -32,64 +32,64 @@ NO_SOURCE: Final = SourceSpec(msgspec.msgpack.encode(None))
 
 
 def encode_source(kind: str, settings: Mapping[str, object]) -> SourceSpec:
-    """The source of that kind with these settings."""
+    """The encoded source of that kind with these settings."""
     return SourceSpec(msgspec.msgpack.encode({"type": kind, **settings}))
 
 
 class Plausibility(msgspec.Struct, frozen=True):
-    """When a copy is too small to be true. Bytes; ``previous`` is the last good point's size (0: none yet)."""
+    """When a copy is too small to be right."""
 
-    previous: int = 0
+    previous: int = 0  # bytes of the last good point; 0: none yet
     min_bytes: int = 1
-    max_shrink: float = 0.5  # fraction of ``previous`` that may vanish between two points
+    max_shrink: float = 0.5  # share of ``previous`` that may vanish between two points, 0 to 1
     allow_empty: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How hard an agent may work. Bytes per second and seconds; 0: no limit."""
+    """The limits of an agent's work."""
 
-    bytes_per_second: int = 0
-    stall_seconds: int = 300
-    read_retries: int = 3
-    workers: int = 2
+    bytes_per_second: int = 0  # 0: no limit
+    stall_seconds: int = 300  # without a byte moved; 0: no limit
+    read_retries: int = 3  # of a file that changes while it is read
+    workers: int = 2  # packs made and sent at the same time
 
 
 class Recipient(msgspec.Struct, frozen=True):
-    """A public key that packs are sealed to. ``role``: recovery, drill or catalog."""
+    """A public key that packs are sealed to."""
 
-    role: str
+    role: str  # recovery, drill or catalog
     public: bytes
 
 
 class DomainKeys(msgspec.Struct, frozen=True):
-    """What a domain's agent needs to write, and with which nothing can be read back."""
+    """The keys that a domain's agent needs to write. Nothing can be read back with them."""
 
     domain: str
-    chunk_id_key: Secret  # 32 bytes, keyed BLAKE3
-    cut_key: Secret  # 32 bytes, seeds the cutter
+    chunk_id_key: Secret  # 32 bytes, of the keyed BLAKE3 that names chunks
+    cut_key: Secret  # 32 bytes, the seed of the chunker
     recipients: tuple[Recipient, ...]
 
 
 class PointRef(msgspec.Struct, frozen=True):
-    """One recovery point to read: its tree's root and where its bytes lie."""
+    """One recovery point to read: the root of its tree, and where its bytes lie."""
 
     point: str  # record id, hex
     system: str
     source: str
     domain: str
-    kind: str
+    kind: str  # of the source, as a policy names it
     root: bytes  # encoded vault.tree.Root
 
 
 class FolderTarget(msgspec.Struct, frozen=True, tag="folder"):
-    """Everything below one folder; stored paths are kept below it. Any source kind can be restored like this."""
+    """One folder, below which every stored path is kept. Any kind of source can be restored like this."""
 
-    path: str
-    strip: str = ""  # leading path to leave out, to put a subtree at the folder itself
+    path: str  # absolute
+    strip: str = ""  # leading path to leave out, so that a subtree comes to lie at the folder itself
 
 
 class InPlaceTarget(msgspec.Struct, frozen=True, tag="in-place"):
-    """Back to where the source says it lives (same or another host)."""
+    """The place where the source says that its data is, on the same or another host."""
 
     spec: SourceSpec
 
@@ -98,15 +98,11 @@ RestoreTarget = FolderTarget | InPlaceTarget
 
 
 class CheckSpec(msgspec.Struct, frozen=True):
-    """One check of a drill, which the agent measures and the controller judges. ``kind``: as a policy names it.
+    """One check of a drill, which the agent measures and the controller judges."""
 
-    ``query`` is what that kind asks, in its own words. A kind that looks at a second source has it in ``other``, and
-    the paths of that source's trees in ``below``.
-    """
-
-    number: int
-    kind: str
+    number: int  # from 0, as in the policy
+    kind: str  # as a policy names it
     source: str
-    query: str = ""
-    other: str = ""
-    below: tuple[str, ...] = ()
+    query: str = ""  # what that kind asks, in its own form, like an SQL query
+    other: str = ""  # the second source, for a kind that looks at one
+    below: tuple[str, ...] = ()  # absolute paths of the second source's trees
