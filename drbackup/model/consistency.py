@@ -1,7 +1,7 @@
-"""What is wrong between files: references to nothing, names given twice, checks that fit no source, circles.
+"""What is wrong between files: references to nothing, names given twice, checks that fit no source, cycles.
 
-Pure: documents and models in, findings out. A file that is wrong in itself still counts as existing here, so that one
-mistake is reported once and not again by every file that mentions it.
+Pure: documents and models in, findings out. A file that is wrong in itself still counts as existing here. So a mistake
+is reported once, and not again for every file that names the wrong one.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from drbackup.model.policy import Policy
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
-    """One policy file; ``policy`` is None when the file is wrong in itself."""
+    """One policy file, right or wrong."""
 
     document: Document
-    policy: Policy | None
+    policy: Policy | None  # None: the file is wrong in itself
 
     @property
     def system(self) -> str:
-        """The name the file claims, whatever else is wrong with it; its own name if even that is missing."""
+        """The system's name in the file, whatever else is wrong there; without one, the file's name."""
         values = self.document.values
         name = values.get("system") if isinstance(values, dict) else None
         return name if isinstance(name, str) else self.document.file.rpartition("/")[2].rpartition(".")[0]
 
     def names(self, *keys: str) -> list[tuple[Path, str]]:
-        """Every text below ``keys`` with its place, lists walked through, whatever else the file gets wrong."""
+        """Every text below ``keys`` with its place, also inside lists, whatever else is wrong in the file."""
         return list(_texts(self.document.values, keys, ()))
 
 
 class InventoryFile(msgspec.Struct, frozen=True):
-    """The inventory's file; ``inventory`` is None when it is wrong in itself."""
+    """The inventory's file, right or wrong."""
 
     document: Document
-    inventory: Inventory | None
+    inventory: Inventory | None  # None: the file is wrong in itself
 
     def names(self, section: str) -> set[str] | None:
-        """Names in ``agents`` or ``stores``; None when the section can't be read, so nothing can be said about it."""
+        """The names in the section ``agents`` or ``stores``; None when the section can't be read."""
         values = self.document.values
         entries = values.get(section) if isinstance(values, dict) else None
         return set(entries) if isinstance(entries, dict) else None
@@ -163,7 +163,7 @@ def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
 
 
 def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
-    """Warnings: what the policy allows, but a person should know about."""
+    """Warnings: what a policy may do, but a person should know."""
     if policy.drill is None:
         yield document.finding(
             ("system",),

@@ -1,8 +1,8 @@
 """The five cron fields, as sets: minute, hour, day of month, month, day of week.
 
-The usual rules: ``*``, lists, ranges, ``/step``, names (``jan``, ``mon``), 7 is Sunday too, and when both day fields
-are restricted a day matching either counts. Which instants the local times are is decided in
-:mod:`drbackup.model.schedule`; nothing here knows a time zone.
+The rules are Vixie cron's: ``*``, lists, ranges, ``/step``, names (``jan``, ``mon``), and 7 is Sunday, too. When both
+day fields are restricted, a day that matches either counts. Nothing here knows a time zone:
+:mod:`drbackup.model.schedule` decides which instants the local times are.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _LONGEST_GAP_DAYS = 8 * 366 + 1  # 29 February can be eight years away (2096 →
 
 
 class Cron(msgspec.Struct, frozen=True):
-    """One cron line. ``weekdays`` count from Monday 0, as Python does, not from Sunday as cron does."""
+    """One cron line."""
 
-    text: str
-    minutes: tuple[int, ...]
-    hours: tuple[int, ...]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
-    any_day: bool
-    any_weekday: bool
+    text: str  # as written
+    minutes: tuple[int, ...]  # 0 to 59, ascending
+    hours: tuple[int, ...]  # 0 to 23, ascending
+    days: frozenset[int]  # of the month, 1 to 31
+    months: frozenset[int]  # 1 to 12
+    weekdays: frozenset[int]  # Monday 0, as Python counts, not Sunday 0, as cron does
+    any_day: bool  # the field of days begins with ``*``
+    any_weekday: bool  # the field of weekdays begins with ``*``
 
     def matches(self, day: date) -> bool:
-        """Whether the line names any time on this local day."""
+        """Whether the line names a time on this local day."""
         if day.month not in self.months:
             return False
         in_month, in_week = day.day in self.days, day.weekday() in self.weekdays
@@ -40,7 +40,7 @@ class Cron(msgspec.Struct, frozen=True):
         return in_month and in_week if self.any_day or self.any_weekday else in_month or in_week
 
     def times(self) -> list[int]:
-        """Minutes after local midnight, ascending, on a day that matches."""
+        """The times of a day that matches: minutes after local midnight, ascending."""
         return [hour * 60 + minute for hour in self.hours for minute in self.minutes]
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Cron(msgspec.Struct, frozen=True):
 
 
 def parse_cron(text: str) -> Cron:
-    """Raises ``ValueError`` naming the wrong field, or saying that the line never comes (30 February)."""
+    """The cron line of a text. Raises ``ValueError`` for a wrong field or a day that never comes (30 February)."""
     fields = text.split()
     if len(fields) != 5:
         raise ValueError(
@@ -72,7 +72,7 @@ def parse_cron(text: str) -> Cron:
         any_day=fields[2].startswith("*"),
         any_weekday=fields[4].startswith("*"),
     )
-    start = date(2096, 3, 1)  # a fixed day just after a leap day, before the longest gap there is
+    start = date(2096, 3, 1)  # just after a leap day, where the longest gap begins
     if not any(cron.matches(start + timedelta(days=ahead)) for ahead in range(_LONGEST_GAP_DAYS)):
         raise ValueError(say("{text} names a day that never comes", text=repr(text)))
     return cron

@@ -1,10 +1,13 @@
 """YAML text → plain values, with the place of every key and value, and findings instead of exceptions.
 
-The values are what SafeLoader would give, with four differences that spare administrators YAML's old traps: keys are
-always text (``on:`` is not ``true:``); only ``true`` and ``false`` are booleans; times like ``22:00``, dates and
-numbers with a leading zero stay text; and a key written twice is an error instead of a silent overwrite. Anchors,
-aliases and merge keys work, up to a size no honest policy reaches. No object of any other kind can come out of a
-file.
+The values are what PyYAML's SafeLoader would give, with four differences, because YAML's rules surprise administrators:
+
+* keys are always text (``on:`` is not ``true:``);
+* only ``true`` and ``false`` are booleans;
+* times like ``22:00``, dates and numbers with a leading zero stay text;
+* a key written twice is an error, and never overwrites silently.
+
+Anchors, aliases and merge keys work, up to 50,000 values in a file. No object of any other kind can come out of one.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Path = tuple[str | int, ...]
 Severity = Literal["error", "warning"]
 _SEVERITIES: dict[Severity, Said] = {"error": say("error"), "warning": say("warning")}
 
-_MOST_NODES = 50_000
+_MOST_NODES = 50_000  # values of one file, with aliases unfolded; no real policy has so many
 _TAGS = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -49,18 +52,19 @@ _HINTS = (
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing wrong, or doubtful, in one file. ``line`` and ``column`` count from 1; ``text`` is the source line."""
+    """One thing wrong, or doubtful, in one file."""
 
     file: str
-    line: int
-    column: int
-    text: str
+    line: int  # from 1
+    column: int  # from 1
+    text: str  # the line in the file
     message: str
-    hint: str = ""
+    hint: str = ""  # how to correct it
     severity: Severity = "error"
 
     @property
     def order(self) -> tuple[str, int, int, str, str]:
+        """The key by which findings are sorted."""
         return self.file, self.line, self.column, self.severity, self.message
 
     def __str__(self) -> str:
@@ -73,13 +77,15 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def said(self) -> Said:
-        """The finding on one line, for a person's language."""
+        """The finding on one line, which can be shown in the reader's language."""
         severity = _SEVERITIES[self.severity]
         return say("{place}: {severity}: {what}", place=self.place, severity=severity, what=say(self.message))
 
     def lines(self) -> list[str]:
-        """For people: the message, the source line with a mark below the place, the hint. What is :class:`Said` among
-        them can be shown in the reader's language."""
+        """The finding for a person: the message, the file's line with a mark below the place, the hint.
+
+        The :class:`Said` among these lines can be shown in the reader's language.
+        """
         shown: list[str] = [self.said]
         if self.text.strip():
             indent = len(self.text) - len(self.text.lstrip())
@@ -88,19 +94,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One parsed file. ``values`` is None when the text could not be read; then ``findings`` says why."""
+    """One parsed file."""
 
     file: str
     text: str
-    values: Any
-    value_places: dict[Path, tuple[int, int]]
-    key_places: dict[Path, tuple[int, int]]
+    values: Any  # None: the text could not be read, and ``findings`` says why
+    value_places: dict[Path, tuple[int, int]]  # path → (line, column), from 1
+    key_places: dict[Path, tuple[int, int]]  # likewise
     findings: tuple[Finding, ...]
 
     def finding(
         self, path: Path, message: str, hint: str = "", *, severity: Severity = "error", at_key: bool = False
     ) -> Finding:
-        """A finding at ``path``, or at the nearest enclosing place the file really has."""
+        """A finding at ``path``, or at the nearest place around it that the file has.
+
+        ``at_key``: it is shown at the key and not at the value.
+        """
         line, column = self._place(path, at_key)
         source = _LINE_BREAK.split(self.text)
         excerpt = source[line - 1] if line <= len(source) else ""
@@ -116,12 +125,13 @@ class Document(msgspec.Struct, frozen=True):
         return 1, 1
 
     def has(self, path: Path) -> bool:
+        """Whether the file has a value at ``path``."""
         return path in self.value_places
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Walks the node graph of one file."""
+    """A walk through the nodes of one file. It collects their values, places and findings."""
 
     file: str
     text: str
@@ -189,7 +199,7 @@ class _Reader:
     def _merge(self, node: yaml.Node, path: Path, merged: dict[str, Any]) -> None:
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for part in parts:
-            # Built at a place of its own, so that the merged keys do not hide where the mapping's own keys stand.
+            # Built at a path of its own, so that the merged keys do not hide the places of the mapping's own keys.
             values = self.build(part, (*path, "<<"))
             if not isinstance(values, dict):
                 self.complain(_place(part), "'<<' merges mappings only", "write <<: *name")
@@ -210,7 +220,7 @@ class _Reader:
 
 
 class _OneTag(yaml.resolver.Resolver):
-    """Resolves every plain scalar to one private tag, so that :func:`_plain` alone decides what it means."""
+    """A resolver that gives every plain scalar one private tag, so that :func:`_plain` alone decides what it means."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own shape
 
@@ -221,14 +231,17 @@ class _OneTag(yaml.resolver.Resolver):
 
 
 class _Loader(_OneTag, yaml.SafeLoader):
-    """PyYAML's own: slow, and with the words our hints are written for."""
+    """PyYAML's own loader. It is slow, but our hints are written for its messages."""
 
 
 if yaml.__with_libyaml__:
 
     class _Events(_OneTag, yaml.composer.Composer, yaml.cyaml.CParser):  # type: ignore[name-defined, misc]
-        """libyaml splits a text into events, ten times as fast. The nodes are not composed on its side: that descends
-        without looking at the stack, and a deeply nested text would end the process."""
+        """libyaml's events of a text, which come ten times as fast as PyYAML's.
+
+        libyaml does not compose the nodes: it recurses without checking the stack, and a deeply nested text would crash
+        the process.
+        """
 
         def __init__(self, stream: str) -> None:
             yaml.cyaml.CParser.__init__(self, stream)  # type: ignore[attr-defined]
@@ -236,11 +249,11 @@ if yaml.__with_libyaml__:
             yaml.resolver.Resolver.__init__(self)
 
         def dispose(self) -> None:
-            """Nothing is held."""
+            """Nothing: no resource is held."""
 
 
 def _compose(text: str) -> yaml.Node | None:
-    """Where libyaml objects, PyYAML's own loader is asked, which says what is wrong in its words."""
+    """The root node. Where libyaml refuses a text, PyYAML's own loader reads it again, for its better message."""
     if yaml.__with_libyaml__:
         with contextlib.suppress(yaml.YAMLError):
             return yaml.compose(text, Loader=_Events)
@@ -248,7 +261,7 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def parse_document(text: str, file: str) -> Document:
-    """Never raises for bad text: what is wrong is in ``findings``."""
+    """The parsed file. It never raises for bad text: what is wrong is in ``findings``."""
     reader = _Reader(file, text)
     try:
         node = _compose(text)
@@ -274,7 +287,7 @@ def parse_document(text: str, file: str) -> Document:
 
 
 def nearest(word: str, known: Collection[str]) -> Said:
-    """``did you mean 'x'?``, or the known words if none is near; empty without any."""
+    """A hint for a wrong word: ``did you mean 'x'?``, or the known words if none is similar; empty without any."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     if close:
         return say("did you mean '{word}'?", word=close[0])

@@ -1,4 +1,4 @@
-"""What pydantic says about a value, retold for the person who wrote the file: place, plain words, a way out."""
+"""Findings from pydantic's errors, for the person who wrote the file: the place, what is wrong, how to correct it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
 
 
 def _echo(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
-    """A list that is only too short because its members are wrong: they are reported themselves."""
+    """Whether a list is too short only because its members are wrong, which are reported themselves."""
     loc = detail["loc"]
     return detail["type"] == "too_short" and any(
         other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
@@ -98,7 +98,7 @@ def _retell(detail: ErrorDetails, document: Document, model: type[BaseModel]) ->
 
 
 def said_by(error: ValueError) -> Said:
-    """What a validator's error says, as it was said."""
+    """The text of a validator's error, with its template and values when it has them."""
     return say(error.args[0] if error.args and isinstance(error.args[0], Said) else str(error))
 
 

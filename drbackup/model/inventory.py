@@ -1,7 +1,7 @@
 """What ``inventory.yaml`` says: the agents the controller can reach and the stores it can write to.
 
-Addresses and limits only; secrets are named by file and never stand in the inventory. References between entries (a
-``jump`` host) and from policies are judged in :mod:`drbackup.model.consistency`.
+It has addresses and limits only. A secret is named by its file and never stands in the inventory. References between
+entries (a ``jump`` host) and from policies are checked in :mod:`drbackup.model.consistency`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class ScrubEntry(Strict):
 
 
 def _prefix(value: object) -> object:
-    """One way to write it from here on: empty, or ending with a slash."""
+    """The prefix in its one form: empty, or ending with a slash."""
     return f"{value}/" if isinstance(value, str) and value and not value.endswith("/") else value
 
 
@@ -131,7 +131,7 @@ class _StoreOfAKind(Strict):
 
     @property
     def place(self) -> StorePlace:
-        """The kind that was given, with what it says."""
+        """The kind of store that was given, with its settings."""
         given: Iterator[StorePlace | None] = (getattr(self, kind.kind) for kind in STORE_PLACES)
         return next(place for place in given if place is not None)
 
@@ -146,7 +146,7 @@ class StoreEntry(_StoreOfAKind):
 
     @property
     def lock_days(self) -> int:
-        """Days an object stays locked; 0: this store locks nothing."""
+        """Days for which an object stays locked; 0: this store locks nothing."""
         return self.place.locked_days
 
 

@@ -1,8 +1,8 @@
 """The levels of GB/T 20988 as data: what a level asks of seven elements, and the RPO and RTO it stands for.
 
-The standard's tables live in ``policies/levels/<edition>.yaml``, one file an edition, so that a report can name the
-edition it was made by. Wording nobody has compared with the printed standard is marked ``confirmed: false`` and must
-not be printed on a compliance report as if it were the standard's.
+The standard's tables are in ``policies/levels/<edition>.yaml``, one file per edition, so that a report can name its
+edition. A wording that nobody compared with the printed standard has ``confirmed: false``. A compliance report must not
+print it as if it were the standard's.
 """
 
 from __future__ import annotations

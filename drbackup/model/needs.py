@@ -1,8 +1,10 @@
-"""What needs a person, decided once: from what is known and ``now`` to codes with their figures.
+"""What a person must do, decided in one place: from what is known and ``now`` to codes with their figures.
 
-Pure, and without a word of any language: status, check and the month report say the same needs in their own form, and
-an alarm or a metric can read them too. Invariants: what is not proven is a need, and a source without a single point is
-an urgent one. A source whose backup is running is being seen to, so its age alone is no need.
+Pure, and without texts in any language. Status, check and the month report show the same needs, each in its own form.
+An alarm or a metric can read them, too.
+
+Invariants: what is not proven is a need, and a source without any point is an urgent one. While a source's backup runs,
+the age of its newest point alone is no need.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ class NeedCode(enum.StrEnum):
     RPO_AT_RISK = "rpo-at-risk"
     RPO_BREACHED = "rpo-breached"
     POINT_IN_FUTURE = "point-in-future"  # the newest point's instant is not yet: a clock is wrong
-    COPY_DAMAGED = "copy-damaged"  # another copy can mend it
-    EVERY_COPY_DAMAGED = "every-copy-damaged"  # the copies may mend each other in part
-    ONLY_COPY_DAMAGED = "only-copy-damaged"  # nothing can mend it
+    COPY_DAMAGED = "copy-damaged"  # it can be repaired from another copy
+    EVERY_COPY_DAMAGED = "every-copy-damaged"  # the copies may repair each other in part
+    ONLY_COPY_DAMAGED = "only-copy-damaged"  # nothing can repair it
     COPY_LACKING = "copy-lacking"  # a store has not got its copy yet
     NO_DRILL_ASKED = "no-drill-asked"
     NEVER_DRILLED = "never-drilled"
@@ -55,9 +57,9 @@ class NeedCode(enum.StrEnum):
 
 
 class NeedSeverity(enum.StrEnum):
-    """How much a need presses."""
+    """How urgent a need is."""
 
-    URGENT = "urgent"  # an objective is broken, a proof failed, or damage can still be mended
+    URGENT = "urgent"  # an objective is broken, a proof failed, or damage can still be repaired
     NOTICE = "notice"  # nothing is broken yet
 
 
@@ -75,8 +77,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None  # when it happened last
     seen: timedelta | None = None  # the age or length that is measured against the promise
     promised: timedelta | None = None
-    drill: str = ""  # a drill's id
-    failure: Failure | None = None  # why
+    drill: str = ""  # the drill's id
+    failure: Failure | None = None  # what went wrong
 
     @property
     def urgent(self) -> bool:
@@ -85,9 +87,9 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadEnd(msgspec.Struct, frozen=True):
-    """A run that ended without what it was for."""
+    """A run that did not do what it was for."""
 
-    at: datetime
+    at: datetime  # when it ended, or should have begun
     failure: Failure
     missed: bool = False  # it never began
 
@@ -97,9 +99,9 @@ class LastDrill(msgspec.Struct, frozen=True):
 
     id: str
     started_at: datetime
-    verdict: str
+    verdict: str  # a value of :class:`drbackup.model.verdict.Verdict`
     rto: timedelta | None = None  # as measured
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()  # why it failed
 
 
 class ProtectedSource(msgspec.Struct, frozen=True):
@@ -114,11 +116,11 @@ class ProtectedSource(msgspec.Struct, frozen=True):
 
     @property
     def lost(self) -> int:
-        """How many points are whole in no copy."""
+        """The number of points that are whole in no copy."""
         return sum(each.lost for each in self.damaged)
 
     def rpo(self, promised: timedelta, now: datetime) -> PromiseJudgement:
-        """The promise, judged by the newest point."""
+        """The RPO ``promised``, judged by the newest point."""
         return judge_rpo(promised, self.newest, now)
 
 
@@ -133,12 +135,12 @@ class SystemFacts(msgspec.Struct, frozen=True):
     drill: LastDrill | None = None
 
     def rto(self, now: datetime) -> PromiseJudgement:
-        """The promise, judged by the last drill."""
+        """The promised RTO, judged by the last drill."""
         drill = self.drill
         return judge_rto(self.promised_rto, drill.rto if drill else None, drill.started_at if drill else None, now)
 
     def drilled(self, now: datetime) -> DrillStanding:
-        """How the system stands with its drills."""
+        """What the last drill proves of the system at ``now``."""
         drill = self.drill
         return judge_drill(self.drill_every, drill.verdict if drill else None, drill.started_at if drill else None, now)
 
@@ -148,36 +150,36 @@ class StoreFacts(msgspec.Struct, frozen=True):
 
     name: str
     read_back_failed: BadEnd | None = None  # the last reading, if that failed
-    oldest: datetime | None = None  # when the copy was last known whole that was longest not read; None: nothing stored
-    within: timedelta | None = None  # the promise of reading every byte back; None: not looked at
+    oldest: datetime | None = None  # of each copy's last proof that it is whole, the oldest; None: nothing is stored
+    within: timedelta | None = None  # every byte is to be read back within so long; None: not looked at
 
 
 class LockFacts(msgspec.Struct, frozen=True):
-    """The locks that somebody must renew."""
+    """The object locks that must be renewed."""
 
     stores: tuple[str, ...]  # those that lock objects
-    renewed_at: datetime | None  # None: never
+    renewed_at: datetime | None  # when locks were last renewed; None: never
 
 
 class BrokenPolicy(msgspec.Struct, frozen=True):
-    """A policy file nothing of which is used."""
+    """A policy file that is wrong, so that nothing in it is used."""
 
     file: str
     system: str  # empty: it names none
-    message: str  # file:line:column: what
+    message: str  # file:line:column: what is wrong
 
 
 class CityFacts(msgspec.Struct, frozen=True):
-    """All that needs are decided from. ``locks`` None: nothing is locked, or nobody looked."""
+    """Everything that needs are decided from."""
 
     systems: tuple[SystemFacts, ...] = ()
     stores: tuple[StoreFacts, ...] = ()
-    locks: LockFacts | None = None
+    locks: LockFacts | None = None  # None: nothing is locked, or nobody looked
     broken: tuple[BrokenPolicy, ...] = ()
 
 
 def needs_of(facts: CityFacts, now: datetime) -> tuple[Need, ...]:
-    """Every need at ``now``: the urgent ones first, then in the order of policies, systems and stores."""
+    """Every need at ``now``. Urgent ones come first, then the order is that of policies, systems and stores."""
     needs = [*_policy_needs(facts.broken)]
     for system in facts.systems:
         for source in system.sources:
@@ -196,7 +198,7 @@ def _severity(*, urgent: bool) -> NeedSeverity:
 
 
 def _policy_needs(broken: Sequence[BrokenPolicy]) -> Iterator[Need]:
-    """First of all: of such a system nothing else here can be said."""
+    """The needs of broken policies. They come first, because nothing else can be said of such a system."""
     for each in broken:
         yield Need(
             code=NeedCode.POLICY_BROKEN,
@@ -225,7 +227,7 @@ def _source_needs(system: SystemFacts, source: ProtectedSource, now: datetime) -
 
 
 def _code_of(source: ProtectedSource, rpo: PromiseJudgement, now: datetime) -> NeedCode | None:
-    """The one thing to say of a source's newest point; a failed run says more than the age it leaves behind."""
+    """The one need of a source's newest point, if any. A failed run comes before the age of the point."""
     if source.failed is not None:
         return NeedCode.BACKUP_MISSED if source.failed.missed else NeedCode.BACKUP_FAILED
     if source.running:
@@ -233,7 +235,7 @@ def _code_of(source: ProtectedSource, rpo: PromiseJudgement, now: datetime) -> N
     if source.newest is None:
         if not source.lost:
             return NeedCode.NEVER_BACKED_UP
-        # else the damage's own need says to back up
+        # Otherwise the need for the damage tells the person to back up.
         return NeedCode.NOTHING_WHOLE if all(each.mendable for each in source.damaged) else None
     if source.newest > now:
         return NeedCode.POINT_IN_FUTURE
@@ -241,7 +243,10 @@ def _code_of(source: ProtectedSource, rpo: PromiseJudgement, now: datetime) -> N
 
 
 def _copy_needs(system: SystemFacts, source: ProtectedSource) -> Iterator[Need]:
-    """Damage is urgent while another copy can still mend it; what is lacking is copied by itself, unless it is not."""
+    """The needs of damaged or lacking copies.
+
+    Damage is urgent while another copy can still repair it. A lacking copy is not: it is copied later by itself.
+    """
 
     def need(code: NeedCode, stores: tuple[str, ...], count: int, *, urgent: bool) -> Need:
         return Need(
@@ -263,14 +268,14 @@ def _copy_needs(system: SystemFacts, source: ProtectedSource) -> Iterator[Need]:
     only = [each for each in source.damaged if not each.mendable]
     for store, count in sorted(Counter(each.damaged[0] for each in only).items()):
         here = [each for each in only if each.damaged[0] == store]
-        # A new backup brings back what the source still has; once there is one, only the loss is to be known.
+        # A new backup saves what the source still has. Once there is one, the person only has to know of the loss.
         yield need(NeedCode.ONLY_COPY_DAMAGED, (store,), count, urgent=_uncovered(source, here))
     for store, count in source.lacking.items():
         yield need(NeedCode.COPY_LACKING, (store,), count, urgent=False)
 
 
 def _uncovered(source: ProtectedSource, lost: Sequence[Wounded]) -> bool:
-    """Whether the newest of these points is newer than all that is whole."""
+    """Whether the newest of these lost points is newer than every whole point of the source."""
     return source.newest is None or source.newest < max(each.pinned_at for each in lost)
 
 
@@ -320,7 +325,7 @@ def _store_needs(store: StoreFacts, now: datetime) -> Iterator[Need]:
 
 
 def _lock_needs(locks: LockFacts | None, now: datetime) -> Iterator[Need]:
-    """Locks that nobody renews end one day, whatever still relies on them."""
+    """The need for a renewal of locks. Without one, they end, whatever still relies on them."""
     if locks is None or not locks.stores:
         return
     if locks.renewed_at is None or now - locks.renewed_at > RENEWED_WITHIN:

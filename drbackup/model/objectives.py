@@ -1,7 +1,7 @@
-"""Promise against fact: RPO now from the newest point, RTO from the last drill.
+"""Each promise compared with what is true: the RPO now by the newest point, the RTO by the last drill.
 
-The RPO is judged on the age of the *data*: the instant a copy was pinned, or the canary inside it if that is older.
-When a run ended or what its log says plays no part.
+The RPO is judged by the age of the *data*: the instant at which a copy was pinned, or its canary's if that is older.
+When a run ended, or what its log says, does not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RISK_SHARE = 0.8
 
 
 class PromiseState(enum.StrEnum):
-    """Worse states sort later in :data:`_ORDER`; the words are what ``--json`` shows."""
+    """Whether a promise is kept, from good to bad. The words are what ``--json`` shows."""
 
     OK = "ok"
     AT_RISK = "at-risk"
@@ -35,7 +35,7 @@ _VERDICTS = frozenset(Verdict)
 
 
 class DrillStanding(enum.StrEnum):
-    """How one system stands with its drills; the words are what ``--json`` shows."""
+    """What drills prove of one system. The words are what ``--json`` shows."""
 
     PROVEN = "proven"
     CONDITIONAL = "conditional"
@@ -46,27 +46,31 @@ class DrillStanding(enum.StrEnum):
 
 
 class PromiseJudgement(msgspec.Struct, frozen=True):
-    """One promise judged. ``actual`` is None when there is nothing to judge by."""
+    """One promise, and whether it is kept."""
 
     state: PromiseState
     promised: timedelta
-    actual: timedelta | None
-    reason: str
+    actual: timedelta | None  # None: there is nothing to judge by
+    reason: str  # a sentence for a person
 
     @property
     def kept(self) -> bool:
+        """Whether the promise is not broken: ok, or at risk."""
         return self.state in (PromiseState.OK, PromiseState.AT_RISK)
 
 
 def data_instant(pinned_at: datetime, canary_ns: int = 0) -> datetime:
-    """The instant a copy's data is surely from: the canary's if there is one and it is older. Aware UTC."""
+    """The instant (aware UTC) that a copy's data is surely from: its pin, or its canary (UTC ns) if that is older.
+
+    ``canary_ns`` 0: there is no canary.
+    """
     if not canary_ns:
         return pinned_at
     return min(pinned_at, from_ns(canary_ns))
 
 
 def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> PromiseJudgement:
-    """RPO of one source now. ``newest``: :func:`data_instant` of its newest committed point."""
+    """The RPO of one source now. ``newest``: :func:`data_instant` of its newest committed point, None without one."""
     if newest is None:
         return PromiseJudgement(PromiseState.NO_POINT, promised, None, "there is no recovery point")
     age = now - newest
@@ -78,7 +82,7 @@ def judge_rpo(promised: timedelta, newest: datetime | None, now: datetime) -> Pr
 
 
 def judge_system_rpo(promised: timedelta, newest: Mapping[str, datetime | None], now: datetime) -> PromiseJudgement:
-    """RPO of a system: that of its worst source, named in the reason. ``newest``: source name → data instant."""
+    """The RPO of a system: that of its worst source, which the reason names. ``newest``: source → data instant."""
     if not newest:
         return judge_rpo(promised, None, now)
     judged = {source: judge_rpo(promised, instant, now) for source, instant in newest.items()}
@@ -94,9 +98,10 @@ def judge_rto(
     now: datetime,
     valid_for: timedelta = timedelta(days=62),
 ) -> PromiseJudgement:
-    """RTO as the last drill measured it, from declaration to last check.
+    """The RTO as the last drill measured it, from the declaration to the end of the last check.
 
-    Without a drill nothing is proven. A drill older than ``valid_for`` (default: two missed months) is at risk at best.
+    Without a drill nothing is proven. After a drill older than ``valid_for`` (by default two months), the promise is at
+    risk at best.
     """
     if measured is None or drilled_at is None:
         return PromiseJudgement(PromiseState.NO_POINT, promised, None, "no drill has measured it")
@@ -111,9 +116,9 @@ def judge_rto(
 def judge_drill(
     every: timedelta | str | None, verdict: str | None, drilled_at: datetime | None, now: datetime
 ) -> DrillStanding:
-    """What the last ended drill says now. ``every``: the policy's interval, None when it asks for no drill.
+    """What the last ended drill proves now. ``every``: the policy's interval, None when it asks for no drill.
 
-    A failed or unknown verdict is failed; a good one that is too old proves nothing any more.
+    An unknown verdict counts as failed. A good verdict that is too old proves nothing any more.
     """
     if every is None:
         return DrillStanding.NONE

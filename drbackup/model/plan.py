@@ -1,7 +1,7 @@
-"""In which order systems come back: waves over the dependency graph, and what the waiting adds up to.
+"""In which order systems come back: waves over the dependency graph, and how long the waiting adds up to.
 
-Hard edges order the waves. A degraded edge (``degraded: true``) orders nothing, so it may close a circle: the system
-starts without that dependency, and the plan names the pair as a later reconnection.
+Hard edges order the waves. A degraded edge (``degraded: true``) orders nothing, so it may be part of a cycle. That
+system starts without the dependency, and the plan says that both are to be reconnected later.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ Graph = Mapping[str, Collection[str]]
 
 
 class Path(msgspec.Struct, frozen=True):
-    """A chain of systems that must come back one after the other, first to last, with the time promised for each."""
+    """A chain of systems that must come back one after the other, with the RTO promised for each."""
 
-    systems: tuple[str, ...] = ()
-    rtos: tuple[timedelta, ...] = ()
+    systems: tuple[str, ...] = ()  # first to last
+    rtos: tuple[timedelta, ...] = ()  # of each system, in the same order
 
     @property
     def total(self) -> timedelta:
+        """The RTOs together."""
         return sum(self.rtos, timedelta(0))
 
     def then(self, system: str, rto: timedelta) -> Path:
+        """The same chain with one more system at its end."""
         return Path((*self.systems, system), (*self.rtos, rto))
 
     def __str__(self) -> str:
@@ -38,30 +40,31 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class PlanStep(msgspec.Struct, frozen=True):
-    """One system's return."""
+    """One system's place in the order."""
 
     system: str
-    wave: int
+    wave: int  # from 0
     after: tuple[str, ...]  # hard dependencies: all back before this one starts
     reconnect: tuple[str, ...]  # degraded dependencies: joined again once both are back
     waits_for: Path  # the slowest chain of dependencies before it, itself not included
 
 
 class RecoveryOrder(msgspec.Struct, frozen=True):
-    """Steps in an order that never puts a system before what it needs; members of one wave may run in parallel."""
+    """Steps in an order in which no system comes before what it needs. Systems of one wave may be restored together."""
 
-    steps: tuple[PlanStep, ...]
+    steps: tuple[PlanStep, ...]  # by wave, then by name
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
+        """The systems of each wave."""
         count = max((step.wave for step in self.steps), default=-1) + 1
         return tuple(tuple(step.system for step in self.steps if step.wave == wave) for wave in range(count))
 
 
 def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) -> RecoveryOrder:
-    """The plan for all systems, or for ``only`` these and what they need.
+    """The recovery plan for all systems, or for ``only`` these and what they need.
 
-    Raises :class:`PolicyError` for an unknown system and for a cycle of hard edges, naming it.
+    Raises :class:`PolicyError` for an unknown system, and for a cycle of hard edges, which it names.
     """
     wanted = _with_dependencies(policies, only or policies.keys())
     graph = {name: hard_dependencies(policies[name]) for name in wanted}
@@ -83,12 +86,16 @@ def recovery_plan(policies: Mapping[str, Policy], only: Collection[str] = ()) ->
 
 
 def hard_dependencies(policy: Policy) -> tuple[str, ...]:
-    """What must be back first, in the file's order, each once."""
+    """The systems that must be back first, in the file's order, each once."""
     return tuple(dict.fromkeys(edge.system for edge in policy.depends_on if not edge.degraded))
 
 
 def find_cycles(graph: Graph) -> Iterator[tuple[str, ...]]:
-    """Cycles that together hold every circle of ``graph``: ``a → b → a`` as ``("a", "b", "a")``. Unknown names pass."""
+    """Cycles of ``graph``, each as ``("a", "b", "a")``. None in a graph without cycles.
+
+    Not every cycle is among them, but each has an edge in common with one of them. Names that are no key of ``graph``
+    are ignored.
+    """
     left = {name: [other for other in graph[name] if other in graph] for name in sorted(graph)}
     while cycle := _one_cycle(left):
         yield cycle
@@ -118,7 +125,10 @@ def _one_cycle(graph: Mapping[str, Collection[str]]) -> tuple[str, ...]:
 
 
 def _topological(graph: Graph) -> list[str]:
-    """Dependencies before dependents; among the free ones by name, so that one folder gives one plan."""
+    """The systems, each after its dependencies. Those without an order between them are sorted by name.
+
+    So the same policies always give the same plan (Kahn's algorithm).
+    """
     waiting = {name: set(needs) for name, needs in graph.items()}
     order: list[str] = []
     while waiting:

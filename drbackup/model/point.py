@@ -1,7 +1,7 @@
-"""What a recovery point is, and the ladder it climbs.
+"""What a recovery point is, and the ladder of its proofs.
 
-The words of this module cross every floor: the agent fills :class:`SourceFacts`, the vault signs them into a record,
-the catalog remembers a :class:`Point`, the reports show its :class:`Rung`.
+Every layer uses these types. The agent fills :class:`SourceFacts`, the vault signs them into a record, the catalog
+keeps a :class:`Point`, and the reports show its :class:`Rung`.
 """
 
 from __future__ import annotations
@@ -28,54 +28,55 @@ class Rung(enum.IntEnum):
 
     @property
     def label(self) -> str:
+        """The rung's name as people and ``--json`` have it, like ``app-checked``."""
         return self.name.lower().replace("_", "-")
 
 
 class SourceFacts(msgspec.Struct, frozen=True):
-    """What the agent says about the instant it copied. Times: UTC nanoseconds since the epoch, the agent's clock."""
+    """What the agent says about the instant it copied. Times are UTC ns of the agent's clock."""
 
-    pinned_ns: int
+    pinned_ns: int  # the consistent instant
     kind: str  # of the source, as a policy names it
     tool: str = ""  # the program that read it and its version
     server: str = ""  # the server's version, if there is one
     position: str = ""  # LSN, GTID, exported snapshot id
-    canary_ns: int = 0  # instant written into the source's canary just before the pin; 0: no canary
-    skew_ns: int = 0  # agent's clock minus controller's, measured at the session's start
-    notes: tuple[str, ...] = ()  # things a person should know: skipped sockets, retried files
+    canary_ns: int = 0  # the instant that was written into the source's canary just before the pin; 0: no canary
+    skew_ns: int = 0  # the agent's clock minus the controller's, measured at the session's start
+    notes: tuple[str, ...] = ()  # what a person should know: skipped sockets, retried files
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sizes of one recovery point. Bytes."""
+    """The sizes of one recovery point."""
 
     entries: int = 0
     files: int = 0
     rows: int = 0
     bytes: int = 0  # logical size of all content
-    new_bytes: int = 0  # content bytes not yet in the vault before this run
-    stored_bytes: int = 0  # bytes this run added to the store
+    new_bytes: int = 0  # content that was not in the vault before this run
+    stored_bytes: int = 0  # bytes that this run added to the store
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One committed copy of one source, as the catalog and the lists know it."""
+    """One committed copy of one source, as the catalog knows it. Datetimes are aware UTC."""
 
     id: str  # SHA-256 of the record object, 64 hex characters
     name: str  # the record's object name inside the vault
     system: str
     source: str
     domain: str
-    kind: str
-    pinned_at: datetime
+    kind: str  # of the source, as a policy names it
+    pinned_at: datetime  # the consistent instant
     committed_at: datetime
     totals: Totals
     rung: Rung = Rung.WRITTEN
-    rung_at: datetime | None = None
-    group: str = ""
+    rung_at: datetime | None = None  # when it reached the rung
+    group: str = ""  # the consistency group; empty: none
     held: str = ""  # reason of a hold; empty: none
-    copies: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()  # the stores that have one
 
     @property
     def short(self) -> str:
-        """Twelve characters: enough to name a point on the command line."""
+        """The first twelve characters of the id: enough to name a point on the command line."""
         return self.id[:12]
 
     @property
@@ -85,7 +86,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class SourceName(NamedTuple):
-    """The full name of a source. Equal to the plain (system, source), so both find the same key."""
+    """The full name of a source. It is equal to the plain tuple (system, source), so both find the same key."""
 
     system: str
     source: str = ""  # empty: the whole system
@@ -96,13 +97,13 @@ class SourceName(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> SourceName:
-        """The name that an operator wrote. Whether there is such a source is not looked at."""
+        """The name that an operator wrote. Whether there is such a source is not checked."""
         system, _slash, source = text.partition("/")
         return cls(system, source)
 
 
 class DrilledPoint(NamedTuple):
-    """Which point of a drill: a source's newest, or an older one drawn by lot."""
+    """Which point of a drill: a source's newest, or an older one chosen at random."""
 
     source: str
     older: str = ""  # the beginning of the older point's id; empty: the newest
@@ -113,7 +114,7 @@ class DrilledPoint(NamedTuple):
         return not self.older
 
     def __str__(self) -> str:
-        """``source`` or ``source@point``: how the drill host, the evidence and its findings call it."""
+        """``source`` or ``source@point``: its name on the drill host, in the evidence and in findings."""
         return f"{self.source}@{self.older}" if self.older else self.source
 
     @classmethod

@@ -1,9 +1,11 @@
 """What a policy file says about one system, validated by itself.
 
-Owns the shape of ``policies/<system>.yaml``. What can only be seen across files (dead references, cycles, promises that
-cannot hold) is judged in :mod:`drbackup.model.consistency`. Every model is frozen and refuses unknown keys. Two values
-may be left out of the file and come from elsewhere when the folder is loaded: ``objectives`` from the level table, and
-``schedule.time_zone`` from the inventory; both are handed in as validation context (:class:`Defaults`).
+Owns the shape of ``policies/<system>.yaml``. Every model is frozen and refuses unknown keys. References and cycles
+between files are checked in :mod:`drbackup.model.consistency`, promises that cannot hold in
+:mod:`drbackup.model.promises`.
+
+Two values may be left out of the file: ``objectives`` then come from the level table, and ``schedule.time_zone`` from
+the inventory. Both are given as validation context (:class:`Defaults`).
 """
 
 from __future__ import annotations
@@ -39,10 +41,10 @@ from drbackup.model.window import Blackouts, DailyWindow, covers_week
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What a policy may leave to the level table and the inventory. ``objectives``: level → (rpo, rto)."""
+    """The values for what a policy leaves out, from the level table and the inventory."""
 
-    objectives: dict[int, tuple[timedelta, timedelta]]
-    time_zone: str = "Asia/Shanghai"
+    objectives: dict[int, tuple[timedelta, timedelta]]  # level → (rpo, rto)
+    time_zone: str = "Asia/Shanghai"  # IANA name
 
 
 class Objectives(Strict):
@@ -82,7 +84,7 @@ class _SourceOfAKind(_SourceHead):
 
     @property
     def settings(self) -> SourceSettings:
-        """The kind that was given, with what it says."""
+        """The kind of source that was given, with its settings."""
         given: Iterator[SourceSettings | None] = (getattr(self, kind.kind) for kind in SOURCE_KINDS)
         return next(settings for settings in given if settings is not None)
 
@@ -181,7 +183,7 @@ class KeepPolicy(Strict):
 
     @property
     def horizon(self) -> timedelta:
-        """How old the oldest kept point may get: the time a store's lock must cover."""
+        """The greatest age of a kept point: the time that a store's lock must cover."""
         return max(
             timedelta(hours=self.hourly),
             timedelta(days=self.daily),
@@ -211,7 +213,7 @@ class CheckPolicy(Strict):
 
     @property
     def form(self) -> CheckForm:
-        """The check as its kind understands it."""
+        """The check as a model of its kind."""
         given = {key: getattr(self, key) for key in type(self).model_fields if getattr(self, key) is not None}
         kind = next(kind for kind in CHECK_KINDS if given.keys() == kind.model_fields.keys())
         return kind.model_construct(**given)
@@ -278,4 +280,5 @@ class Policy(Strict):
         return {**value, "objectives": {**from_level, **given}}
 
     def source(self, name: str) -> SourcePolicy | None:
+        """The source of that name, None without one."""
         return next((source for source in self.sources if source.name == name), None)

@@ -1,6 +1,6 @@
-"""Promises that cannot hold, found from the policies alone: before the fire, not during it.
+"""Promises that cannot hold, found from the policies alone, before any disaster.
 
-Each finding shows its arithmetic, because the person who reads it has to decide which number to change.
+Each finding shows its figures, because the person who reads it must decide which one to change.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _rto_sums(good: Mapping[str, tuple[Document, Policy]]) -> Iterator[Finding]:
     try:
         plan = recovery_plan(policies)
     except PolicyError:
-        return  # a circle: reported where the references are checked, and no sum exists inside it
+        return  # a cycle: it is reported where references are checked, and has no sum
     for step in plan.steps:
         document, policy = good[step.system]
         rto = policy.objectives.rto

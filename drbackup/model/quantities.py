@@ -1,7 +1,7 @@
 """Durations and byte sizes as people write them in a policy: ``15m``, ``36h``, ``7d``, ``10MB``.
 
-Strict on purpose: a bare number has no unit, and a promise read with the wrong unit is a broken promise. Every parser
-raises ``ValueError`` whose text is fit for an operator.
+A bare number is refused, because it has no unit, and a promise read with the wrong unit is a broken promise. Every
+parser raises ``ValueError`` with a text for the operator.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)")
 
 
 def parse_duration(value: object) -> timedelta:
-    """``1h30m`` → 90 minutes. Units s m h d w; a timedelta passes through. Raises ``ValueError`` for anything else."""
+    """The length of time of a text: ``1h30m`` → 90 minutes. Units: s m h d w. A timedelta is returned as it is.
+
+    Raises ``ValueError`` for anything else, and beyond 100 years.
+    """
     if isinstance(value, timedelta):
         length = value
     elif isinstance(value, str) and _DURATION.fullmatch(value):
@@ -51,7 +54,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(length: timedelta) -> str:
-    """The shortest words :func:`parse_duration` reads back to the same length, to the second: ``1h30m``."""
+    """The shortest text that :func:`parse_duration` reads as the same length, to the second: ``1h30m``."""
     left = round(length.total_seconds())
     if left < 0:
         return "-" + format_duration(-length)
@@ -64,7 +67,10 @@ def format_duration(length: timedelta) -> str:
 
 
 def parse_bytes(value: object) -> int:
-    """``10MB`` → 10,000,000; ``1MiB`` → 1,048,576; a whole number of bytes passes. Raises ``ValueError`` otherwise."""
+    """The bytes of a text: ``10MB`` → 10,000,000, ``1MiB`` → 1,048,576. A whole number of bytes is returned as it is.
+
+    Raises ``ValueError`` for anything else.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     match = _BYTES.fullmatch(value) if isinstance(value, str) else None
@@ -74,7 +80,7 @@ def parse_bytes(value: object) -> int:
 
 
 def parse_bandwidth(value: object) -> int:
-    """Bytes per second from ``10MB`` or ``10MB/s``. Raises ``ValueError``, naming bits when it smells of them."""
+    """Bytes per second of a text like ``10MB`` or ``10MB/s``. Raises ``ValueError``, also for units of bits."""
     if isinstance(value, str) and re.search(r"bit|bps|[kKmMgG]b(/s)?$", value):
         raise ValueError(say("{value} counts bits: write bytes per second, like 10MB/s", value=repr(value)))
     return parse_bytes(value.removesuffix("/s") if isinstance(value, str) else value)

@@ -1,16 +1,19 @@
-"""Which recovery points stay, and why: a pure decision that somebody shows before anybody acts on it.
+"""Which recovery points stay, and why: a pure decision that is shown to a person before it is carried out.
 
-Points of one system → a ruling with reasons for each. Invariants: a held point stays; of each source, the newest point
-of every rung of the ladder stays, so the newest one proven good is never dropped; the ``at_least_drilled`` newest
-app-checked points stay whatever their age; a point from the future stays, because then a clock was wrong; and a point
-of a consistency group stays as long as any member does.
+Points of one system go in, a ruling with reasons for each comes out. Invariants:
 
-Periods without a point are not counted: a source that was not copied for a month keeps its older points.
+* A held point stays.
+* Of each source, the newest point of every rung of the ladder stays, so the newest one proven good never goes.
+* The ``at_least_drilled`` newest app-checked points stay, whatever their age.
+* A point from the future stays, because then a clock was wrong.
+* A point of a consistency group stays as long as any other point of the group does.
 
-A *lost* point, one that is known to be damaged in every copy, covers nothing: each place goes to a whole point, as if
-the lost one were not there. The lost one itself stays as long as it would if it were whole, because much of it may
-still restore, its copies may mend each other, and a disk may come back. So knowing of damage keeps more and never less:
-nobody can make a point go by having another, or that one, called damaged.
+Periods without a point are not counted: a source that was not backed up for a month keeps its older points.
+
+A *lost* point is known to be damaged in every copy. Each of its places (like "daily 3 of 7") goes to a whole point, as
+if the lost one were not there. The lost one itself stays as long as it would if it were whole. Much of it may still
+restore, its copies may repair each other, and a disk may come back. So knowledge of damage keeps more points, never
+fewer: nobody can make a point go by calling it, or another one, damaged.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ _Periods = tuple[tuple[str, int, Callable[[datetime], tuple[int, ...]]], ...]
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """One point, whether it stays, and every reason for that in plain words."""
+    """One point, whether it stays, and every reason for that, in plain words."""
 
     point: Point
     keep: bool
@@ -52,8 +55,11 @@ def decide_retention(
     *,
     lost: AbstractSet[str] = frozenset(),
 ) -> Retention:
-    """Judge all points of one system. Days, weeks, months and years are ``time_zone``'s; ``now`` is aware. ``lost``:
-    ids of points that are damaged in every copy; others than ``points`` may be among them."""
+    """The ruling on every point of one system. ``now`` is an aware instant.
+
+    Days, weeks, months and years are those of ``time_zone``, an IANA name. ``lost``: ids of points that are damaged in
+    every copy. They need not be among ``points``.
+    """
     by_source: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for point in points:
         by_source[point.system, point.source].append(point)
@@ -88,7 +94,7 @@ def _age(point: Point) -> tuple[datetime, datetime, str]:
 
 
 def _of_itself(point: Point, now: datetime) -> list[str]:
-    """Why it stays whatever else there is."""
+    """The reasons for which a point stays, whatever other points there are."""
     reasons = [f"held: {point.held}"] if point.held else []
     if point.pinned_at > now:
         reasons.append("lies in the future: a clock was wrong")
@@ -96,7 +102,7 @@ def _of_itself(point: Point, now: datetime) -> list[str]:
 
 
 def _of_a_lost_one(rules: Sequence[str]) -> list[str]:
-    """It takes nobody's place, so its places must not read like those that count."""
+    """The reason of a lost point. It takes no place from another, so its text differs from those that do."""
     return [f"damaged in every copy, stays as if it were whole: {', '.join(rules)}"] if rules else []
 
 

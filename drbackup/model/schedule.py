@@ -1,9 +1,10 @@
 """When a system's copies are due, worked out from the policy alone.
 
-A due is an aware UTC instant. Invariants: dues ascend strictly; the same schedule and system name always give the same
-dues, on every machine and after every restart, so that the catalog can hold them as rows. Local times follow the IANA
-zone: one that does not exist (spring) becomes the next instant that does, one that comes twice (autumn) counts once,
-the first time. Nothing here reads a clock.
+A due is an aware UTC instant. Invariants: dues ascend strictly. The same schedule and system name always give the same
+dues, on every machine and after every restart. So the catalog can keep them as rows.
+
+Local times follow the IANA zone. A time that does not exist (spring) becomes the next instant that does. A time that
+comes twice (autumn) counts once, the first time. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ _REFERENCE_DUES = 20_000
 def due_after(
     schedule: SchedulePolicy, system: str, last_due: datetime | None, now: datetime, grace: timedelta = MISSED_AFTER
 ) -> datetime:
-    """The due to wait for or, if it is not after ``now``, to run at once.
+    """The due to wait for or, when it is not after ``now``, to run at once.
 
-    ``last_due`` is the last due that was run or noted as missed; None, for a system never seen, gives the first due at
-    or after ``now``. After an outage ``catch_up: once`` gives the newest missed due, one run for all of them;
-    ``skip`` gives the next future due. Raises :class:`PolicyError` for a schedule that never comes.
+    ``last_due`` is the last due that was run or noted as missed. None, for a system never seen, gives the first due at
+    or after ``now``. After an outage, ``catch_up: once`` gives the newest missed due: one run for all of them. ``skip``
+    gives the next future due, or a past one that is at most ``grace`` late. Raises :class:`PolicyError` for a schedule
+    that never comes due.
     """
     if last_due is None:
         return _first(schedule, system, now - _TICK)
@@ -54,18 +56,18 @@ def due_after(
 def missed(
     schedule: SchedulePolicy, system: str, last_due: datetime, now: datetime, grace: timedelta = MISSED_AFTER
 ) -> tuple[datetime, ...]:
-    """Dues after ``last_due``, not after ``now``, that will never run: all but the one :func:`due_after` answers."""
+    """The dues after ``last_due``, up to ``now``, that will never run: all but the one that :func:`due_after` gives."""
     chosen = due_after(schedule, system, last_due, now, grace)
     past = itertools.takewhile(lambda due: due <= now, dues(schedule, system, last_due))
     return tuple(due for due in past if due != chosen)
 
 
 def dues(schedule: SchedulePolicy, system: str, after: datetime) -> Iterator[datetime]:
-    """All dues strictly after ``after``, ascending. Ends only when none can come any more."""
+    """All dues strictly after ``after``, ascending. They end only when none can come any more."""
     zone = zoneinfo.ZoneInfo(schedule.time_zone)
     start = after
     while span := _blackout_around(schedule, zone, start):
-        start = span[0] - _TICK  # a due swallowed by this blackout may come out at its end, after ``after``
+        start = span[0] - _TICK  # a due inside this blackout waits for its end, which may be after ``after``
     latest, known = after, (after, after)
     raws = _raw_dues(schedule, system, zone, start)
     while (found := next(raws, None)) is not None:
@@ -74,7 +76,7 @@ def dues(schedule: SchedulePolicy, system: str, after: datetime) -> Iterator[dat
         while span := _blackout_around(schedule, zone, due, known):
             known, due = span, span[1]
         if due != raw and limit is None:
-            raws = _raw_dues(schedule, system, zone, due)  # all between come out at this same end
+            raws = _raw_dues(schedule, system, zone, due)  # all between wait for this same end
         if due > latest and (limit is None or due < limit):
             yield due
             latest = due
@@ -83,9 +85,9 @@ def dues(schedule: SchedulePolicy, system: str, after: datetime) -> Iterator[dat
 
 
 def worst_gap(schedule: SchedulePolicy, system: str) -> timedelta | None:
-    """The longest time between two dues in an ordinary year; None if the schedule never comes twice.
+    """The longest time between two dues in an ordinary year; None if the schedule never comes due twice.
 
-    Clock changes and blackouts by date are left out: they are single, announced exceptions.
+    Clock changes and blackouts by date are left out, because they are single, announced exceptions.
     """
     if schedule.every is not None and schedule.window is None and not schedule.blackout:
         return schedule.every
@@ -102,7 +104,7 @@ def worst_gap(schedule: SchedulePolicy, system: str) -> timedelta | None:
 
 
 def pause_around(schedule: SchedulePolicy, system: str, span: DateSpan) -> timedelta:
-    """Time without a due around a blackout by date; zero if the schedule never comes or does not begin before it."""
+    """The time without a due around a blackout by date; zero if the schedule never comes due before it."""
     zone = zoneinfo.ZoneInfo(schedule.time_zone)
     begin = _instant(span.first, 0, zone)
     usual = worst_gap(schedule, system)
@@ -117,13 +119,16 @@ def pause_around(schedule: SchedulePolicy, system: str, span: DateSpan) -> timed
 
 
 def spread_offset(system: str, span: timedelta) -> timedelta:
-    """A fixed share of ``span``, whole seconds, less than ``span``: systems with one interval do not start together."""
+    """A fixed share of ``span``, in whole seconds, so that systems with the same interval do not start together.
+
+    It comes from the SHA-256 of the system's name, and is shorter than ``span``.
+    """
     share = int.from_bytes(hashlib.sha256(system.encode()).digest()[:8])
     return timedelta(seconds=share * int(span.total_seconds()) >> 64)
 
 
 def _hopeless(schedule: SchedulePolicy, zone: zoneinfo.ZoneInfo, latest: datetime) -> datetime:
-    """An instant by which a due must have come after ``latest`` if any ever comes."""
+    """The instant by which a due after ``latest`` must have come, if any ever comes."""
     if schedule.every is None:
         return latest + _NEVER
     ends = [_instant(span.last + _DAY, 0, zone) for span in schedule.blackout if isinstance(span, DateSpan)]
@@ -141,7 +146,7 @@ def _first(schedule: SchedulePolicy, system: str, after: datetime) -> datetime:
 def _raw_dues(
     schedule: SchedulePolicy, system: str, zone: zoneinfo.ZoneInfo, start: datetime
 ) -> Iterator[tuple[datetime, datetime | None]]:
-    """Dues from ``start`` on before blackouts are applied, each with the instant its window closes."""
+    """Dues from ``start`` on, without regard to blackouts, each with the instant at which its window closes."""
     if schedule.every is not None and schedule.window is None:
         # Anchored to the epoch, not to the last run: a late run does not push all later ones.
         offset = spread_offset(system, schedule.every) if schedule.spread else timedelta(0)
@@ -179,7 +184,7 @@ def _dues_of_day(
     last = min(length, 86400) if interval < 86400 else 1 + int(offset.total_seconds())
     for second in range(int(offset.total_seconds()), last, interval):
         due = _instant(day, window.open * 60 + second, zone)
-        # When a clock change swallows the window itself, starting right after it beats not starting at all.
+        # When a clock change skips the window itself, a start right after it is better than none.
         yield due, max(limit, due + _TICK)
 
 
@@ -225,7 +230,7 @@ def _instant(day: date, second: int, zone: zoneinfo.ZoneInfo) -> datetime:
     late = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if late <= early:
         return late  # ordinary, or ambiguous: the first of the two
-    # In a gap the two readings lie on either side of the change: close in on the first second after it.
+    # In a gap the two readings lie on either side of the clock change: bisect to the first second after it.
     after = late.astimezone(zone).utcoffset()
     while late - early > timedelta(seconds=1):
         middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))

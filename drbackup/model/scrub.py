@@ -1,7 +1,7 @@
-"""Which copies a rolling scrub reads next, so that every byte is read back within a given time.
+"""Which copies the nightly scrub reads next, so that every byte is read back within a given time.
 
-Pure: what is stored and the clock are parameters. Nothing is remembered between two slices but when each copy was last
-read, so a slice that was killed, skipped or done twice puts nothing out of order.
+Pure: what is stored and the clock are parameters. All that is kept from one slice to the next is when each copy was
+last read. So a slice that was killed, skipped or done twice does no harm.
 """
 
 from __future__ import annotations
@@ -17,47 +17,46 @@ SLICE = timedelta(days=1)  # from one slice to the next
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """One pack's copy in one store. ``pack``: kind letter + SHA-256; ``size`` in bytes; ``read_at`` None: never."""
+    """One pack's copy in one store."""
 
-    number: int
+    number: int  # the catalog's, unique
     domain: str
     pack: PackId
-    size: int
+    size: int  # bytes
     stored_at: datetime
-    read_at: datetime | None
+    read_at: datetime | None  # when it was last read back and found whole; None: never
 
     @property
     def known_whole(self) -> datetime:
-        """When it was last known to be whole: read back, or stored."""
+        """The instant at which it was last known to be whole: when it was read back, or else stored."""
         return self.read_at or self.stored_at
 
 
 class Wounded(msgspec.Struct, frozen=True):
-    """A point with a damaged copy. ``damaged``: the stores where it is known to be; ``others``: those whose copy is not
-    known to be. Sorted."""
+    """A point with a damaged copy."""
 
-    point: str
+    point: str  # its id
     pinned_at: datetime
-    damaged: tuple[str, ...]
-    others: tuple[str, ...]
+    damaged: tuple[str, ...]  # the stores whose copy is known to be damaged, sorted
+    others: tuple[str, ...]  # the other stores with a copy, sorted
 
     @property
     def lost(self) -> bool:
-        """No copy is whole: nothing can be restored from it in full, unless its copies mend each other."""
+        """Whether no copy is whole. Then it can be restored in full only if its copies repair each other."""
         return not self.others
 
     @property
     def mendable(self) -> bool:
-        """There is a second copy to mend with. Two that are both damaged may each have what the other lacks."""
+        """Whether there is a second copy for a repair. Of two damaged copies, each may have what the other lacks."""
         return len(self.damaged) + len(self.others) > 1
 
 
 def next_slice(copies: Iterable[Copy], *, now: datetime, within: timedelta) -> tuple[Copy, ...]:
-    """What one slice reads, in its order.
+    """The copies that one slice reads, in this order.
 
-    First whatever would otherwise be unread for longer than ``within`` before the next slice comes; then, until the
-    slice is its share of all bytes, what was never read, and then what was longest not read. So new points are read
-    soon, the promise holds for old ones, and the work is spread evenly.
+    First come those that would else be unread for longer than ``within`` before the next slice. Then the slice is
+    filled up to its share of all bytes (``SLICE / within``): with what was never read, then with what was unread the
+    longest. So new points are read soon, the promise holds for old ones, and the work is spread evenly.
     """
     all_copies = sorted(copies, key=lambda each: (each.known_whole, each.pack))
     late = [each for each in all_copies if each.known_whole + within <= now + SLICE]

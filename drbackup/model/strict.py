@@ -1,4 +1,4 @@
-"""The base of every model that is read from a file, and the shapes of names in it."""
+"""The base of every model that is read from a file, and the shape of names in such files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 class Strict(BaseModel):
     """Base of every model read from a file: frozen, no unknown keys."""
 
-    # Most models are parts of others, whose checks hold theirs: each of its own is built when it is first asked for.
+    # Most models are only parts of others, so a validator of their own is built when it is first used.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
@@ -38,7 +38,7 @@ _Model = TypeVar("_Model", bound=Strict)
 def one_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]]:
     """A decorator that gives a model one optional field for each of ``kinds``, named after it.
 
-    That exactly one of them is given is the model's to check, with :func:`require_one`.
+    The model itself must check that exactly one of them is given, with :func:`require_one`.
     """
 
     def with_kinds(model: type[_Model]) -> type[_Model]:
@@ -52,10 +52,10 @@ def one_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]
 
 
 def any_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]]:
-    """A decorator that gives a model the keys of all ``kinds``, each of them optional; ``{forms}`` in its docstring
-    becomes the keys of each kind.
+    """A decorator that gives a model the keys of all ``kinds``, each of them optional.
 
-    That the keys of exactly one kind are given is the model's to check.
+    ``{forms}`` in the model's docstring is replaced by the keys of each kind. The model itself must check that the keys
+    of exactly one kind are given.
     """
 
     def with_keys(model: type[_Model]) -> type[_Model]:
@@ -71,7 +71,7 @@ def any_of(kinds: Sequence[type[Kind]]) -> Callable[[type[_Model]], type[_Model]
 
 
 def require_one(model: BaseModel, keys: tuple[str, ...]) -> None:
-    """Raises ``ValueError`` unless exactly one of ``keys`` has a value."""
+    """Exactly one of ``keys`` has a value in ``model``, or ``ValueError`` is raised."""
     given = [str(key) for key in keys if getattr(model, key) is not None]
     if len(given) != 1:
         wanted = ", ".join(map(str, keys))

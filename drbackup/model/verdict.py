@@ -1,14 +1,14 @@
 """A drill's verdict, from what was measured and what was promised.
 
 Pure: measurements, promises and instants come in, a :class:`DrillJudgement` with every reason goes out. The rules are
-few and each has one name (:class:`Rule`), so that a report can say in two languages why a drill ended as it did:
+few, and each has one name (:class:`Rule`), from which a report says in two languages why a drill ended so:
 
-* anything not measured is not proven, and what is not proven has failed;
-* a missing canary leaves the RPO unproven by data: 有条件通过 at best;
-* a promise (RTO, RPO) that was not kept is 未通过, however good the copy is;
-* a drill that did not run is 未执行 and counts as failed.
+* What was not measured is not proven, and what is not proven has failed.
+* A missing canary leaves the RPO unproven by data: 有条件通过 (passed with conditions) at best.
+* A promise (RTO, RPO) that was not kept is 未通过 (failed), however good the copy is.
+* A drill that did not run is 未执行 (not run) and counts as failed.
 
-Refuses to round in anybody's favour: figures are compared as measured.
+Figures are compared as measured, never rounded.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Verdict(enum.StrEnum):
 
     @property
     def label_zh(self) -> str:
+        """The verdict in Chinese, as drill reports have it."""
         return _LABELS[self]
 
     @property
     def proves(self) -> bool:
-        """May a recovery point climb to app-checked on this verdict? Never on a drill that failed or did not run."""
+        """Whether points become app-checked by this verdict. Never by a drill that failed or did not run."""
         return self in {Verdict.PASSED, Verdict.CONDITIONAL}
 
 
@@ -49,7 +50,7 @@ _LABELS = {
 
 
 class Rule(enum.StrEnum):
-    """Why. The values are stable: they stand in signed evidence."""
+    """The rules that a drill can break. The values are stable, because they stand in signed evidence."""
 
     NOT_STARTED = "not-started"
     NO_SOURCE = "no-source"
@@ -74,29 +75,30 @@ CONDITIONS = frozenset({Rule.NO_CHECK, Rule.CANARY_MISSING, Rule.CANARY_IN_FUTUR
 
 
 class BrokenRule(msgspec.Struct, frozen=True):
-    """One broken rule. ``subject``: a source, a check's number or nothing; ``seen``/``promised``: figures as text."""
+    """One broken rule, with its figures."""
 
     rule: Rule
-    subject: str = ""
-    seen: str = ""
-    promised: str = ""
+    subject: str = ""  # a source, or a check's number and source; empty: the whole drill
+    seen: str = ""  # what was measured, as text
+    promised: str = ""  # what it should have been, as text
 
     @property
     def is_condition(self) -> bool:
+        """Whether it leaves the verdict at "passed with conditions"."""
         return self.rule in CONDITIONS
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """What a check's policy line expects. ``match``: expected and seen figures must be equal, with no difference."""
+    """What a policy expects of a check's result."""
 
-    equals: str | None = None
-    min: Decimal | None = None
-    max: Decimal | None = None
-    match: bool = False
+    equals: str | None = None  # exactly this value; None: any
+    min: Decimal | None = None  # at least; None: no limit
+    max: Decimal | None = None  # at most; None: no limit
+    match: bool = False  # the measured and the expected figure must be equal, with no difference at all
 
     @property
     def text(self) -> str:
-        """As a person reads it: ``= 3``, ``1000 … 2000``, ``match``."""
+        """The expectation for a person: ``= 3``, ``1000 … 2000``, ``match``."""
         if self.match:
             return "match"
         if self.equals is not None:
@@ -107,70 +109,67 @@ class Expectation(msgspec.Struct, frozen=True):
 
 
 class AskedCheck(msgspec.Struct, frozen=True):
-    """One check as asked."""
+    """One check as the policy asks it."""
 
     number: int  # from 0, as in the policy; people are shown one more
     kind: str  # as a policy names it
     source: str
     expectation: Expectation
-    query: str = ""
-    other: str = ""
+    query: str = ""  # what that kind asks, in its own form, like an SQL query
+    other: str = ""  # the second source, for a kind that looks at one
 
 
 class MeasuredCheck(msgspec.Struct, frozen=True):
     """One check as measured on the restored copy."""
 
-    number: int
-    value: str = ""
-    expected: str = ""
-    compared: int = 0
-    wrong: tuple[str, ...] = ()
-    error: str = ""
+    number: int  # the check's, from 0
+    value: str = ""  # a count or an SQL result, as text
+    expected: str = ""  # the figure to compare with, where the agent knows it
+    compared: int = 0  # things compared
+    wrong: tuple[str, ...] = ()  # differences, by hash or table name, never by content
+    error: str = ""  # why it could not be measured
 
 
 class JudgedCheck(msgspec.Struct, frozen=True):
-    """A check with its answer. ``seen`` None: no answer came."""
+    """A check with its answer, and whether it passed."""
 
     check: AskedCheck
-    seen: MeasuredCheck | None
+    seen: MeasuredCheck | None  # None: no answer came
     passed: bool
-    reason: str = ""
+    reason: str = ""  # why it did not pass
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """One point of the drill. Instants on the controller's clock (skew already taken out).
-
-    ``newest``: this point stands for the RPO; an older point drawn by lot is only checked for being whole.
-    """
+    """One point of the drill. Instants are aware UTC by the controller's clock: the agent's skew is taken out."""
 
     source: str
     pinned_at: datetime
-    failure: str = ""
+    failure: str = ""  # why it was not restored; empty: it was
     canary_at: datetime | None = None  # found inside the restored data
-    canary_noted_at: datetime | None = None  # what the point's own facts say was written before the pin
-    newest: bool = True
+    canary_noted_at: datetime | None = None  # the canary that was written before the pin, by the point's own facts
+    newest: bool = True  # it stands for the RPO; an older point, chosen at random, must only be whole
 
 
 class Measurements(msgspec.Struct, frozen=True):
-    """All that a drill that ran has to say for itself."""
+    """Everything that was measured in a drill that ran."""
 
     declared_at: datetime
     restored: Sequence[Restored]
     checks: Sequence[AskedCheck]
     seen: Sequence[MeasuredCheck]
-    rto: timedelta | None  # declaration to the end of the last check
-    wiped: bool
+    rto: timedelta | None  # from the declaration to the end of the last check; None: not measured
+    wiped: bool  # nothing of the sandbox is left
 
 
 class DrillJudgement(msgspec.Struct, frozen=True):
-    """The verdict and all its reasons. ``rpo``: the oldest canary's age at declaration, None where one is missing."""
+    """The verdict on a drill, with all its reasons."""
 
     verdict: Verdict
     reasons: tuple[BrokenRule, ...]
     checks: tuple[JudgedCheck, ...] = ()
-    rto: timedelta | None = None
-    rpo: timedelta | None = None
-    proven: frozenset[str] = frozenset()  # sources restored whole with every check on them passed
+    rto: timedelta | None = None  # as measured
+    rpo: timedelta | None = None  # the oldest canary's age at the declaration; None: a canary is missing
+    proven: frozenset[str] = frozenset()  # sources restored whole, with every check on them passed
 
 
 def not_run(why: str) -> DrillJudgement:
@@ -198,7 +197,11 @@ def judge(measured: Measurements, *, rpo: timedelta, rto: timedelta) -> DrillJud
 
 
 def judge_negative(inner: DrillJudgement) -> DrillJudgement:
-    """A drill over a deliberately damaged copy must fail on a restore or a check, or the prover proves nothing."""
+    """The judgement on a drill over a deliberately damaged copy: it passes only when the damage was found.
+
+    ``inner`` is the judgement on what was restored. It must have failed by a restore or a check. Else drills prove
+    nothing, because they do not see damage.
+    """
     caught = {Rule.NOT_RESTORED, Rule.CHECK_ERROR, Rule.CHECK_MISMATCH}
     if any(reason.rule in caught for reason in inner.reasons):
         return DrillJudgement(Verdict.PASSED, (), inner.checks, inner.rto)
@@ -208,7 +211,7 @@ def judge_negative(inner: DrillJudgement) -> DrillJudgement:
 
 
 def measured_rpo(measured: Measurements) -> timedelta | None:
-    """Declaration minus the oldest of the newest points' canaries; None when any of them has no canary."""
+    """The time from the oldest canary to the declaration, over the newest points; None when a canary is missing."""
     ages: list[timedelta] = []
     for restored in measured.restored:
         if not restored.newest:
@@ -220,7 +223,7 @@ def measured_rpo(measured: Measurements) -> timedelta | None:
 
 
 def text_digest(text: str) -> str:
-    """How a text result crosses the wire: by digest, because a check's answer may name a person."""
+    """The SHA-256 of a text result, as it crosses the wire: the text itself may name a person."""
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -241,7 +244,7 @@ def _judge_checks(checks: Sequence[AskedCheck], seen: Sequence[MeasuredCheck]) -
 
 
 def _difference(expectation: Expectation, seen: MeasuredCheck) -> str:
-    """Why ``seen`` does not meet ``expectation``; empty when it does."""
+    """The reason why ``seen`` does not meet ``expectation``; empty when it does."""
     if seen.error:
         return seen.error
     if seen.wrong:
@@ -273,7 +276,7 @@ def _bounds_difference(expectation: Expectation, value: str) -> str:
 
 
 def _same(value: str, equals: str) -> bool:
-    """Equal as numbers, as plain text, or as the digest of the expected text."""
+    """Whether both are equal: as numbers, as plain text, or as the digest of the expected text."""
     left, right = _number(value), _number(equals)
     if left is not None and right is not None:
         return left == right
@@ -314,22 +317,22 @@ def _rpo_reasons(measured: Measurements, promised: timedelta) -> list[BrokenRule
     reasons: list[BrokenRule] = []
     for one in measured.restored:
         if one.failure:
-            continue  # nothing was restored, so there is no canary to speak of: already said
+            continue  # nothing was restored, so there is no canary; that failure is a reason already
         reasons.extend(_canary_reasons(one, measured.declared_at, promised))
     return reasons
 
 
 def _canary_reasons(one: Restored, declared_at: datetime, promised: timedelta) -> list[BrokenRule]:
-    """What one restored copy's canary says."""
+    """The rules that one restored copy's canary breaks."""
     if one.canary_at is None:
         reasons = [BrokenRule(Rule.CANARY_MISSING, one.source)]
-        # Data is never newer than the instant it was pinned at, so a pin beyond the promise is proof enough of failure.
+        # Data is never newer than the instant it was pinned at, so a pin older than the promise proves the failure.
         age = declared_at - one.pinned_at
         if one.newest and age > promised:
             reasons.append(BrokenRule(Rule.POINT_TOO_OLD, one.source, str(age), str(promised)))
         return reasons
     if one.canary_noted_at is not None and one.canary_at < one.canary_noted_at:
-        # The canary is written before the pin: older data than the record speaks of means another state was copied.
+        # The canary is written before the pin. An older one than the record says means that another state was copied.
         return [BrokenRule(Rule.CANARY_STALE, one.source, one.canary_at.isoformat(), one.canary_noted_at.isoformat())]
     if not one.newest:
         return []
@@ -340,7 +343,7 @@ def _canary_reasons(one: Restored, declared_at: datetime, promised: timedelta) -
 
 
 def _proven(restored: Sequence[Restored], checks: Sequence[JudgedCheck]) -> frozenset[str]:
-    """Sources whose restored copy had at least one check and no failing one. An across check speaks for both ends."""
+    """The restored sources with at least one check and none that failed. An across check counts for both sources."""
     good: set[str] = set()
     bad = {one.source for one in restored if one.failure}
     for judged in checks:

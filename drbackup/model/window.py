@@ -1,8 +1,9 @@
-"""Spans of local time a policy names: the daily window a backup may start in, and blackouts it must keep out of.
+"""Spans of local time in a policy: the daily window in which a backup may start, and blackouts in which it must not.
 
-Grammar: ``22:00-06:00`` (every day, past midnight if the end is not after the start), ``mon-fri 08:00-18:00``,
-``sat,sun 00:00-24:00``, and for blackouts also whole days ``2026-12-28..2027-01-03`` (both included). Times are the
-policy's local time; which instant that is, is decided in :mod:`drbackup.model.schedule`.
+Grammar: ``22:00-06:00`` is every day, past midnight if the end is not after the start. ``mon-fri 08:00-18:00`` and
+``sat,sun 00:00-24:00`` name weekdays. A blackout may also be whole days: ``2026-12-28..2027-01-03``, both included.
+
+Times are the policy's local time. :mod:`drbackup.model.schedule` decides which instants they are.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ _WINDOW_HELP = say("write it like 22:00-06:00 or mon-fri 20:00-23:30")
 
 
 class Window(msgspec.Struct, frozen=True):
-    """A span of minutes that opens on some weekdays. ``close`` > ``open`` always: past midnight it exceeds 1440."""
+    """A span of minutes that begins on some weekdays."""
 
-    open: int  # minutes after local midnight, 0..1439
-    close: int  # minutes after the same midnight, up to 2880
-    days: frozenset[int] = _EVERY_DAY  # weekdays it opens on, Monday 0
+    open: int  # minutes after local midnight, 0 to 1439
+    close: int  # minutes after the same midnight, more than ``open``; more than 1440 when it is past the next midnight
+    days: frozenset[int] = _EVERY_DAY  # weekdays on which it begins, Monday 0
 
     @property
     def minutes(self) -> int:
+        """The length in minutes."""
         return self.close - self.open
 
     def __str__(self) -> str:
@@ -50,7 +52,7 @@ class DateSpan(msgspec.Struct, frozen=True):
 
 
 def parse_window(value: object) -> Window:
-    """Raises ``ValueError`` with the right way to write it."""
+    """The daily window of a text. Raises ``ValueError``, which says how to write one."""
     if isinstance(value, Window):
         return value
     match = _WINDOW.fullmatch(value) if isinstance(value, str) else None
@@ -70,7 +72,7 @@ def parse_window(value: object) -> Window:
 
 
 def parse_blackout(value: object) -> Window | DateSpan:
-    """A daily window or a span of dates. Raises ``ValueError`` with the right way to write it."""
+    """The daily window or span of dates of a text. Raises ``ValueError``, which says how to write one."""
     if isinstance(value, DateSpan):
         return value
     match = _DATES.fullmatch(value) if isinstance(value, str) else None
@@ -89,7 +91,7 @@ def parse_blackout(value: object) -> Window | DateSpan:
 
 
 def covers_week(spans: tuple[Window | DateSpan, ...]) -> bool:
-    """Whether the weekly ones together leave no minute free."""
+    """Whether the weekly ones of ``spans`` together leave no minute of a week free."""
     week = 7 * 1440
     taken = {
         (day * 1440 + minute) % week

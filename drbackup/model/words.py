@@ -1,4 +1,4 @@
-"""What is said in both languages at once, in documents that both Chinese auditors and foreign engineers read."""
+"""Texts in both languages at once, for documents that both Chinese auditors and foreign engineers read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Words(msgspec.Struct, frozen=True):
-    """One thing said twice."""
+    """One text in both languages."""
 
-    zh: str
-    en: str
+    zh: str  # Chinese
+    en: str  # English

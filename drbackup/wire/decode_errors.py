@@ -1,7 +1,7 @@
 """Every error by which msgspec may refuse bytes that another program wrote.
 
-Owns one list, :data:`UNREADABLE`. Whoever decodes what came over a wire, out of a store or from a disk catches all of
-it, because those bytes may be anything, also an attacker's. Then no other error can end a decoding.
+Owns one list, :data:`UNREADABLE`. Code that decodes bytes from a wire, a store or a disk catches all of it. Those bytes
+may be anything, also an attacker's, and no other error comes out of decoding them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The kinds of check, as a policy asks them: asked by the rest of the program instead of which kind it is."""
+"""The kinds of check, as a policy asks them. The rest of the program asks a kind, not which kind it is."""

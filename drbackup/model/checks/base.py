@@ -23,7 +23,7 @@ class CheckForm(Kind, abc.ABC):
 
     @property
     def named(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The sources it looks at, with their places inside the check. The first one is asked."""
+        """(path inside the check, name) of each source that it looks at. The query is for the first one."""
         found: list[tuple[tuple[str | int, ...], str]] = []
         for key in self.source_keys:
             value: str | tuple[str, ...] = getattr(self, key)
@@ -35,13 +35,13 @@ class CheckForm(Kind, abc.ABC):
 
     @property
     def query(self) -> str:
-        """What the agent's half is told besides the sources: a query, a pattern, a name."""
+        """What the check's code on the agent gets besides the sources: a query, a pattern, a name."""
         return ""
 
     @abc.abstractmethod
     def misfit(self, position: int, source: SourceSettings) -> Said:
-        """Why a source can't stand at this position of :attr:`named`; empty: it can."""
+        """The reason why a source can't stand at this position of :attr:`named`; empty: it can."""
 
     def expectation(self) -> Expectation:
-        """What the measured figures are held against: unless a kind says otherwise, those of the pinned instant."""
+        """What the measured figures are compared with: those of the pinned instant, unless a kind says otherwise."""
         return Expectation(match=True)

@@ -1,7 +1,7 @@
-"""Every kind of check a policy may ask, in one list, in the order of the reference.
+"""Every kind of check that a policy may ask, in one list, in the order of the reference.
 
-A new kind is its model beside this module, a line in :data:`CHECK_KINDS`, and the agent's half of it
-(``docs/drills.md``: to add a kind of check).
+A new kind needs a model beside this module, a line in :data:`CHECK_KINDS`, and its code on the agent.
+``docs/drills.md`` says how to add one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The kinds of source, as a policy describes them: what the rest of the program asks instead of which kind it is."""
+"""The kinds of source, as a policy describes them. The rest of the program asks a kind, not which kind it is."""

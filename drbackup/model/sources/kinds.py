@@ -1,7 +1,7 @@
-"""Every kind of source a policy may name, in one list, in the order of the reference.
+"""Every kind of source that a policy may name, in one list, in the order of the reference.
 
-A new kind is its model beside this module, a line in :data:`SOURCE_KINDS`, and the agent's half of it
-(``docs/sources.md``: to add a kind).
+A new kind needs a model beside this module, a line in :data:`SOURCE_KINDS`, and its code on the agent.
+``docs/sources.md`` says how to add one.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ SOURCE_KINDS: list[type[SourceSettings]] = [FilesPolicy, SqlitePolicy, PostgresP
 
 def whole_check(kind: str) -> str:
     """The kind of check that compares a whole copy of that kind of source with what was copied."""
-    # A copy of a kind that nobody knows is not restored either, so any check fails on it.
+    # A copy of an unknown kind is not restored either, so any check fails on it.
     return next((each.whole_check for each in SOURCE_KINDS if each.kind == kind), "counts")

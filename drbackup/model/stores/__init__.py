@@ -1,1 +1,1 @@
-"""The kinds of store, as the inventory describes them: asked by the rest of the program instead of which kind it is."""
+"""The kinds of store, as the inventory describes them. The rest of the program asks a kind, not which kind it is."""

@@ -1,7 +1,7 @@
-"""Every kind of store an inventory may name, in one list, in the order of the reference.
+"""Every kind of store that an inventory may name, in one list, in the order of the reference.
 
-A new kind is its model beside this module, a line in :data:`STORE_PLACES`, and its room in :mod:`drbackup.stores`
-(``docs/stores.md``: to add a kind).
+A new kind needs a model beside this module, a line in :data:`STORE_PLACES`, and a package in :mod:`drbackup.stores`.
+``docs/stores.md`` says how to add one.
 """
 
 from __future__ import annotations
