@@ -318,13 +318,14 @@ class CollectPlan(msgspec.Struct, frozen=True):
 def lease_ns(now_ns: int, lock_days: int) -> int:
     """The instant (UTC ns) until which a pack must be locked so that a new point may rely on it.
 
-    It lies after the end of any session that begins now. 0 for a store without locks: there, no pack needs one.
+    It lies after the end of any session that begins now. With at least LOCK_LEAST days, a lock that is renewed in time
+    always holds until then. 0 for a store without locks: there, no pack needs one.
     """
     return now_ns + _in_ns(PACK_LEASE) if lock_days else 0
 
 
 def lock_end_ns(since_ns: int, lock_days: int) -> int:
-    """The instant (UTC ns) until which whatever is stored at ``since_ns`` or later is locked; 0 without locks."""
+    """The instant (UTC ns) until which, at least, what is stored from ``since_ns`` on is locked; 0 without locks."""
     return since_ns + _full_lock_ns(lock_days) if lock_days else 0
 
 

@@ -163,7 +163,7 @@ def _checks_fit(document: Document, policy: Policy) -> Iterator[Finding]:
 
 
 def _unproven(document: Document, policy: Policy) -> Iterator[Finding]:
-    """Warnings: what a policy may do, but a person should know."""
+    """Warnings: what a policy may do, but a person should know of."""
     if policy.drill is None:
         yield document.finding(
             ("system",),

@@ -54,7 +54,7 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
     wrong_level = any(detail["loc"][:1] == ("level",) for detail in details)
     for detail in details:
         if wrong_level and detail["type"] == "missing" and detail["loc"][:1] == ("objectives",):
-            continue  # only missing because the level that would give them is wrong: said once is enough
+            continue  # missing only because the level, which would give them, is wrong: one finding is enough
         finding = _retell(detail, document, model)
         union = "" if detail["type"] in ("missing", "extra_forbidden") else "value"
         found.setdefault((finding.line, finding.column, union or finding.message), finding)

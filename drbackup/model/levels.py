@@ -21,15 +21,15 @@ class Wording(Strict):
     """A sentence of the standard and whether somebody compared it with the printed text or a public source."""
 
     text: str
-    confirmed: YesNo = False
-    source: str = ""
+    confirmed: YesNo = False  # somebody compared it
+    source: str = ""  # where it was compared
 
 
 class LevelNumbers(Strict):
-    """RPO or RTO of one level. ``default`` is promised when a policy says nothing; ``weakest`` is the level's limit."""
+    """The RPO or RTO of one level."""
 
-    text: NonEmpty
-    default: DurationOrZero
+    text: NonEmpty  # as the standard says it
+    default: DurationOrZero  # promised when a policy says nothing
     weakest: DurationOrZero | None = Field(default=None, description="A weaker promise does not fit the level.")
     confirmed: YesNo = False
     source: str = ""
@@ -70,7 +70,7 @@ class LevelTable(Strict):
         return self
 
     def defaults(self, time_zone: str) -> Defaults:
-        """What a policy that says nothing promises; a length of zero cannot be promised and stays out."""
+        """The RPO and RTO of each level, for a policy that says none. Zero: the policy must say its own."""
         numbers: dict[int, tuple[timedelta, timedelta]] = {
             number: (level.rpo.default, level.rto.default) for number, level in self.levels.items()
         }

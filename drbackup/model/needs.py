@@ -41,7 +41,7 @@ class NeedCode(enum.StrEnum):
     NOTHING_WHOLE = "nothing-whole"  # there are points, and none is whole in any copy
     RPO_AT_RISK = "rpo-at-risk"
     RPO_BREACHED = "rpo-breached"
-    POINT_IN_FUTURE = "point-in-future"  # the newest point's instant is not yet: a clock is wrong
+    POINT_IN_FUTURE = "point-in-future"  # the newest point's instant is in the future: a clock is wrong
     COPY_DAMAGED = "copy-damaged"  # it can be repaired from another copy
     EVERY_COPY_DAMAGED = "every-copy-damaged"  # the copies may repair each other in part
     ONLY_COPY_DAMAGED = "only-copy-damaged"  # nothing can repair it
@@ -74,7 +74,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     stores: tuple[str, ...] = ()
     count: int = 0  # points
     lost: int = 0  # points of this source that are whole in no copy
-    at: datetime | None = None  # when it happened last
+    at: datetime | None = None  # aware UTC, when it happened last
     seen: timedelta | None = None  # the age or length that is measured against the promise
     promised: timedelta | None = None
     drill: str = ""  # the drill's id

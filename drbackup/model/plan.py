@@ -91,10 +91,10 @@ def hard_dependencies(policy: Policy) -> tuple[str, ...]:
 
 
 def find_cycles(graph: Graph) -> Iterator[tuple[str, ...]]:
-    """Cycles of ``graph``, each as ``("a", "b", "a")``. None in a graph without cycles.
+    """Cycles of ``graph``, each as ``("a", "b", "a")``; at least one when there is any.
 
-    Not every cycle is among them, but each has an edge in common with one of them. Names that are no key of ``graph``
-    are ignored.
+    Not every cycle is among them, but every cycle has an edge in common with one of them. Names that are no key of
+    ``graph`` are ignored.
     """
     left = {name: [other for other in graph[name] if other in graph] for name in sorted(graph)}
     while cycle := _one_cycle(left):

@@ -89,7 +89,7 @@ def decide_retention(
 
 
 def _age(point: Point) -> tuple[datetime, datetime, str]:
-    # The pinned instant is what the point is worth; commit time and id only make equal instants come out one way.
+    # The pinned instant decides. Commit time and id only give equal instants a fixed order.
     return point.pinned_at, point.committed_at, point.id
 
 

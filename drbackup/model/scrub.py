@@ -24,7 +24,7 @@ class Copy(msgspec.Struct, frozen=True):
     pack: PackId
     size: int  # bytes
     stored_at: datetime
-    read_at: datetime | None  # when it was last read back and found whole; None: never
+    read_at: datetime | None  # when it was last read back; None: never
 
     @property
     def known_whole(self) -> datetime:

@@ -37,7 +37,7 @@ class Verdict(enum.StrEnum):
 
     @property
     def proves(self) -> bool:
-        """Whether points become app-checked by this verdict. Never by a drill that failed or did not run."""
+        """Whether points become app-checked by this verdict: not when the drill failed or did not run."""
         return self in {Verdict.PASSED, Verdict.CONDITIONAL}
 
 

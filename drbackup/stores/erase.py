@@ -1,4 +1,4 @@
-"""Erasing objects: what a store can't do on purpose. Only collect opens an eraser, with a credential of its own.
+"""Erasing objects. A store has no method for it, on purpose: only collect opens an eraser, with its own credential.
 
 An eraser erases only the names that its caller gives. An object lock always wins over the caller. An eraser knows
 nothing of vaults.

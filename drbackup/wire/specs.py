@@ -84,7 +84,7 @@ class PointRef(msgspec.Struct, frozen=True):
 class FolderTarget(msgspec.Struct, frozen=True, tag="folder"):
     """One folder, below which every stored path is kept. Any kind of source can be restored like this."""
 
-    path: str  # absolute
+    path: str
     strip: str = ""  # leading path to leave out, so that a subtree comes to lie at the folder itself
 
 

@@ -1,1 +1,4 @@
-"""The kinds of check, as a policy asks them. The rest of the program asks a kind, not which kind it is."""
+"""The kinds of check, as a policy asks them.
+
+The rest of the program uses their methods and never asks which kind it has.
+"""

@@ -1,1 +1,4 @@
-"""The kinds of store, as the inventory describes them. The rest of the program asks a kind, not which kind it is."""
+"""The kinds of store, as the inventory describes them.
+
+The rest of the program uses their methods and never asks which kind it has.
+"""

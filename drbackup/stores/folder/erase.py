@@ -14,7 +14,7 @@ class DirectoryEraser(DirectoryStore):
     """The folder store with the one method that it lacks on purpose. Folders that become empty stay."""
 
     def erase(self, name: str) -> Erased:
-        """What became of ``name``: always gone, because a folder has no locks. Obligations: see the ``Eraser``.
+        """What became of ``name``: always gone, because a folder has no locks.
 
         No symbolic link is followed, and none is removed. Raises StoreUnavailable, StoreRefused.
         """

@@ -165,7 +165,7 @@ class DirectoryStore:
             except FileNotFoundError:
                 self._require_mounted()
                 return
-            # Not inside the "try": what vanishes further down must never end a list early without a word.
+            # Not inside the "try": a folder that vanishes further down must never end a list early without an error.
             yield from _walk(folder, above, start)
 
     def sign_put(self, name: str, size: int, sha256: bytes) -> SignedPut | None:
@@ -229,7 +229,7 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _make_folder(self, parents: Sequence[str], name: str) -> Iterator[int]:
-        """The same, but missing folders are made.
+        """An open descriptor as of :meth:`_folder`, but missing folders are made.
 
         Every folder's entry in its parent is synced once per process. Another process may have made the folder a moment
         ago and died before its own sync.

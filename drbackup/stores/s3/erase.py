@@ -71,7 +71,7 @@ class S3Eraser:
         self._call(name, lambda: self.client.delete_object(Bucket=self.config.bucket, Key=key, VersionId=version))
 
     def _lock_of(self, key: str, version: str, name: str, refused: StoreRefused) -> datetime | None:
-        """Until when a version that could not be deleted is locked; None under a legal hold.
+        """The instant until which a version that could not be deleted is locked; None under a legal hold.
 
         Raises ``refused`` when no lock explains the refusal: then the credential lacks the right.
         """

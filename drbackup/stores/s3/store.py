@@ -182,7 +182,7 @@ class S3Store:
     # --- what only S3 needs -----------------------------------------------------------------------------------------
 
     def holds(self, name: str, size: int, sha256: bytes) -> bool:
-        """Whether a whole read of ``name`` gives exactly these bytes. The object is read only without a checksum."""
+        """Whether a whole read of ``name`` gives exactly these bytes. The server's checksum saves reading them."""
         try:
             found = self._head(name)
         except ObjectMissing:
