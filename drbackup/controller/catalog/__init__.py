@@ -1,4 +1,4 @@
-"""The controller's memory: runs, points, packs, chunks, schedules, drills, recoveries."""
+"""The controller's database: runs, points, packs, chunks, schedules, drills, recoveries."""
 
 from drbackup.controller.catalog.catalog import Catalog
 

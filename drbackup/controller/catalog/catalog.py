@@ -1,7 +1,7 @@
-"""The catalog: one database, one small door per subject.
+"""The catalog: one database, one small class for each subject.
 
-Invariant: what a method has returned from is durable. Whatever the catalog loses can be rebuilt from the vault, except
-the runs that did not commit.
+Invariant: what a method wrote is durable when it returns. What the catalog loses can be rebuilt from the stores. The
+runs that did not commit and the holds can't: no store has them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drbackup.controller.catalog.sessions import Sessions
 
 
 class Catalog:
-    """An open catalog. Every part is safe to use from any thread, and several processes may have it open."""
+    """An open catalog. Every part is safe to use from any thread. Several processes may have it open."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -41,12 +41,15 @@ class Catalog:
 
     @classmethod
     def open(cls, path: Path) -> Catalog:
-        """The catalog in one SQLite file, made or migrated as needed. Raises :class:`CatalogUnusable`."""
+        """The catalog in one SQLite file, made or migrated as needed.
+
+        Raises :class:`~drbackup.errors.CatalogUnusable` for a newer catalog or a broken database.
+        """
         return cls.open_url(f"sqlite:///{path}")
 
     @classmethod
     def open_url(cls, url: str) -> Catalog:
-        """The catalog at an SQLAlchemy URL. Raises :class:`CatalogUnusable`."""
+        """The catalog at an SQLAlchemy URL, made or migrated as needed. Raises as :meth:`open` does."""
         database = Database(url)
         migrate(database)
         return cls(database)

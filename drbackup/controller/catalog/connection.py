@@ -1,7 +1,7 @@
-"""Opening the catalog's database: SQLite in WAL mode with full sync by default, any other URL as it is.
+"""The catalog's database: SQLite in WAL mode with full sync by default, any other URL as it is.
 
-Reads run in a deferred transaction. Writes begin with ``BEGIN IMMEDIATE``: a deferred transaction that reads first and
-writes later can fail with a stale snapshot that no busy timeout cures.
+Reads run in a deferred transaction. Writes begin with ``BEGIN IMMEDIATE``. A deferred transaction that reads first and
+writes later can fail, because its snapshot is old by then; waiting does not help it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRITES = "drbackup_writes"
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for ``url``; for SQLite with the durability this catalog promises."""
+    """An engine for ``url``; for SQLite with the durability that the catalog promises."""
     busy = {"timeout": BUSY_SECONDS} if url.startswith("sqlite") else {}
     # Every thread of every run may hold one for a moment; waiting for the pool would only hide waiting for the disk.
     engine = create_engine(url, connect_args=busy, pool_size=8, max_overflow=-1)
@@ -48,7 +48,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 class Database:
-    """One engine, two doors: :meth:`read` and :meth:`write`. Safe to use from any thread."""
+    """One engine with two ways in: :meth:`read` and :meth:`write`. Safe to use from any thread."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -56,14 +56,16 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view of the catalog. Raises :class:`CatalogUnusable`."""
+        """A consistent view of the catalog, until the block is left. Raises :class:`CatalogUnusable`."""
         with _translated(self.url), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One durable transaction: committed, synced to disk, when the block is left. Raises
-        :class:`CatalogUnusable`; then nothing of the block was kept."""
+        """One durable transaction: committed and synced to disk when the block is left.
+
+        Raises :class:`CatalogUnusable`; then nothing of the block was kept.
+        """
         with _translated(self.url), self.engine.connect() as bare:
             connection = bare.execution_options(**{_WRITES: True})
             with connection.begin():

@@ -1,4 +1,4 @@
-"""Is a catalog's file damaged, or only not ours to open now? Only a damaged one may be moved aside."""
+"""Whether a catalog's file is damaged, or only can't be opened now. Only a damaged one may be moved away."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether the file is empty, or SQLite finds its structure broken. A locked, newer or unreadable one is not
-    damaged."""
+    """Whether the file is empty, or SQLite finds its structure broken.
+
+    A file that is locked, newer or unreadable is not damaged.
+    """
     if path.stat().st_size == 0:
         return True
     try:

@@ -1,4 +1,7 @@
-"""Drills as the catalog knows them. The signed evidence in the vault is the truth; these rows answer quickly."""
+"""Drills as the catalog knows them. The signed evidence in the stores is the truth; these rows are for quick answers.
+
+A drill has its row before it starts, so one that dies stays visible: without an end and without a verdict.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +18,42 @@ from drbackup.controller.catalog.tables import drills
 from drbackup.errors import UsageError, say
 from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
-# What a drill is: one that restores and judges, or one that must find a byte which we flipped.
+# Kinds: a drill that restores and judges, and one that must find a byte which we changed on purpose.
 PLAIN_DRILL, NEGATIVE_DRILL = "drill", "negative-drill"
 _SECOND_NS = 1_000_000_000
 
 
 class Drill(msgspec.Struct, frozen=True):
-    """One drill. ``verdict`` empty: under way. ``points``: record ids. ``findings``: one line each."""
+    """One drill. Instants are UTC."""
 
     id: str
     system: str
-    kind: str
-    planned_at: datetime
+    kind: str  # PLAIN_DRILL or NEGATIVE_DRILL
+    planned_at: datetime  # when it was due
     started_at: datetime
-    ended_at: datetime | None = None
-    verdict: str = ""
-    host: str = ""
-    points: tuple[str, ...] = ()
-    evidence: str = ""
-    rto_seconds: float | None = None
-    rpo_seconds: float | None = None
-    findings: tuple[str, ...] = ()
+    ended_at: datetime | None = None  # None: under way, or its controller died
+    verdict: str = ""  # as drbackup.model.verdict says it; empty without an end
+    host: str = ""  # the agent of the drill host
+    points: tuple[str, ...] = ()  # their ids
+    evidence: str = ""  # the SHA-256 of its evidence, hex; empty: none
+    rto_seconds: float | None = None  # measured; None: not measured
+    rpo_seconds: float | None = None  # measured; None: not measured
+    findings: tuple[str, ...] = ()  # one line each
 
 
 class Drills:
-    """All drills."""
+    """All drills of the catalog."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, drill: Drill) -> None:
-        """Remember a drill before it starts: one that dies midway stays visible without a verdict."""
+        """A durable row of a drill that has not started yet."""
         with self._database.write() as connection:
             connection.execute(insert(drills).values(**_columns(drill)))
 
     def end(self, drill: Drill) -> None:
-        """Write the outcome. Raises :class:`UsageError` when the drill was never begun."""
+        """The outcome of a drill that began, durable. Raises :class:`UsageError` when the drill has no row."""
         with self._database.write() as connection:
             if (
                 connection.execute(update(drills).where(drills.c.id == drill.id).values(**_columns(drill))).rowcount
@@ -59,7 +62,7 @@ class Drills:
                 raise UsageError(say("no drill {id}", id=drill.id))
 
     def adopt(self, drill: Drill) -> None:
-        """Remember a drill that signed evidence tells of, whether it was known or not."""
+        """A durable row of a drill that signed evidence tells of. A row that is there already is replaced."""
         with self._database.write() as connection:
             known = connection.execute(select(drills.c.id).where(drills.c.id == drill.id)).first()
             columns = _columns(drill)
@@ -69,7 +72,7 @@ class Drills:
                 connection.execute(update(drills).where(drills.c.id == drill.id).values(**columns))
 
     def get(self, drill: str) -> Drill:
-        """One drill by id. Raises :class:`UsageError`."""
+        """One drill by its id. Raises :class:`UsageError` when there is none."""
         with self._database.read() as connection:
             row = connection.execute(select(drills).where(drills.c.id == drill)).mappings().one_or_none()
         if row is None:
@@ -77,17 +80,17 @@ class Drills:
         return _drill(row)
 
     def list(self, *, system: str = "") -> Iterator[Drill]:
-        """Every drill, newest first."""
+        """Every drill, of one system or of all, newest first."""
         return paged(self._database, _chosen(system), _NEWEST_FIRST, _drills_of)
 
     def newest(self, count: int, *, system: str = "") -> Sequence[Drill]:
-        """The first ``count`` of :meth:`list`, for a screen."""
+        """The first ``count`` drills of :meth:`list`, for one page of a list."""
         query = _chosen(system).order_by(*(column.desc() for column, _falls in _NEWEST_FIRST)).limit(count)
         with self._database.read() as connection:
             return [_drill(row) for row in connection.execute(query).mappings()]
 
     def count(self, *, system: str = "") -> int:
-        """How many drills :meth:`list` has."""
+        """The number of drills that :meth:`list` gives."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(_chosen(system).subquery())).scalar_one())
 
@@ -97,11 +100,11 @@ class Drills:
         return paged(self._database, _chosen(system).where(*inside), _NEWEST_FIRST, _drills_of)
 
     def under_way(self) -> Iterator[Drill]:
-        """Every drill that has no end: one is being run, or its controller died."""
+        """Every drill without an end, newest first: it is being run, or its controller died."""
         return paged(self._database, _chosen().where(drills.c.ended_ns == 0), _NEWEST_FIRST, _drills_of)
 
     def last(self, system: str) -> Drill | None:
-        """The newest drill of a system that has ended."""
+        """The newest drill of a system that has ended, None without one."""
         return next((drill for drill in self.list(system=system) if drill.ended_at), None)
 
 
@@ -109,7 +112,7 @@ _NEWEST_FIRST = (drills.c.started_ns, True), (drills.c.id, True)
 
 
 def _chosen(system: str = "") -> Select[Any]:
-    """A system's drills, or with an empty name those of all."""
+    """A query for a system's drills; with an empty name, for those of all systems."""
     query = select(drills)
     return query.where(drills.c.system == system) if system else query
 

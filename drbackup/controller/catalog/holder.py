@@ -1,7 +1,7 @@
-"""Who holds a lease: a name that lets another process on the same machine see at once that the holder is gone.
+"""The name of a lease's holder: by it, another process on the same machine sees at once whether the holder is gone.
 
-``host:boot:pid-namespace:pid:start``. Only a process of the same boot and the same process-number namespace can judge;
-for anybody else the lease's end decides.
+The name is ``host:boot:pid-namespace:pid:start``. Only a process of the same boot and the same process-number namespace
+can judge it. For any other process the lease's end decides.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def _machine() -> str:
 
 
 def this_process() -> str:
-    """This process's name as a holder."""
+    """The name of this process as a holder."""
     pid = os.getpid()
     return f"{_machine()}:{pid}:{_start(pid)}"
 
 
 def is_gone(holder: str) -> bool:
-    """True only when the holder surely no longer runs: same machine, and no process of that number and start."""
+    """Whether the holder has certainly ended: it ran on this machine, and no process has its number and start."""
     place, _, start = holder.rpartition(":")
     machine, _, pid = place.rpartition(":")
     if machine != _machine() or not pid.isdigit():
@@ -36,22 +36,22 @@ def is_gone(holder: str) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False  # another account's process: it lives, and /proc may be hidden from us, so its start can't be read
+        return False  # another account's process: it runs, and /proc may be hidden from us, so its start can't be read
     return _start(int(pid)) != start
 
 
 def is_here(holder: str) -> bool:
-    """True only when the holder surely runs, or stands still, on this machine."""
+    """Whether the holder is certainly there, on this machine: running, or stopped by a signal."""
     place, _, start = holder.rpartition(":")
     machine, _, pid = place.rpartition(":")
     return bool(start) and machine == _machine() and pid.isdigit() and _start(int(pid)) == start
 
 
 def _start(pid: int) -> str:
-    """Clock ticks between boot and the process's start: a clock that is set later does not change them. Empty: gone.
+    """The clock ticks from the boot to the process's start, empty when it is gone. Setting the clock changes nothing.
 
-    Read by hand: ``psutil.Process.create_time`` is a time of the clock and moves when that is set, so a living holder
-    would look like another process; and importing psutil costs a short command more than all of this.
+    Read from /proc and not by psutil. ``psutil.Process.create_time`` is a time of the clock and changes when that is
+    set, so a holder that runs would look like another process. Importing psutil also takes longer than all of this.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")

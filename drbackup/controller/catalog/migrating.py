@@ -1,7 +1,7 @@
-"""Bringing a catalog to this program's version, when it is opened.
+"""The migration of a catalog to this program's version, when it is opened.
 
-The whole migration is one write transaction: a crash leaves the old catalog, and of two processes that open at once
-the second waits and then finds nothing to do. A newer catalog is refused untouched.
+The whole migration is one write transaction, so a crash leaves the old catalog. Of two processes that open at once, the
+second waits and then finds nothing to do. A newer catalog is refused and not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(database: Database) -> None:
-    """Apply what is missing. Raises :class:`CatalogUnusable` for a newer catalog or a broken database."""
+    """A database that has this program's version, durably.
+
+    Raises :class:`CatalogUnusable` for a newer catalog or a broken database.
+    """
     with database.read() as connection:
         found = _version(connection)
     if found == HEAD:

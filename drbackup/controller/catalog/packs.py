@@ -1,6 +1,7 @@
 """Packs and the chunks inside them: what an agent need not send again.
 
-A chunk counts as present in a store only while its pack does. Losing these tables costs re-sent bytes, never data.
+A chunk counts as present in a store only while its pack does. When these tables are lost, chunks are sent again; no
+data is lost.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _BATCH = 1000
 
 
 class Pack(msgspec.Struct, frozen=True):
-    """One stored pack. ``name``: 32 bytes; ``size`` in bytes."""
+    """One stored pack."""
 
     domain: str
-    kind: str
-    name: bytes
-    size: int
-    session: str = ""
+    kind: str  # its letter: p, t or i
+    name: bytes  # the SHA-256 of its bytes, 32 bytes
+    size: int  # bytes
+    session: str = ""  # the one that sent it; empty: not known
 
 
 class Packs:
@@ -37,10 +38,10 @@ class Packs:
         self._database = database
 
     def locate(self, domain: str, store: str, ids: Sequence[bytes], *, locked_ns: int = 0) -> tuple[Place, ...]:
-        """Where these chunks lie inside packs that ``store`` has; chunks it lacks are left out.
+        """The places of these chunks inside packs that ``store`` has; chunks that it lacks are left out.
 
-        A pack that is condemned or retired is never offered, nor one whose lock may end before ``locked_ns`` (UTC ns;
-        :func:`drbackup.model.collect.lease_ns`): what a new point relies on must outlive the session that makes it.
+        Packs that are condemned or retired are never offered. Nor is one whose lock may end before ``locked_ns`` (UTC
+        ns; :func:`drbackup.model.collect.lease_ns`). What a new point relies on must stay until its session is over.
         """
         found: dict[bytes, Place] = {}
         with self._database.read() as connection:
@@ -63,7 +64,7 @@ class Packs:
         return tuple(found.values())
 
     def has(self, domain: str, kind: str, name: bytes, store: str) -> bool:
-        """Does the store hold this pack, as far as the catalog knows?"""
+        """Whether the store holds this pack, as far as the catalog knows."""
         with self._database.read() as connection:
             joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id).join(domains)
             query = (
@@ -76,7 +77,7 @@ class Packs:
             return connection.execute(query).first() is not None
 
     def count(self, domain: str, store: str) -> int:
-        """How many packs of this domain ``store`` holds, as far as the catalog knows."""
+        """The number of this domain's packs that ``store`` holds, as far as the catalog knows."""
         with self._database.read() as connection:
             joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id)
             query = select(func.count()).select_from(joined)
@@ -84,7 +85,7 @@ class Packs:
             return int(connection.execute(found).scalar_one())
 
     def sizes(self, domain: str, wanted_packs: Sequence[bytes]) -> dict[bytes, int]:
-        """Known sizes of these packs (kind letter + name each), bytes; unknown ones are left out."""
+        """The sizes in bytes of these packs (kind letter + SHA-256 each); unknown packs are left out."""
         found: dict[bytes, int] = {}
         with self._database.read() as connection:
             number = _domain(connection, domain)
@@ -98,9 +99,11 @@ class Packs:
     def add_copies(
         self, domain: str, store: str, wanted_packs: Sequence[bytes], *, now: datetime, locked_ns: int = 0
     ) -> None:
-        """``store`` holds these packs (kind letter + name each), too. Unknown packs are passed over.
+        """The fact, durable, that ``store`` holds these packs (kind letter + SHA-256 each), too.
 
-        ``locked_ns``: the store's lock on each that is new here holds at least until then; 0: none, or not known.
+        Packs that the catalog does not know are left out.
+
+        ``locked_ns``: UTC ns until when the store locks each pack that is new here, at least; 0: no lock, or not known.
         """
         with self._database.write() as connection:
             number = _domain(connection, domain)
@@ -115,9 +118,9 @@ class Packs:
                     connection.execute(insert(pack_copies), rows)
 
     def add(self, pack: Pack, store: str, places: Iterable[Place], *, now: datetime, locked_ns: int = 0) -> None:
-        """Remember a pack that is durable in ``store``, and its chunks, in one transaction. Idempotent.
+        """A pack that is durable in ``store``, and its chunks, known from now on: in one transaction. Idempotent.
 
-        ``locked_ns``: the store's lock on it holds at least until then; 0: none, or not known.
+        ``locked_ns``: UTC ns until when the store locks it, at least; 0: no lock, or not known.
         """
         with self._database.write() as connection:
             domain = _domain(connection, pack.domain)
@@ -141,7 +144,7 @@ class Packs:
                 connection.execute(row)
 
     def known(self, domain: str, kind: str) -> dict[bytes, frozenset[str]]:
-        """Every pack of one kind in a domain and the stores that hold it."""
+        """Every pack of one kind in a domain, by its SHA-256, with the stores that hold it."""
         found: dict[bytes, set[str]] = {}
         with self._database.read() as connection:
             joined = packs.join(pack_copies, pack_copies.c.pack == packs.c.id).join(domains)
@@ -151,8 +154,10 @@ class Packs:
         return {name: frozenset(stores) for name, stores in found.items()}
 
     def forgotten(self, domain: str, store: str, wanted_packs: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Those packs (kind letter + name each) that are known, but not as held by ``store``: it once gave other bytes
-        back. Packs the catalog never heard of are left out."""
+        """Those packs (kind letter + SHA-256 each) that are known, but not as held by ``store``.
+
+        A scrub may have found such a pack damaged there. Packs that the catalog does not know at all are left out.
+        """
         held = select(pack_copies.c.pack).where(pack_copies.c.store == store)
         found: list[bytes] = []
         with self._database.read() as connection:
@@ -165,7 +170,10 @@ class Packs:
         return tuple(found)
 
     def forget(self, domain: str, store: str, names: Iterable[tuple[str, bytes]]) -> None:
-        """The store turned out not to have these packs (kind, name): the agent must send their chunks again."""
+        """The fact, durable, that the store does not have these packs (kind letter, SHA-256) whole.
+
+        Agents send their chunks again.
+        """
         with self._database.write() as connection:
             number = _domain(connection, domain)
             for kind, name in names:

@@ -1,7 +1,7 @@
-"""Long lists out of the catalog, a page at a time: complete, and in bounded memory.
+"""Long lists from the catalog, a page at a time: complete, and in bounded memory.
 
-A page is one short read of its own. Between two pages nothing of the database is held: no transaction that would keep
-the log from shrinking, no cursor. A row that is there from the first page to the last is listed exactly once.
+A page is one short read of its own. Between two pages there is no cursor and no transaction, which would keep the
+database's log from becoming shorter. A row that is there from the first page to the last is listed exactly once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from drbackup.controller.catalog.connection import Database
 
 PAGE_ROWS = 500  # rows read at a time
 
-Order = Sequence[tuple[Any, bool]]  # columns and whether each falls; together they name a row, and none ever changes
+# (column, whether it descends). Together the columns name one row, and their values never change.
+Order = Sequence[tuple[Any, bool]]
 
 
 _T = TypeVar("_T")
@@ -27,7 +28,7 @@ def paged(
     order: Order,
     read: Callable[[Connection, Sequence[RowMapping]], Iterable[_T]],
 ) -> Iterator[_T]:
-    """Everything that ``query`` finds, in ``order``; ``read`` makes a page's rows what they mean, in the same view.
+    """Everything that ``query`` finds, in ``order``; ``read`` turns a page's rows into results, in the same view.
 
     Raises :class:`~drbackup.errors.CatalogUnusable` when a page can't be read.
     """
@@ -44,7 +45,7 @@ def paged(
 
 
 def _behind(order: Order, last: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether a row comes after the one with these values. The first column is bound alone, too: an index serves it."""
+    """Whether a row comes after the one with these values. The first column is also compared alone, to use an index."""
     (column, falls), value = order[0], last[0]
     further: ColumnElement[bool] = column < value if falls else column > value
     if len(order) == 1:

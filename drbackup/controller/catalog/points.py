@@ -1,4 +1,4 @@
-"""Recovery points as the catalog knows them: what was committed, where it lies, how far it was proven.
+"""Recovery points as the catalog knows them: what was committed, which stores have it, how far it was proven.
 
 A point whose removal began (:meth:`drbackup.controller.catalog.lifecycle.Lifecycle.mark`) is in no list any more.
 """
@@ -26,7 +26,7 @@ class Points:
         self._database = database
 
     def add(self, point: Point, *, session: str, previous: str = "") -> None:
-        """Remember a committed point and its copies. Again with the same id: only new copies are added."""
+        """A committed point and its copies, known from now on. Again with the same id: only new copies are added."""
         with self._database.write() as connection:
             known = connection.execute(select(points.c.id).where(points.c.id == point.id)).first()
             if known is None:
@@ -35,13 +35,13 @@ class Points:
                 _add_copy(connection, point.id, store, point.committed_at)
 
     def add_copy(self, point: str, store: str, *, now: datetime) -> None:
-        """Another store holds the whole point, too. Nothing for a point that is not known (any more)."""
+        """The fact, durable, that another store holds the whole point. A point that is not known stays unknown."""
         with self._database.write() as connection:
             if connection.execute(select(points.c.id).where(points.c.id == point)).first() is not None:
                 _add_copy(connection, point, store, now)
 
     def climb(self, point: str, rung: Rung, *, now: datetime) -> None:
-        """The point was proven up to ``rung``. A rung below the one it has changes nothing."""
+        """A point that was proven up to ``rung``, or stays on a higher rung that it has."""
         with self._database.write() as connection:
             connection.execute(
                 update(points)
@@ -50,35 +50,35 @@ class Points:
             )
 
     def fall(self, point: str, *, now: datetime) -> None:
-        """A copy of the point was found damaged: what was proven of it before is not claimed any more."""
+        """A point on the lowest rung, because a copy was found damaged: nothing above it is claimed any more."""
         with self._database.write() as connection:
             connection.execute(
                 update(points).where(points.c.id == point).values(rung=int(Rung.WRITTEN), rung_ns=to_ns(now))
             )
 
     def hold(self, point: str, reason: str) -> None:
-        """Hold a point with a reason, or release it with an empty one. Raises :class:`PointMissing`."""
+        """A point that is held for a reason, or not held any more with an empty one. Raises :class:`PointMissing`."""
         with self._database.write() as connection:
             there = points.c.id == point, points.c.collected_ns == 0
             if connection.execute(update(points).where(*there).values(held=reason)).rowcount != 1:
                 raise PointMissing(say("no recovery point {point}", point=point))
 
     def list(self, *, system: str = "", source: str = "", store: str = "") -> Iterator[Point]:
-        """Every point, newest first by commit time. ``store``: only points that have a copy there."""
+        """Every point, newest first by its commit; ``store``: with a copy there. An empty name does not choose."""
         return paged(self._database, _chosen(system, source, store), _NEWEST_FIRST, _points_of)
 
     def newest(self, count: int, *, system: str = "", source: str = "", store: str = "") -> Sequence[Point]:
-        """The first ``count`` of :meth:`list`, for a screen."""
+        """The first ``count`` points of :meth:`list`, for one page of a list."""
         return self._read(_chosen(system, source, store).order_by(*_NEWEST).limit(count))
 
     def count(self, *, system: str = "", source: str = "", store: str = "") -> int:
-        """How many points :meth:`list` has."""
+        """The number of points that :meth:`list` gives."""
         chosen = _chosen(system, source, store).subquery()
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
 
     def places(self, wanted: Iterable[str]) -> frozenset[tuple[str, str]]:
-        """The (system, source) pairs of these points, by their ids. Points that are not known are passed over."""
+        """The (system, source) pairs of the points with these ids. Points that are not known are left out."""
         ids, found = list(wanted), set()
         query = select(points.c.system, points.c.source).where(points.c.collected_ns == 0).distinct()
         with self._database.read() as connection:
@@ -88,21 +88,24 @@ class Points:
         return frozenset(found)
 
     def last(self, system: str, source: str) -> Point | None:
-        """The newest committed point of a source."""
+        """The newest committed point of a source, None without one."""
         return self._one(_chosen(system, source).order_by(*_NEWEST))
 
     def newest_whole(self, system: str, source: str) -> Point | None:
-        """The newest committed point of a source with a copy that is not known to be damaged: what protects it now."""
+        """The newest point of a source with a copy that is not known to be damaged, None without one.
+
+        It is what protects the source now.
+        """
         whole = exists().where(point_copies.c.point == points.c.id, point_copies.c.read_ns >= 0)
         return self._one(_chosen(system, source).where(whole).order_by(*_NEWEST))
 
     def at_or_before(self, instant: datetime, system: str, source: str) -> Point | None:
-        """The point of a source with the youngest data that is not younger than ``instant``."""
+        """The point of a source with the newest data that is not newer than ``instant``, None without one."""
         query = _chosen(system, source).where(points.c.pinned_ns <= to_ns(instant))
         return self._one(query.order_by(points.c.pinned_ns.desc(), *_NEWEST))
 
     def of_session(self, session: str, system: str, source: str) -> Point | None:
-        """The point of a source that a session wrote, None when it committed nothing."""
+        """The point of a source that a session wrote, None when the session committed nothing."""
         return self._one(_chosen(system, source).where(points.c.session == session).order_by(*_NEWEST))
 
     def between(self, begin: datetime, end: datetime, *, system: str) -> Iterator[Point]:
@@ -111,7 +114,7 @@ class Points:
         return paged(self._database, _chosen(system).where(*inside), _NEWEST_FIRST, _points_of)
 
     def first_commits(self, system: str) -> dict[str, datetime]:
-        """Source → when the oldest of its points that are still kept was committed."""
+        """Source → when its oldest point that is still there was committed."""
         first = select(points.c.source, func.min(points.c.committed_ns)).group_by(points.c.source)
         with self._database.read() as connection:
             rows = connection.execute(first.where(points.c.system == system, points.c.collected_ns == 0)).all()
@@ -120,7 +123,7 @@ class Points:
     def get(self, word: str, *, system: str = "", source: str = "") -> Point:
         """The point an operator means: an id, a unique beginning of one (≥ 4 characters), or ``latest``.
 
-        Raises :class:`PointMissing` when none fits or several do.
+        Raises :class:`PointMissing` when no point fits, or several do.
         """
         if word == "latest":
             found = self.newest(1, system=system, source=source)
@@ -149,18 +152,20 @@ class Points:
         return found[0]
 
     def previous(self, system: str, source: str) -> str:
-        """The newest point's id: the next record's ``previous``. Empty: none yet."""
+        """The id of a source's newest point, empty without one. The next record has it as ``previous``."""
         newest = self.last(system, source)
         return newest.id if newest else ""
 
     def lacking(self, system: str, source: str, store: str) -> Iterator[Point]:
-        """Every point without a copy in ``store``, oldest first: the order in which a store's chain grows without a
-        gap."""
+        """Every point of a source without a copy in ``store``, oldest first.
+
+        In this order the chain of records in the store grows without a gap.
+        """
         there = exists().where(point_copies.c.point == points.c.id, point_copies.c.store == store)
         return paged(self._database, _chosen(system, source).where(~there), _OLDEST_FIRST, _points_of)
 
     def known(self, store: str = "") -> frozenset[str]:
-        """Every known point's record name; with ``store``, of those that have a copy there."""
+        """The record names of all known points; with ``store``, of those that have a copy there."""
         query = select(points.c.name)
         if store:
             here = (point_copies.c.point == points.c.id) & (point_copies.c.store == store)
@@ -184,7 +189,7 @@ _BATCH = 500  # ids in one query
 
 
 def _chosen(system: str = "", source: str = "", store: str = "") -> Select[Any]:
-    """The living points of a system, of a source, with a copy in a store; an empty name does not choose."""
+    """A query for points that are not being removed. An empty name does not choose."""
     query = select(points).where(points.c.collected_ns == 0)
     if system:
         query = query.where(points.c.system == system)

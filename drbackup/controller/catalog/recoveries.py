@@ -1,4 +1,4 @@
-"""Recoveries: plans under way and every step's state, so that one that dies resumes where it was."""
+"""Recoveries: their plans and the state of every step, so that one that dies goes on where it was."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RecoveryStep(msgspec.Struct, frozen=True):
     """One step of a recovery."""
 
     step: str  # SYSTEM/SOURCE
-    ordinal: int
+    ordinal: int  # its place in the plan's order
     state: str  # the recovery module's words: waiting, running, done, failed …
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -29,24 +29,24 @@ class RecoveryStep(msgspec.Struct, frozen=True):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """One recovery. ``plan``: the plan as JSON text."""
+    """One recovery. Instants are UTC."""
 
     id: str
-    plan: str
-    state: str
+    plan: str  # the plan, as JSON text
+    state: str  # the recovery module's words
     started_at: datetime
-    ended_at: datetime | None = None
+    ended_at: datetime | None = None  # None: not over
     steps: tuple[RecoveryStep, ...] = ()
 
 
 class Recoveries:
-    """All recoveries."""
+    """All recoveries of the catalog."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, recovery: Recovery) -> None:
-        """Remember a recovery with all its steps before the first one starts."""
+        """A durable row of a recovery and of all its steps, before the first step starts."""
         with self._database.write() as connection:
             connection.execute(
                 insert(recoveries).values(
@@ -61,21 +61,21 @@ class Recoveries:
                 connection.execute(insert(recovery_steps).values(recovery=recovery.id, **_step_columns(step)))
 
     def step(self, recovery: str, step: RecoveryStep) -> None:
-        """Write one step's state durably."""
+        """One step's state, durable."""
         with self._database.write() as connection:
             which = recovery_steps.c.recovery == recovery, recovery_steps.c.step == step.step
             connection.execute(delete(recovery_steps).where(*which))
             connection.execute(insert(recovery_steps).values(recovery=recovery, **_step_columns(step)))
 
     def state(self, recovery: str, state: str, *, ended_at: datetime | None = None) -> None:
-        """Write the whole recovery's state. Raises :class:`UsageError` for an unknown one."""
+        """The whole recovery's state, durable. Raises :class:`UsageError` for an unknown recovery."""
         with self._database.write() as connection:
             row = update(recoveries).where(recoveries.c.id == recovery)
             if connection.execute(row.values(state=state, ended_ns=_ns(ended_at))).rowcount != 1:
                 raise UsageError(say("no recovery {recovery}", recovery=recovery))
 
     def get(self, recovery: str) -> Recovery:
-        """One recovery with its steps. Raises :class:`UsageError`."""
+        """One recovery with its steps. Raises :class:`UsageError` when there is none."""
         with self._database.read() as connection:
             rows = connection.execute(select(recoveries).where(recoveries.c.id == recovery)).mappings().all()
             found = _recoveries_of(connection, rows)
@@ -123,12 +123,12 @@ def _step_columns(step: RecoveryStep) -> dict[str, object]:
 
 
 def _stored(failure: Failure) -> str:
-    """A failure's fields as JSON, in the column that held ``Code: message`` before."""
+    """A failure's fields as JSON, in the column where older rows have ``Code: message``."""
     return msgspec.json.encode({"code": failure.code, **fields_of(failure.error())}).decode()
 
 
 def _failure(detail: str) -> Failure | None:
-    """The failure in a row's detail, however old the row is; None where the detail is no failure's."""
+    """The failure in the detail of a new or old row, None when the detail is no failure's."""
     if detail.startswith("{"):
         fields = msgspec.json.decode(detail, type=dict[str, str])
         return Failure.of(error_of(fields.pop("code"), fields))

@@ -1,4 +1,4 @@
-"""What a run is, and the rows it is kept in. The rules of who may change them are ``runs.py``'s."""
+"""Runs and the rows they are kept in. Who may change a row is decided by :mod:`drbackup.controller.catalog.runs`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
 class RunKind(enum.StrEnum):
-    """What is being executed."""
+    """What a run executes."""
 
     BACKUP = "backup"
     DRILL = "drill"
     RESTORE = "restore"
     RECOVER = "recover"
-    SCRUB = "scrub"  # of a store, which stands where other runs have their source
+    SCRUB = "scrub"  # of a store, which is named where other runs have their source
 
 
 class RunState(enum.StrEnum):
-    """Where a run is. The last three are final."""
+    """The states of a run, in their order. The last three are final."""
 
     DUE = "due"
     CLAIMED = "claimed"
@@ -40,68 +40,69 @@ class RunState(enum.StrEnum):
 
 
 FINAL = frozenset({RunState.COMMITTED, RunState.FAILED, RunState.MISSED})
-DIED = "ControllerDied"  # an error's code: somebody else ended the run, because its lease had run out
-LEFT = "left"  # a step, no state: who had lost the run has heard of it, and does nothing for it any more
+DIED = "ControllerDied"  # an error's code: another process ended the run, because its lease had run out
+LEFT = "left"  # a step, no state: the process that lost the run knows it, and does nothing for it any more
 SETTLED = "settled"  # a step, no state: the store was asked whether a failed commit had happened
 ACTIVE = frozenset(RunState) - FINAL - {RunState.DUE}
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run as the lists show it. Bytes; UTC instants."""
+    """One run as the lists show it. Instants are UTC."""
 
     id: str
     kind: RunKind
     system: str
-    source: str
+    source: str  # a scrub: the store's name
     state: RunState
     due_at: datetime
     created_at: datetime
-    started_at: datetime | None
+    started_at: datetime | None  # when it was claimed
     ended_at: datetime | None
-    pinned_at: datetime | None
-    position: str
-    holder: str
+    pinned_at: datetime | None  # the instant that the agent copied
+    position: str  # what the agent pinned: LSN, GTID, snapshot id
+    holder: str  # drbackup.controller.catalog.holder
     lease_until: datetime | None
-    fence: int
-    host: str
-    point: str
-    error_code: str
+    fence: int  # grows with every claim of the source
+    host: str  # the agent's name
+    point: str  # the id of what it committed; empty: nothing
+    error_code: str  # empty: no error
     error_message: str
     error_where: str
     error_hint: str
-    content_bytes: int
-    stored_bytes: int
-    entries: int
+    content_bytes: int  # of the source's content, so far
+    stored_bytes: int  # added to the store so far
+    entries: int  # of the source's tree, so far
     phase: str
 
     @property
     def active(self) -> bool:
+        """Whether the run was claimed and has not ended."""
         return self.state in ACTIVE
 
 
 class RunStep(msgspec.Struct, frozen=True):
     """One step that a run reached."""
 
-    step: str
-    at: datetime
+    step: str  # a RunState, or LEFT, or SETTLED
+    at: datetime  # UTC
     detail: str
 
 
 class LeaseRequest(msgspec.Struct, frozen=True):
-    """Who wants a run, and until when its lease shall hold if nothing is heard of the holder."""
+    """A lease that a process asks for."""
 
-    holder: str
+    holder: str  # who asks: drbackup.controller.catalog.holder
     now: datetime
-    until: datetime
+    until: datetime  # the lease's end, if it is not renewed
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """How far a run is. Bytes."""
+    """The progress of a run so far."""
 
     phase: str
-    content_bytes: int
-    stored_bytes: int
-    entries: int
+    content_bytes: int  # of the source's content
+    stored_bytes: int  # added to the store
+    entries: int  # of the source's tree
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ class Claim(msgspec.Struct, frozen=True):
     system: str
     source: str
     holder: str
-    fence: int
+    fence: int  # higher than that of every earlier claim of the source
 
 
 def insert_run(
@@ -124,7 +125,7 @@ def insert_run(
     state: RunState = RunState.DUE,
     reason: str = "",
 ) -> str:
-    """Insert a run row inside the caller's transaction; its id. ``what``: kind, system, source."""
+    """The id of a new run, inserted inside the caller's transaction. ``what``: (kind, system, source)."""
     kind, system, source = what
     run = f"{due:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     ended = to_ns(now) if state in FINAL else 0
@@ -147,7 +148,7 @@ def insert_run(
 
 
 def miss_due(connection: Connection, what: tuple[RunKind, str, str], reason: str, now: datetime) -> None:
-    """Rows of a source that are due and were never claimed become missed, inside the caller's transaction."""
+    """Runs of a source that were due and never claimed, now missed: inside the caller's transaction."""
     kind, system, source = what
     same = (runs.c.kind == kind, runs.c.system == system, runs.c.source == source, runs.c.state == RunState.DUE)
     for run in connection.execute(select(runs.c.id).where(*same)).scalars().all():
@@ -157,12 +158,12 @@ def miss_due(connection: Connection, what: tuple[RunKind, str, str], reason: str
 
 
 def same_source(row: RowMapping) -> list[Any]:
-    """What a query needs to find the runs of the same kind and source."""
+    """Conditions of a query for the runs of the same kind and source."""
     return [runs.c.kind == row["kind"], runs.c.system == row["system"], runs.c.source == row["source"]]
 
 
 def mark_died(connection: Connection, row: RowMapping, now: datetime) -> None:
-    """The holder is gone: the run is failed at the step it had reached, its sessions are over."""
+    """A run whose holder is gone, now failed at the step it had reached. Its sessions are closed."""
     message = f"the controller died at step {row['state']} ({row['holder']})"
     connection.execute(
         update(runs)
@@ -182,14 +183,14 @@ def mark_died(connection: Connection, row: RowMapping, now: datetime) -> None:
 
 
 def add_step(connection: Connection, run: str, step: str, now: datetime, detail: str) -> None:
-    """Append a step inside the caller's transaction."""
+    """One more step of a run, inside the caller's transaction."""
     count = select(func.count()).select_from(run_steps).where(run_steps.c.run == run)
     ordinal = connection.execute(count).scalar_one()
     connection.execute(insert(run_steps).values(run=run, ordinal=ordinal, step=step, at_ns=to_ns(now), detail=detail))
 
 
 def error_columns(error: DrbackupError) -> dict[str, str]:
-    """An error as the columns keep it."""
+    """An error as a run's columns keep it."""
     where = f"{error.host}: {error.where}" if error.host and error.where else error.host or error.where
     return {
         "error_code": error.code,
@@ -200,7 +201,7 @@ def error_columns(error: DrbackupError) -> dict[str, str]:
 
 
 def run_of(row: RowMapping) -> Run:
-    """A row as the lists show it."""
+    """The run of a row."""
     plain = ("id", "system", "source", "position", "holder", "fence", "host", "point", "phase")
     counts = ("content_bytes", "stored_bytes", "entries")
     errors = ("error_code", "error_message", "error_where", "error_hint")

@@ -1,7 +1,8 @@
-"""Runs: one row for every execution of anything, kept for ever, and every step of it before the next begins.
+"""Runs: one row for every execution of anything, kept for ever. Each step is durable before the next begins.
 
-A run is claimed under a lease with a fencing number. Whoever holds an older number, or a lease that was taken over,
-can't write another step: :class:`~drbackup.errors.RunLost`. At most one run of a source is active at any time.
+A run is claimed under a lease with a fencing number, which grows with every claim of its source. A process with an
+older number can't write another step; it gets :class:`~drbackup.errors.RunLost`. At most one run of a kind and source
+is active at any time.
 """
 
 from __future__ import annotations
@@ -56,12 +57,15 @@ __all__ = [
 
 
 class Runs:
-    """All runs. ``dead`` tells whether a lease's holder is known to be gone before the lease ran out, ``here`` whether
-    it is known to be there, however long ago."""
+    """All runs of the catalog."""
 
     def __init__(
         self, database: Database, dead: Callable[[str], bool], here: Callable[[str], bool] = lambda _holder: False
     ) -> None:
+        """``dead`` tells whether a lease's holder is certainly gone, before the lease has run out.
+
+        ``here`` tells whether a holder is certainly there, also when its lease ran out long ago.
+        """
         self._database = database
         self._dead = dead
         self._here = here
@@ -69,22 +73,23 @@ class Runs:
     # --- from due to claimed ---
 
     def add(self, kind: RunKind, system: str, source: str, *, due: datetime, now: datetime) -> str:
-        """A new due row; its id."""
+        """The id of a new run that is due."""
         with self._database.write() as connection:
             return insert_run(connection, (kind, system, source), due=due, now=now)
 
     def start(
         self, kind: RunKind, system: str, source: str, *, lease: LeaseRequest, due: datetime | None = None
     ) -> Claim:
-        """A new run, claimed at once. Raises :class:`RunActive`, and then leaves no row behind."""
+        """The claim of a new run. Raises :class:`RunActive` while another run is active; then there is no new row."""
         with self._database.write() as connection:
             run = insert_run(connection, (kind, system, source), due=due or lease.now, now=lease.now)
             return self._claim(connection, run, lease)
 
     def claim(self, run: str, lease: LeaseRequest) -> Claim:
-        """Take a due run. A run of the same source whose holder is dead is marked failed first, honestly.
+        """The claim of a run that is due. A run of the same source whose holder is gone is first marked as failed.
 
-        Raises :class:`RunActive` while another run of the source is alive, :class:`UsageError` when the run is not due.
+        Raises :class:`RunActive` while another run of the source is active, and :class:`UsageError` when the run is not
+        due.
         """
         with self._database.write() as connection:
             return self._claim(connection, run, lease)
@@ -125,7 +130,7 @@ class Runs:
         return claim
 
     def renew(self, claim: Claim, *, until: datetime, counters: Counters | None = None) -> None:
-        """Hold the lease longer and write the latest counters. Raises :class:`RunLost`."""
+        """A lease that holds until ``until``, and the latest counters, durable. Raises :class:`RunLost`."""
         columns: dict[str, Any] = {"lease_ns": to_ns(until)}
         if counters is not None:
             columns |= {
@@ -139,21 +144,21 @@ class Runs:
     # --- steps ---
 
     def step(self, claim: Claim, state: RunState, *, now: datetime, detail: str = "", **columns: Any) -> None:
-        """Durably enter ``state``. Raises :class:`RunLost` when the run was taken over."""
+        """A run that is in ``state``, durably. Raises :class:`RunLost` when the run was taken over."""
         if state in FINAL:
             columns["ended_ns"] = to_ns(now)
         self._change(claim, {"state": state, **columns}, step=(state, now, detail))
 
     def fail(self, claim: Claim, error: DrbackupError, *, now: datetime) -> None:
-        """End the run with its error. Raises :class:`RunLost`."""
+        """A run that failed with this error, durably. Raises :class:`RunLost` when the run was taken over."""
         self.step(claim, RunState.FAILED, now=now, detail=error.code, **error_columns(error))
 
     def note_error(self, claim: Claim, error: DrbackupError) -> None:
-        """Write an error beside a run that goes on or is committed (done in part). Raises :class:`RunLost`."""
+        """An error in the row of a run that goes on, or that was committed in part. Raises :class:`RunLost`."""
         self._change(claim, error_columns(error), active_only=False)
 
     def mark_dead(self, *, now: datetime) -> list[Run]:
-        """Mark every active run whose holder is gone as failed; what they were. Called when a daemon starts."""
+        """All active runs whose holder is gone, as they were; each is failed now. Called when a daemon starts."""
         with self._database.write() as connection:
             rows = list(connection.execute(select(runs).where(runs.c.state.in_(ACTIVE))).mappings())
             gone = [row for row in rows if self._abandoned(row, now)]
@@ -162,13 +167,15 @@ class Runs:
         return [run_of(row) for row in gone]
 
     def leave(self, run: str, *, now: datetime) -> None:
-        """Whoever had lost the run does nothing for it any more."""
+        """The fact, durable, that the process which lost the run does nothing for it any more."""
         with self._database.write() as connection:
             add_step(connection, run, LEFT, now, "")
 
     def standing_still(self) -> dict[str, str]:
-        """Agent → a backup of it whose process is there and may still commit, although its lease is long over: it was
-        stopped, and goes on where it was when somebody lets it."""
+        """Agent → a backup of it that may still commit although its lease is over.
+
+        Its process was stopped by a signal, is still there, and goes on where it was when it is continued.
+        """
         left = select(run_steps.c.run).where(run_steps.c.step == LEFT)
         lost = runs.c.state.in_(ACTIVE) | ((runs.c.state == RunState.FAILED) & (runs.c.error_code == DIED))
         query = select(runs.c.host, runs.c.id, runs.c.holder).where(
@@ -179,7 +186,7 @@ class Runs:
         return {row.host: row.id for row in rows if self._here(row.holder)}
 
     def unsettled(self, system: str, source: str = "") -> list[Run]:
-        """Failed backups that were committing and of which nobody looked yet whether their record was written."""
+        """Failed backups that were committing, and whose record nobody has looked for in the store yet."""
         began = select(run_steps.c.run).where(run_steps.c.step == RunState.COMMITTING)
         looked = select(run_steps.c.run).where(run_steps.c.step == SETTLED)
         query = select(runs).where(
@@ -191,7 +198,10 @@ class Runs:
             return [run_of(row) for row in connection.execute(query).mappings()]
 
     def settle(self, run: str, point: str, *, now: datetime, detail: str) -> None:
-        """Somebody looked into the store: with ``point`` the run had committed after all, empty: it had not."""
+        """The result, durable, of looking for the record of a failed run.
+
+        ``point``: the id of what the run had committed after all; empty: it had not.
+        """
         with self._database.write() as connection:
             if point:
                 connection.execute(
@@ -211,7 +221,7 @@ class Runs:
     # --- reading ---
 
     def get(self, run: str) -> Run:
-        """One run. Raises :class:`UsageError`."""
+        """One run by its id. Raises :class:`UsageError` when there is none."""
         with self._database.read() as connection:
             row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
         if row is None:
@@ -221,18 +231,18 @@ class Runs:
     def list(
         self, *, kind: RunKind | None = None, system: str = "", source: str = "", states: Iterable[RunState] = ()
     ) -> Iterator[Run]:
-        """Every run, newest first by due time."""
+        """Every run, newest first by the time it was due. What is empty does not choose."""
         return paged(self._database, _chosen(kind, system, source, states), _NEWEST_FIRST, _runs_of)
 
     def last(self, kind: RunKind, system: str = "", source: str = "", *, states: Iterable[RunState] = ()) -> Run | None:
-        """The newest run that was due, whatever became of it, or the newest in one of ``states``."""
+        """The run that was due last, in any state or in one of ``states``; None without one."""
         query = _chosen(kind, system, source, states).order_by(*(column.desc() for column, _falls in _NEWEST_FIRST))
         with self._database.read() as connection:
             row = connection.execute(query.limit(1)).mappings().one_or_none()
         return run_of(row) if row else None
 
     def due(self, now: datetime) -> Iterator[Run]:
-        """Every run that waits to be started at ``now``, the longest waiting first."""
+        """Every run that waits to be started at ``now``; the one that waits longest is first."""
         query = select(runs).where(runs.c.state == RunState.DUE, runs.c.due_ns <= to_ns(now))
         return paged(self._database, query, [(column, False) for column, _falls in _NEWEST_FIRST], _runs_of)
 
@@ -242,7 +252,7 @@ class Runs:
         return paged(self._database, _chosen(kind, system).where(*inside), _NEWEST_FIRST, _runs_of)
 
     def first_commits(self, system: str) -> dict[str, datetime]:
-        """Source → when the first backup of it that was committed had ended."""
+        """Source → when its first committed backup ended."""
         first = select(runs.c.source, func.min(runs.c.ended_ns)).group_by(runs.c.source)
         over = runs.c.ended_ns > 0
         with self._database.read() as connection:
@@ -275,7 +285,7 @@ class Runs:
         if active_only:
             ours.append(runs.c.state.in_(ACTIVE))
         with self._database.write() as connection:
-            # The fence is checked by the statement that writes: nothing can come between.
+            # The statement that writes also checks the fence, so no other process can act in between.
             if connection.execute(update(runs).where(*ours).values(**columns)).rowcount != 1:
                 raise RunLost(
                     say(
@@ -296,7 +306,7 @@ _NEWEST_FIRST = (runs.c.due_ns, True), (runs.c.created_ns, True), (runs.c.id, Tr
 def _wanted(
     kind: RunKind | None, system: str, source: str, states: Iterable[RunState] = ()
 ) -> Iterator[ColumnElement[bool]]:
-    """The conditions for runs of a kind, system and source in one of some states; what is empty does not choose."""
+    """The conditions for runs of a kind, system and source in one of ``states``. What is empty does not choose."""
     for column, value in ((runs.c.kind, kind), (runs.c.system, system), (runs.c.source, source)):
         if value:
             yield column == value

@@ -1,4 +1,4 @@
-"""Schedules: the instants that were due and are next, so that a stopped controller can tell what it missed."""
+"""Schedules: the instants that were due and that are next, so that a controller knows what it missed while stopped."""
 
 from __future__ import annotations
 
@@ -14,28 +14,25 @@ from drbackup.system.instants import from_ns, from_ns_or_none, to_ns
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """The memory of one source's schedule (or one system's drills: ``source`` empty).
-
-    ``fingerprint`` is of the policy's schedule: when it changes, the next instant is computed anew.
-    """
+    """What is known of one source's schedule, or of one system's drills. Instants are UTC."""
 
     kind: RunKind
     system: str
-    source: str
-    last_due: datetime | None
+    source: str  # empty: the system's drills
+    last_due: datetime | None  # None: never yet
     next_due: datetime
-    fingerprint: str
+    fingerprint: str  # of the policy's schedule: when it changes, the next instant is computed anew
 
 
 class Miss(msgspec.Struct, frozen=True):
-    """One instant that nothing ran at, and why."""
+    """One instant when a run was due and did not begin, and why."""
 
-    due: datetime
+    due: datetime  # UTC
     reason: str
 
 
 class Schedules:
-    """All schedules."""
+    """All schedules of the catalog."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,9 +50,12 @@ class Schedules:
         return _schedule(row) if row else None
 
     def advance(self, schedule: Schedule, *, due: datetime | None, missed: tuple[Miss, ...], now: datetime) -> str:
-        """In one transaction: a missed row for each of ``missed``, a due row for ``due`` (its id, else empty), and the
-        schedule's new instants. An older row of the source that is still due becomes missed: one run serves for both.
-        A crash leaves all of it or nothing, so no instant is counted twice or lost."""
+        """The id of the new run that is due, empty without one: one transaction writes it with all that follows.
+
+        Written are a missed run for each of ``missed``, a due run for ``due``, and the schedule's new instants. An
+        older run of the source that is still due becomes missed, because the new run is enough for both. A crash leaves
+        all of it or nothing, so no instant is counted twice or lost.
+        """
         what = (schedule.kind, schedule.system, schedule.source)
         run = ""
         with self._database.write() as connection:
@@ -76,7 +76,7 @@ class Schedules:
         return run
 
     def drop(self, kind: RunKind, system: str, source: str, *, now: datetime) -> None:
-        """The policies no longer name it: what was due is missed, what has run stays."""
+        """The end of a schedule that no policy names any more. What was due is missed; what has run stays."""
         with self._database.write() as connection:
             miss_due(connection, (kind, system, source), "the policies no longer name it", now)
             connection.execute(delete(schedules).where(*_which(kind, system, source)))

@@ -1,6 +1,7 @@
-"""When each pack's copy was last read back whole, and each point's copy with all it is made of.
+"""The times when the packs' copies, and the points' copies with all their packs, were last read back whole.
 
-Losing these rows costs reading, never data: what the catalog does not know counts as never read.
+When these rows are lost, the next scrubs read more; no data is lost. What the catalog does not know counts as never
+read.
 """
 
 from __future__ import annotations
@@ -23,26 +24,25 @@ _BATCH = 500
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """How much of one store was read back lately. Bytes; ``oldest`` is the last reading of the copy that was longest
-    not read (its storing, if it never was), None for an empty store; ``oldest_name`` is that pack's SHA-256, hex."""
+    """The part of one store that was read back within a given time."""
 
-    packs: int
-    bytes: int
-    packs_read: int
-    bytes_read: int
-    oldest: datetime | None
-    oldest_name: str
-    oldest_read: bool
+    packs: int  # of the store
+    bytes: int  # of all its packs
+    packs_read: int  # within the time
+    bytes_read: int  # within the time
+    oldest: datetime | None  # when the pack that waits longest was last read, or stored if never; None: an empty store
+    oldest_name: str  # that pack's SHA-256, hex
+    oldest_read: bool  # whether it was ever read
 
 
 class Scrubs:
-    """What was read back. Packs that are condemned are left out everywhere: they may go at any moment."""
+    """All times of reading back. Condemned packs are left out: they may be erased at any moment."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def copies(self, store: str) -> list[Copy]:
-        """Every pack's copy in a store, in no order."""
+        """Every pack's copy in a store, in no given order."""
         columns = packs.c.id, domains.c.name, packs.c.kind, packs.c.name, packs.c.size
         query = select(*columns, pack_copies.c.stored_ns, pack_copies.c.scrubbed_ns).select_from(_JOINED)
         with self._database.read() as connection:
@@ -53,8 +53,10 @@ class Scrubs:
             ]
 
     def reads(self, store: str) -> dict[str, dict[bytes, int]]:
-        """Domain → pack (kind letter + SHA-256) → when it was last read back whole there (ns; 0: never). Packs that the
-        store is not known to hold whole are left out."""
+        """Domain → pack (kind letter + SHA-256) → UTC ns when it was last read back whole there; 0: never.
+
+        Packs that the store is not known to hold whole are left out. Condemned ones are not.
+        """
         found: dict[str, dict[bytes, int]] = {}
         query = select(domains.c.name, packs.c.kind, packs.c.name, pack_copies.c.scrubbed_ns).select_from(_JOINED)
         with self._database.read() as connection:
@@ -63,23 +65,23 @@ class Scrubs:
         return found
 
     def living(self, store: str, number: int) -> bool:
-        """Whether the catalog still counts on this copy: a collector may have taken it since it was listed."""
+        """Whether the catalog still relies on this copy. A collect may have erased it since it was listed."""
         with self._database.read() as connection:
             return connection.execute(_JOINED.select().where(*_living(store), packs.c.id == number)).first() is not None
 
     def note(self, store: str, numbers: Sequence[int], *, now: datetime) -> None:
-        """These packs (by their rows' numbers) were read back whole just now."""
+        """The fact, durable, that these packs (by their rows' numbers) were read back whole at ``now``."""
         with self._database.write() as connection:
             for begin in range(0, len(numbers), _BATCH):
                 which = pack_copies.c.store == store, pack_copies.c.pack.in_(numbers[begin : begin + _BATCH])
                 connection.execute(update(pack_copies).where(*which).values(scrubbed_ns=to_ns(now)))
 
     def judge(self, store: str, since: Mapping[str, int], *, now: datetime) -> int:
-        """Where points' copies in a store stand (ns since when all of it was read back; 0: not all of it; −1: damaged),
-        and the points' rungs that follow, in one transaction; how many points it proves.
+        """The number of points whose copy in a store is whole; the copies' health and the points' rungs are durable.
 
-        A point falls to ``written`` when a copy of it is newly found damaged, whatever was proven before; it climbs to
-        ``checksummed`` when one was read back and none is known to be damaged.
+        ``since``: point → UTC ns since when all of its copy was read back; 0: not all of it; −1: it is damaged. Points
+        without a copy there are left out. One transaction writes it all. A point falls to ``written`` when a copy is
+        newly found damaged. It climbs to ``checksummed`` when a copy was read back and none is known to be damaged.
         """
         with self._database.write() as connection:
             here = select(point_copies.c.point, point_copies.c.read_ns).where(point_copies.c.store == store)
@@ -99,8 +101,10 @@ class Scrubs:
         return len(proven)
 
     def of_point(self, point: str) -> dict[str, datetime | None]:
-        """Store → since when that copy of a point has been read back whole; None: not all of it was, or it is damaged
-        (:meth:`damaged_points`)."""
+        """Store → since when that copy of a point has been read back whole.
+
+        None: not all of it was read, or it is damaged (:meth:`damaged_points`).
+        """
         query = select(point_copies.c.store, point_copies.c.read_ns).where(point_copies.c.point == point)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(point_copies.c.store))
@@ -125,11 +129,11 @@ class Scrubs:
         return {place: tuple(wounded.values()) for place, wounded in found.items()}
 
     def lost(self) -> frozenset[str]:
-        """The points that are known to be damaged in every copy: nothing is covered by them."""
+        """The ids of the points that are known to be damaged in every copy. They protect nothing."""
         return frozenset(each.point for hurt in self.damage().values() for each in hurt if each.lost)
 
     def damaged_points(self) -> dict[str, frozenset[str]]:
-        """Point → the stores in which its copy is known to be damaged."""
+        """The stores in which a point's copy is known to be damaged, by the point's id."""
         found: dict[str, set[str]] = {}
         query = select(point_copies.c.point, point_copies.c.store).where(point_copies.c.read_ns < 0)
         with self._database.read() as connection:
@@ -138,8 +142,10 @@ class Scrubs:
         return {point: frozenset(stores) for point, stores in found.items()}
 
     def expected(self, store: str, system: str = "") -> dict[str, str]:
-        """Name → id of every record that must be in a store: of all systems, or of one. Points that are being removed
-        are left out."""
+        """Record name → point id of every record that must be in a store, of one system or of all.
+
+        Points that are being removed are left out.
+        """
         query = select(points.c.name, points.c.id).join(point_copies, point_copies.c.point == points.c.id)
         query = query.where(point_copies.c.store == store, points.c.collected_ns == 0)
         if system:
@@ -148,7 +154,7 @@ class Scrubs:
             return {name: identity for name, identity in connection.execute(query)}  # noqa: C416 - rows, not tuples
 
     def coverage(self, store: str, *, now: datetime, within: timedelta) -> Coverage:
-        """How much of a store was read back within that time."""
+        """The part of a store that was read back within that time before ``now``."""
         since = pack_copies.c.scrubbed_ns >= to_ns(now - within)
         sums = (
             func.count(),
@@ -168,7 +174,7 @@ class Scrubs:
         return Coverage(number, size, number_read, size_read, when, oldest[1].hex(), oldest_read=bool(oldest[2]))
 
     def numbers(self, domain: str, wanted: Iterable[bytes]) -> dict[bytes, int]:
-        """Rows' numbers of packs (kind letter + SHA-256 each) that the catalog knows."""
+        """The rows' numbers of those packs (kind letter + SHA-256 each) that the catalog knows."""
         names = [digest_of(pack) for pack in wanted]
         found: dict[bytes, int] = {}
         with self._database.read() as connection:

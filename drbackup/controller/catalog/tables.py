@@ -1,4 +1,4 @@
-"""The catalog's tables, as SQLAlchemy Core sees them. The migrations build them; a test holds both equal.
+"""The catalog's tables, as SQLAlchemy Core sees them. The migrations make them; a test holds both equal.
 
 One convention for time: every ``*_ns`` column is UTC nanoseconds since the epoch, as an integer. Enumerations are text.
 Names of packs and chunks are raw 32-byte values.
@@ -66,7 +66,7 @@ runs = Table(
     # Runs are kept for ever, and every new one asks which of its source are active and what their highest fence is.
     Index("ix_runs_active", "kind", "system", "source", "state"),
     Index("ix_runs_fence", "kind", "system", "source", "fence"),
-    # Lists are read a page at a time, so each page begins in an index, and a month is not looked for in all the years.
+    # Lists are read a page at a time. With an index a page is found at once, and a month without reading all the years.
     Index("ix_runs_system", "kind", "system", "due_ns"),
     Index("ix_runs_due", "due_ns"),
 )

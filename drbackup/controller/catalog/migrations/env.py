@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection and inside the transaction that the catalog opened."""
+"""Alembic's entry: the migrations run on the connection, and inside the transaction, that the catalog opened."""
 
 from alembic import context
 
