@@ -1,8 +1,7 @@
-"""How packs and points grow old: locked, retired, condemned, erased. Written by collecting, read by everybody else.
+"""The later life of packs and points: locked, retired, condemned, erased. A collect writes it; all others read it.
 
-A pack's copy is condemned once and pardoned only by a record that names it; whoever makes a new point treats a
-condemned pack as one that is not there. A point that is being removed is marked first, and from then on no list shows
-it.
+A pack's copy is condemned once, and pardoned only because of a record that names it. Whoever makes a new point treats
+a condemned pack as one that is not there. A point is marked before its removal begins, and then no list shows it.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, RowMapping, delete, func, insert, select, update
 
 from drbackup.controller.catalog.connection import Database
 from drbackup.controller.catalog.paging import paged
@@ -22,21 +20,25 @@ from drbackup.model.collect import PackCopy
 from drbackup.model.point import Point, digest_of, pack_id
 from drbackup.system.instants import to_ns
 
-_BATCH = 500
+_BATCH = 500  # copies in one transaction, or names in one query
+_COPIES_OF_PACKS = packs.join(pack_copies, pack_copies.c.pack == packs.c.id)
+_BY_NAME = (packs.c.kind, False), (packs.c.name, False)
+
+_Row = tuple[ColumnElement[bool], ...]  # the conditions that only one row meets
 
 
 class Leaving(msgspec.Struct, frozen=True):
-    """A point whose removal began. ``name``: its record's; ``stores``: those that may still have the record."""
+    """A point whose removal began."""
 
     id: str
-    name: str
+    name: str  # its record's
     system: str
     source: str
-    stores: tuple[str, ...]
+    stores: tuple[str, ...]  # those that may still have the record
 
 
 class Lifecycle:
-    """The later life of all packs and points."""
+    """The later life of all packs and points. What a method wrote is durable when it returns."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,168 +46,155 @@ class Lifecycle:
     # --- packs ----------------------------------------------------------------------------------------------------
 
     def copies(self, store: str) -> Iterator[PackCopy]:
-        """Every pack that ``store`` holds as far as the catalog knows, by domain and name."""
+        """Every pack that ``store`` holds as far as the catalog knows, by domain, kind and name."""
         with self._database.read() as connection:
             known = connection.execute(select(domains.c.id, domains.c.name).order_by(domains.c.name)).all()
-        held = packs.join(pack_copies, pack_copies.c.pack == packs.c.id)
-        wanted = (
-            packs.c.kind,
-            packs.c.name,
-            packs.c.size,
-            pack_copies.c.stored_ns,
-            packs.c.session,
-            pack_copies.c.locked_ns,
-            pack_copies.c.retired_ns,
-            pack_copies.c.condemned_ns,
-        )
-        query = select(*wanted).select_from(held).where(pack_copies.c.store == store)
-        by_name = (packs.c.kind, False), (packs.c.name, False)
+        of_pack = packs.c.kind, packs.c.name, packs.c.size, packs.c.session
+        times = pack_copies.c.stored_ns, pack_copies.c.locked_ns, pack_copies.c.retired_ns, pack_copies.c.condemned_ns
+        query = select(*of_pack, *times).select_from(_COPIES_OF_PACKS).where(pack_copies.c.store == store)
         for number, domain in known:
-            here = query.where(packs.c.domain == number)
-            for kind, name, *rest in paged(self._database, here, by_name, _values):
-                yield PackCopy(store, domain, pack_id(kind, name), *rest)
+            of_domain = query.where(packs.c.domain == number)
+            for row in paged(self._database, of_domain, _BY_NAME, _as_they_are):
+                yield _pack_copy(store, domain, row)
 
     def condemned(self, domain: str, store: str, wanted: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Those packs (kind letter + name each) that are condemned in ``store``: no new point may rely on them."""
-        return self._those(domain, store, wanted, pack_copies.c.condemned_ns != 0)
+        """Those packs (kind letter + SHA-256 each) that are condemned in ``store``. No new point may rely on them."""
+        query = (
+            select(packs.c.kind, packs.c.name)
+            .select_from(_COPIES_OF_PACKS.join(domains))
+            .where(domains.c.name == domain, pack_copies.c.store == store, pack_copies.c.condemned_ns != 0)
+        )
+        asked = set(wanted)  # a name alone may also be that of a pack of another kind
+        found: list[bytes] = []
+        with self._database.read() as connection:
+            for begin in range(0, len(wanted), _BATCH):
+                names = [digest_of(each) for each in wanted[begin : begin + _BATCH]]
+                rows = connection.execute(query.where(packs.c.name.in_(names)))
+                found += [pack for kind, name in rows if (pack := pack_id(kind, name)) in asked]
+        return tuple(found)
 
     def unreliable(self, domain: str, store: str, *, locked_ns: int = 0) -> tuple[bytes, ...]:
-        """The names (32 bytes each) of a domain's packs that nothing new relies on: retired, condemned, or locked for
-        less than until ``locked_ns``. What :meth:`~drbackup.controller.catalog.packs.Packs.locate` never offers."""
+        """The names (32 bytes each) of a domain's packs that nothing new may rely on.
+
+        They are retired or condemned, or their lock ends before ``locked_ns`` (UTC ns).
+        :meth:`~drbackup.controller.catalog.packs.Packs.locate` never offers them.
+        """
         times = pack_copies.c
-        old = (times.retired_ns != 0) | (times.condemned_ns != 0) | (times.locked_ns < locked_ns)
-        joined = pack_copies.join(packs, packs.c.id == pack_copies.c.pack).join(domains)
-        query = select(packs.c.name).select_from(joined).where(pack_copies.c.store == store, domains.c.name == domain)
+        unfit = (times.retired_ns != 0) | (times.condemned_ns != 0) | (times.locked_ns < locked_ns)
+        query = (
+            select(packs.c.name)
+            .select_from(_COPIES_OF_PACKS.join(domains))
+            .where(domains.c.name == domain, pack_copies.c.store == store, unfit)
+        )
         with self._database.read() as connection:
-            return tuple(connection.execute(query.where(old).order_by(packs.c.name)).scalars())
+            return tuple(connection.execute(query.order_by(packs.c.name)).scalars())
 
     def condemn(self, copies: Iterable[PackCopy], *, now: datetime) -> None:
-        """From now on nothing new relies on these. One that only the store's listing had becomes known like this."""
+        """Condemned copies: nothing new relies on them any more.
+
+        One that is condemned already keeps its first instant, from which the grace is counted. One that the catalog did
+        not know, because only the store's listing had it, is known from now on.
+        """
         for some in _batches(copies):
             with self._database.write() as connection:
                 for copy in some:
-                    number = _pack(connection, copy)
-                    if number is None:
-                        number = _add_unknown(connection, copy)
-                    here = pack_copies.c.pack == number, pack_copies.c.store == copy.store
-                    if connection.execute(select(pack_copies.c.pack).where(*here)).first() is None:
-                        row = insert(pack_copies).values(pack=number, store=copy.store, stored_ns=copy.stored_ns)
-                        connection.execute(row)
-                    unjudged = pack_copies.c.condemned_ns == 0
-                    connection.execute(update(pack_copies).where(*here, unjudged).values(condemned_ns=to_ns(now)))
+                    row = _row_made_if_missing(connection, copy)
+                    first_time = pack_copies.c.condemned_ns == 0
+                    connection.execute(update(pack_copies).where(*row, first_time).values(condemned_ns=to_ns(now)))
 
     def pardon(self, copies: Iterable[PackCopy]) -> None:
-        """A record names these: they are like any other pack again."""
-        self._set(copies, {"condemned_ns": 0})
+        """Copies that are like any other again, because a record names them."""
+        self._write(copies, {"condemned_ns": 0})
 
     def retire(self, copies: Iterable[PackCopy], *, now: datetime) -> None:
-        """Nothing new relies on these; what old points have in them stays."""
-        self._set(copies, {"retired_ns": to_ns(now)})
+        """Retired copies: nothing new relies on them; what old points have in them stays."""
+        self._write(copies, {"retired_ns": to_ns(now)})
 
     def lock(self, copies: Iterable[PackCopy], until_ns: int) -> None:
-        """The store's lock on these holds at least until then."""
-        self._set(copies, {"locked_ns": until_ns})
+        """Copies that the store locks until ``until_ns`` (UTC ns) at least."""
+        self._write(copies, {"locked_ns": until_ns})
 
     def still_condemned(self, copies: Sequence[PackCopy]) -> tuple[PackCopy, ...]:
-        """Those that are condemned since the same instant as when they were judged."""
+        """Those copies that are condemned since the same instant as when they were judged."""
+        found = []
         with self._database.read() as connection:
-            found = []
             for copy in copies:
-                row = connection.execute(select(pack_copies.c.condemned_ns).where(*_here(connection, copy))).scalar()
-                if row and row == copy.condemned_ns:
+                since = select(pack_copies.c.condemned_ns).where(*_row(connection, copy))
+                condemned_ns = connection.execute(since).scalar()
+                if condemned_ns and condemned_ns == copy.condemned_ns:
                     found.append(copy)
         return tuple(found)
 
     def erased(self, copies: Iterable[PackCopy]) -> None:
-        """The store does not have these any more. What no store has is forgotten with its chunks."""
-        by_domain: dict[str, list[PackCopy]] = {}
+        """Copies that the store does not have any more. A pack without a copy is forgotten, with its chunks."""
+        by_domain: dict[str, list[PackCopy]] = defaultdict(list)
         for copy in copies:
-            by_domain.setdefault(copy.domain, []).append(copy)
-        for some in by_domain.values():
+            by_domain[copy.domain].append(copy)
+        for of_domain in by_domain.values():
             with self._database.write() as connection:
-                numbers = [number for copy in some if (number := _pack(connection, copy)) is not None]
-                for copy in some:
-                    connection.execute(delete(pack_copies).where(*_here(connection, copy)))
-                _forget(connection, numbers)
+                numbers = [number for copy in of_domain if (number := _pack(connection, copy)) is not None]
+                for copy in of_domain:
+                    connection.execute(delete(pack_copies).where(*_row(connection, copy)))
+                _forget_without_copy(connection, numbers)
 
-    def _set(self, copies: Iterable[PackCopy], values: Mapping[str, int]) -> None:
+    def _write(self, copies: Iterable[PackCopy], values: Mapping[str, int]) -> None:
         for some in _batches(copies):
             with self._database.write() as connection:
                 for copy in some:
-                    connection.execute(update(pack_copies).where(*_here(connection, copy)).values(**values))
-
-    def _those(self, domain: str, store: str, wanted: Sequence[bytes], which: ColumnElement[bool]) -> tuple[bytes, ...]:
-        joined = pack_copies.join(packs, packs.c.id == pack_copies.c.pack).join(domains)
-        query = (
-            select(packs.c.kind, packs.c.name)
-            .select_from(joined)
-            .where(domains.c.name == domain, pack_copies.c.store == store, which)
-        )
-        asked = set(wanted)
-        found: list[bytes] = []
-        with self._database.read() as connection:
-            for begin in range(0, len(wanted), _BATCH):
-                some = packs.c.name.in_([digest_of(each) for each in wanted[begin : begin + _BATCH]])
-                rows = connection.execute(query.where(some))
-                found += [pack for kind, name in rows if (pack := pack_id(kind, name)) in asked]
-        return tuple(found)
+                    connection.execute(update(pack_copies).where(*_row(connection, copy)).values(**values))
 
     # --- points ---------------------------------------------------------------------------------------------------
 
     def locks(self) -> dict[tuple[str, str], int]:
-        """(point id, store) → UTC ns until when the record is locked there at least; 0: none, or not known."""
+        """(point id, store) → UTC ns until when the record is locked there at least; 0: no lock, or not known."""
         with self._database.read() as connection:
             rows = connection.execute(select(point_copies.c.point, point_copies.c.store, point_copies.c.locked_ns))
-            return {(point, store): until for point, store, until in rows}
+            return {(point, store): until_ns for point, store, until_ns in rows}
 
     def lock_record(self, point: str, store: str, until_ns: int) -> None:
-        """The store's lock on the point's record holds at least until then."""
+        """A point's record that the store locks until ``until_ns`` (UTC ns) at least."""
         with self._database.write() as connection:
             here = point_copies.c.point == point, point_copies.c.store == store
             connection.execute(update(point_copies).where(*here).values(locked_ns=until_ns))
 
     def mark(self, chosen: Iterable[Point], judged: Iterable[Point], *, now: datetime) -> tuple[Point, ...]:
-        """Those of ``chosen`` whose removal begins now. From here on no list shows them and none can be held.
+        """Those of ``chosen`` whose removal begins now. No list shows them any more, and none can be held.
 
-        ``judged``: all points that were looked at when they were chosen. Where a system's points are not exactly those
-        any more, with the same rungs and holds, none of that system is marked: the choice would be out of date.
+        ``judged``: all points that were looked at for the choice. A system whose points, rungs or holds have changed
+        since then keeps all of its points, because the choice is out of date.
         """
-        wanted: dict[str, list[Point]] = defaultdict(list)
-        known: dict[str, set[tuple[str, int, str]]] = defaultdict(set)
-        for point in chosen:
-            wanted[point.system].append(point)
-        for point in judged:
-            known[point.system].add((point.id, int(point.rung), point.held))
+        chosen_of, judged_of = _by_system(chosen), _by_system(judged)
         marked: list[Point] = []
-        seen = select(points.c.id, points.c.rung, points.c.held).where(points.c.collected_ns == 0)
         with self._database.write() as connection:
-            for system, some in wanted.items():
-                rows = connection.execute(seen.where(points.c.system == system))
-                if {(row.id, row.rung, row.held) for row in rows} == known[system]:
-                    for point in some:
-                        this = points.c.id == point.id
-                        connection.execute(update(points).where(this).values(collected_ns=to_ns(now)))
-                    marked += some
+            for system, leaving in chosen_of.items():
+                as_judged = {(point.id, int(point.rung), point.held) for point in judged_of.get(system, ())}
+                if _points_now(connection, system) != as_judged:
+                    continue
+                for point in leaving:
+                    row = update(points).where(points.c.id == point.id)
+                    connection.execute(row.values(collected_ns=to_ns(now)))
+                marked += leaving
         return tuple(marked)
 
     def marked(self) -> list[Leaving]:
-        """Points whose removal began and is not over, oldest first."""
-        wanted = (points.c.id, points.c.name, points.c.system, points.c.source)
+        """The points whose removal began and is not over, oldest first."""
+        of_point = points.c.id, points.c.name, points.c.system, points.c.source
+        leaving = select(*of_point).where(points.c.collected_ns != 0).order_by(points.c.committed_ns, points.c.id)
+        holding = select(point_copies.c.store).order_by(point_copies.c.store)
+        found = []
         with self._database.read() as connection:
-            query = select(*wanted).where(points.c.collected_ns != 0).order_by(points.c.committed_ns, points.c.id)
-            where = select(point_copies.c.store).order_by(point_copies.c.store)
-            return [
-                Leaving(*row, tuple(connection.execute(where.where(point_copies.c.point == row[0])).scalars()))
-                for row in connection.execute(query).all()
-            ]
+            for identity, name, system, source in connection.execute(leaving).all():
+                stores = connection.execute(holding.where(point_copies.c.point == identity)).scalars()
+                found.append(Leaving(identity, name, system, source, tuple(stores)))
+        return found
 
     def unmark(self, point: str) -> None:
-        """Its record turned out to be locked before anything was removed: it is a point like any other again."""
+        """A point like any other again: its record is locked, and nothing of the point was removed."""
         with self._database.write() as connection:
             connection.execute(update(points).where(points.c.id == point).values(collected_ns=0))
 
     def removed(self, point: str, store: str) -> None:
-        """The store has no record of the marked point any more. With its last copy the point is forgotten."""
+        """A copy whose record the store does not have any more. With its last copy a marked point is forgotten."""
         with self._database.write() as connection:
             here = point_copies.c.point == point, point_copies.c.store == store
             connection.execute(delete(point_copies).where(*here))
@@ -214,45 +203,101 @@ class Lifecycle:
                 connection.execute(delete(points).where(points.c.id == point, points.c.collected_ns != 0))
 
 
-def _values(_connection: Connection, rows: Iterable[RowMapping]) -> Iterable[tuple[Any, ...]]:
-    return (tuple(row.values()) for row in rows)
+# --- rows of packs ----------------------------------------------------------------------------------------------------
+
+
+def _as_they_are(_connection: Connection, rows: Sequence[RowMapping]) -> Sequence[RowMapping]:
+    return rows
+
+
+def _pack_copy(store: str, domain: str, row: RowMapping) -> PackCopy:
+    return PackCopy(
+        store,
+        domain,
+        pack_id(row["kind"], row["name"]),
+        row["size"],
+        row["stored_ns"],
+        row["session"],
+        row["locked_ns"],
+        row["retired_ns"],
+        row["condemned_ns"],
+    )
 
 
 def _batches(copies: Iterable[PackCopy]) -> Iterator[list[PackCopy]]:
+    """The copies, a few in each list: a write transaction is short, so others don't wait long for theirs."""
     every = list(copies)
     return (every[begin : begin + _BATCH] for begin in range(0, len(every), _BATCH))
 
 
 def _pack(connection: Connection, copy: PackCopy) -> int | None:
-    number = select(domains.c.id).where(domains.c.name == copy.domain).scalar_subquery()
-    same = packs.c.domain == number, packs.c.kind == copy.kind, packs.c.name == digest_of(copy.pack)
+    """The number of the pack's row, None when the catalog does not know the pack."""
+    domain = select(domains.c.id).where(domains.c.name == copy.domain).scalar_subquery()
+    same = packs.c.domain == domain, packs.c.kind == copy.kind, packs.c.name == digest_of(copy.pack)
     return connection.execute(select(packs.c.id).where(*same)).scalar()
 
 
-def _here(connection: Connection, copy: PackCopy) -> tuple[ColumnElement[bool], ...]:
-    return pack_copies.c.pack == (_pack(connection, copy) or 0), pack_copies.c.store == copy.store
+def _row(connection: Connection, copy: PackCopy) -> _Row:
+    """The copy's row; no row when the catalog does not know the pack, because no pack has the number 0."""
+    return _row_of(_pack(connection, copy) or 0, copy.store)
 
 
-def _add_unknown(connection: Connection, copy: PackCopy) -> int:
+def _row_of(pack: int, store: str) -> _Row:
+    return pack_copies.c.pack == pack, pack_copies.c.store == store
+
+
+def _row_made_if_missing(connection: Connection, copy: PackCopy) -> _Row:
+    """The copy's row. It is inserted, with its pack and its domain, when only the store's listing had it."""
+    pack = _pack(connection, copy)
+    if pack is None:
+        pack = _insert_pack(connection, copy)
+    row = _row_of(pack, copy.store)
+    if connection.execute(select(pack_copies.c.pack).where(*row)).first() is None:
+        connection.execute(insert(pack_copies).values(pack=pack, store=copy.store, stored_ns=copy.stored_ns))
+    return row
+
+
+def _insert_pack(connection: Connection, copy: PackCopy) -> int:
     domain = connection.execute(select(domains.c.id).where(domains.c.name == copy.domain)).scalar()
     if domain is None:
-        connection.execute(insert(domains).values(name=copy.domain))
-        domain = connection.execute(select(domains.c.id).where(domains.c.name == copy.domain)).scalar_one()
-    row = insert(packs).values(
-        domain=domain, kind=copy.kind, name=digest_of(copy.pack), size=copy.size, session=copy.session
-    )
+        domain = _inserted(connection, insert(domains).values(name=copy.domain))
+    of_pack = {"kind": copy.kind, "name": digest_of(copy.pack), "size": copy.size, "session": copy.session}
+    return _inserted(connection, insert(packs).values(domain=domain, **of_pack))
+
+
+def _inserted(connection: Connection, row: Insert) -> int:
     key = connection.execute(row).inserted_primary_key
-    assert key is not None
+    assert key is not None  # one row was inserted, so it has a key
     return int(key[0])
 
 
-def _forget(connection: Connection, numbers: Sequence[int]) -> None:
-    """Packs that no store has any more, and their chunks. One pass over a domain's chunks, however many packs go."""
+def _forget_without_copy(connection: Connection, numbers: Sequence[int]) -> None:
+    """Those of one domain's packs (by their rows' numbers) that have no copy any more, deleted with their chunks.
+
+    The domain's chunks are read once for every :data:`_BATCH` packs, and not once for each pack.
+    """
     for begin in range(0, len(numbers), _BATCH):
-        held = select(pack_copies.c.pack)
-        some = packs.c.id.in_(numbers[begin : begin + _BATCH]), packs.c.id.not_in(held)
-        gone = connection.execute(select(packs.c.id, packs.c.domain).where(*some)).all()
+        some = packs.c.id.in_(numbers[begin : begin + _BATCH])
+        without_copy = packs.c.id.not_in(select(pack_copies.c.pack))
+        gone = connection.execute(select(packs.c.id, packs.c.domain).where(some, without_copy)).all()
         if gone:
-            ids = [number for number, _ in gone]
-            connection.execute(delete(chunks).where(chunks.c.domain == gone[0][1], chunks.c.pack.in_(ids)))
+            ids, domain = [row.id for row in gone], gone[0].domain
+            connection.execute(delete(chunks).where(chunks.c.domain == domain, chunks.c.pack.in_(ids)))
             connection.execute(delete(packs).where(packs.c.id.in_(ids)))
+
+
+# --- rows of points ---------------------------------------------------------------------------------------------------
+
+
+def _by_system(some: Iterable[Point]) -> dict[str, list[Point]]:
+    found: dict[str, list[Point]] = defaultdict(list)
+    for point in some:
+        found[point.system].append(point)
+    return found
+
+
+def _points_now(connection: Connection, system: str) -> set[tuple[str, int, str]]:
+    """(id, rung, reason of a hold) of all points of a system that are not being removed."""
+    query = select(points.c.id, points.c.rung, points.c.held)
+    rows = connection.execute(query.where(points.c.system == system, points.c.collected_ns == 0))
+    return {(row.id, row.rung, row.held) for row in rows}
