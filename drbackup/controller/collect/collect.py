@@ -1,15 +1,15 @@
-"""Collecting: what nothing needs any more is taken out of the stores, in two phases that lie a grace apart.
+"""Collect: what nothing needs any more is removed from the stores, in two phases with a grace between them.
 
 Order of one collect, each step durable before the next begins:
 
-1. points that no rule keeps are *marked* in the catalog: no list shows them any more, nobody can hold them;
-2. a signed statement that names them goes into every store: so a record that was collected is not taken for a lost one;
-3. their records are erased, and the catalog forgets each copy behind its record;
-4. everything is read anew; packs that a record names are pardoned, those in none are condemned, sparse ones retired;
-5. packs that were condemned a grace ago are erased, and the catalog forgets them behind the object.
+1. points that no rule keeps are *marked* in the catalog: no list shows them any more, and nobody can hold them;
+2. a signed statement that names them goes into every store, so that a collected record is not taken for a lost one;
+3. their records are erased; after each one, the catalog forgets the copy;
+4. all is read anew. Packs that a record names are pardoned, those in no record condemned, sparse ones retired;
+5. packs that were condemned a grace ago are erased; after each one, the catalog forgets it.
 
-A crash after any step leaves what the next collect goes on with: a marked point, a condemned pack, an object that is
-gone and still known. Nothing is erased before a statement or a condemnation that is durable names it.
+After a crash the next collect goes on: with a marked point, a condemned pack, or an object that is gone and still
+known. Nothing is erased before a durable statement or condemnation names it.
 """
 
 from __future__ import annotations
@@ -56,45 +56,43 @@ _AT_ONCE = 256  # packs between two writes into the catalog
 
 
 class Vaults(msgspec.Struct, frozen=True):
-    """Where a collect works. ``stores``: all of the inventory; ``erasers``: of those that are collected. ``readers`` 1:
-    every call happens in the caller's thread."""
+    """The catalog, stores and keys that a collect works with."""
 
     catalog: Catalog
-    stores: Mapping[str, Store]
-    erasers: Mapping[str, Eraser]
-    keyring: Keyring
-    evidence_key: bytes
-    readers: int = 8
+    stores: Mapping[str, Store]  # all of the inventory
+    erasers: Mapping[str, Eraser]  # of the stores that are collected
+    keyring: Keyring  # the catalog key at least
+    evidence_key: bytes  # Ed25519, public
+    readers: int = 8  # requests at once; 1: every call happens in the caller's thread
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Something that should have gone but is locked. ``until`` None: a legal hold."""
+    """An object that was to be erased but is locked."""
 
     store: str
     name: str
-    until: datetime | None
+    until: datetime | None  # UTC; None: a legal hold of the store itself, or a lock without a known end
 
 
 class CollectReport(msgspec.Struct, frozen=True):
-    """What a collect did. Bytes of all stores together. ``survey``: what was read once the points were removed."""
+    """What a collect did, in all stores together."""
 
     plan: CollectPlan
-    removed: tuple[Leaving, ...]
-    erased: int
-    erased_bytes: int
+    removed: tuple[Leaving, ...]  # points of which no record is left
+    erased: int  # packs
+    erased_bytes: int  # of these packs
     kept: tuple[Kept, ...]
-    survey: Survey
+    survey: Survey  # what was read after the points were removed
 
 
 @dataclass(slots=True)
 class Collector:
-    """One collect. ``judge``: what retention says of all points; ``state``: signs and stores a statement everywhere, or
-    raises. Raises :class:`UsageError` for a grace that is too short to be safe."""
+    """One collect. Raises :class:`UsageError` for a grace that is too short to be safe."""
 
     grounds: Vaults
-    judge: Judge
-    state: Callable[[Sequence[Leaving], datetime], None]
-    now: Callable[[], datetime]
+    judge: Judge  # what retention says of all points
+    state: Callable[[Sequence[Leaving], datetime], None]  # signs a statement and stores it everywhere, or raises
+    now: Callable[[], datetime]  # UTC
     grace: timedelta = COLLECT_GRACE
     watch: Watch = lambda _what, _done, _total: None
     _kept: list[Kept] = field(default_factory=list)
@@ -111,11 +109,11 @@ class Collector:
             )
 
     def plan(self) -> CollectPlan:
-        """What :meth:`apply` would do now. Nothing is changed. Raises the stores' errors."""
+        """The plan of what :meth:`apply` would do now. Nothing is changed. Raises the stores' errors."""
         return self.look()[0]
 
     def look(self) -> tuple[CollectPlan, Survey]:
-        """The plan, and what it was made from."""
+        """The plan, and the survey that it was made from. Nothing is changed. Raises the stores' errors."""
         now = self.now()
         decisions = self._points(self._every_point(), now)
         going = {decision.point.id for decision in decisions if decision.goes}
@@ -124,13 +122,16 @@ class Collector:
         return CollectPlan(decisions, packs), survey
 
     def apply(self) -> CollectReport:
-        """Do it. Raises the stores' errors; what was done before stands, and the next collect goes on."""
+        """The report of a collect that was carried out.
+
+        Raises the stores' errors. What was done before stays done, and the next collect goes on.
+        """
         now = self.now()
         self._kept = []
         points = self._every_point()
         decisions = self._points(points, now)
         removed = self._remove([decision.point for decision in decisions if decision.goes], points, now)
-        # Anew, because a point whose record stayed after all must keep its packs.
+        # Read anew: a point whose record is still there must keep its packs.
         survey, packs = self._judge_packs((), now)
         erased = self._act(packs, now)
         return CollectReport(
@@ -153,7 +154,7 @@ class Collector:
         return decide_points(self.judge(points, self.grounds.catalog.scrubs.lost(), now), ground)
 
     def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackDecision, ...]]:
-        # Who was busy before the stores were read may have committed meanwhile, behind the reader's back.
+        # A domain that was busy before the stores were read may have a new record that this survey did not see.
         busy = self._busy(now)
         survey = self._survey(without)
         rules = Rules(to_ns(now), self.grace, busy | self._busy(now))
@@ -172,14 +173,14 @@ class Collector:
         return surveyor.survey(frozenset(without))
 
     def _busy(self, now: datetime) -> dict[str, str]:
-        """Domain → a session or run that may still commit there."""
+        """Domain → the id of a session or run that may still commit there."""
         catalog = self.grounds.catalog
         return catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
 
     # --- points ----------------------------------------------------------------------------------------------------
 
     def _leaving(self) -> list[Leaving]:
-        """Marked points that can be removed now: no record of theirs lies in a store that is not collected."""
+        """The marked points that can be removed now: no store outside this collect has their record."""
         known, collected = self.grounds.stores.keys(), self.grounds.erasers.keys()
         marked = self.grounds.catalog.lifecycle.marked()
         return [point for point in marked if not (set(point.stores) & known) - collected]
@@ -204,16 +205,16 @@ class Collector:
         try:
             self.state(leaving, now)
         except DrbackupError:
-            # Nothing was removed yet: what was only just marked is a point like any other again.
+            # Nothing was removed yet, so what this collect marked is a point like any other again.
             for point in fresh:
                 self.grounds.catalog.lifecycle.unmark(point)
             raise
 
     def _remove_one(self, point: Leaving) -> bool:
-        """Erase the point's record from all stores; whether nothing is left of it."""
+        """Whether nothing is left of the point's record, after erasing it from all stores."""
         lifecycle, gone = self.grounds.catalog.lifecycle, True
         for store in point.stores:
-            if store not in self.grounds.erasers:  # it left the inventory, and its copy with it
+            if store not in self.grounds.erasers:  # no store of the inventory any more: its copy is forgotten
                 lifecycle.removed(point.id, store)
                 continue
             outcome = self._erase(store, point.name)
@@ -231,7 +232,7 @@ class Collector:
     # --- packs -----------------------------------------------------------------------------------------------------
 
     def _act(self, decisions: Sequence[PackDecision], now: datetime) -> list[PackCopy]:
-        """Everything the decisions say; the copies that are gone."""
+        """The copies that are erased, after doing all that the decisions say."""
         lifecycle = self.grounds.catalog.lifecycle
         chosen = {act: [decision.copy for decision in decisions if decision.act is act] for act in Act}
         lifecycle.pardon(chosen[Act.PARDON])
@@ -247,7 +248,7 @@ class Collector:
     def _erase_packs(self, copies: Sequence[PackCopy]) -> list[PackCopy]:
         lifecycle = self.grounds.catalog.lifecycle
         gone: list[PackCopy] = []
-        # A last look: a record may have pardoned one since it was judged, in another collect.
+        # Asked again: another collect may have pardoned one since it was judged.
         ripe = lifecycle.still_condemned(copies)
 
         def erase(copy: PackCopy) -> Erased:
@@ -260,7 +261,7 @@ class Collector:
                 elif outcome.locked_until is not None:
                     lifecycle.lock([copy], to_ns(outcome.locked_until))
         except DrbackupError:
-            lifecycle.erased(gone)  # those that went before the store failed
+            lifecycle.erased(gone)  # those that were erased before the store failed
             raise
         lifecycle.erased(gone)
         return gone
@@ -275,8 +276,10 @@ class Collector:
 def judge_by_policies(
     policies: Mapping[str, Policy], points: Sequence[Point], lost: AbstractSet[str], now: datetime
 ) -> Iterator[Ruling]:
-    """What each system's own policy says of its points. A system without a policy keeps everything. ``lost``: ids of
-    points that are damaged in every copy."""
+    """The rulings on all points, each system's by its own policy. A system without a policy keeps everything.
+
+    ``lost``: the ids of points that are damaged in every copy.
+    """
     for system in sorted({point.system for point in points}):
         some = [point for point in points if point.system == system]
         policy = policies.get(system)

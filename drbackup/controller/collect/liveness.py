@@ -1,7 +1,7 @@
-"""How much of each pack the remaining points still use, counted from their trees with the catalog key.
+"""The bytes of each pack that the remaining points still use, counted from their trees with the catalog key.
 
-Points share most of their tree's pages, and a page is one chunk: each is read once. Trees are written by departments'
-servers; what they say decides only whether new data is still deduplicated against a pack, never what is removed.
+Points share most of their trees' pages, and a page is one chunk, so each page is read once. Trees are written by the
+departments' servers. What they say decides only whether new data may still rely on a pack, never what is removed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from drbackup.vault.store_access import StoreFetch
 from drbackup.vault.tree import Extent
 from drbackup.wire.messages import Place
 
-_LEAST_CHUNK = 16  # bytes: the seal's tag alone
-_MOST_CHUNKS = 1 << 16  # of a pack that is counted: a tree that names more is made to fill our memory
-_PARTS = 32  # of a chunk that are told apart: small files share one, and the last of them must not keep all of it alive
+_LEAST_CHUNK = 16  # bytes: an empty chunk's authentication tag
+_MOST_CHUNKS = 1 << 16  # of one pack: a tree that names more is an attack on our memory
+_PARTS = 32  # of a chunk, counted one by one: small files share a chunk, and one of them must not count as all of it
 _WHOLE = (1 << _PARTS) - 1
 
 
 @dataclass(slots=True)
 class LiveCount:
-    """``sizes``: (domain, pack) → bytes of the packs that are counted at all."""
+    """A count of the bytes in use of each pack."""
 
-    sizes: Mapping[tuple[str, bytes], int]
-    keyring: Keyring
-    notes: list[str] = field(default_factory=list)
-    _live: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    sizes: Mapping[tuple[str, bytes], int]  # (domain, pack) → bytes; other packs are not counted
+    keyring: Keyring  # the catalog key
+    notes: list[str] = field(default_factory=list)  # what a person should look at
+    _live: dict[tuple[str, bytes], int] = field(default_factory=dict)  # (domain, pack) → bytes in use so far
     _seen: dict[tuple[str, bytes], bytearray] = field(default_factory=dict)  # 32 bits for each chunk
-    _pages: set[tuple[str, bytes, int]] = field(default_factory=set)
-    _uncounted: set[str] = field(default_factory=set)
+    _pages: set[tuple[str, bytes, int]] = field(default_factory=set)  # domain, pack, ordinal: read, but not counted
+    _uncounted: set[str] = field(default_factory=set)  # domains with a tree that can't be read
 
     def count(self, record: Record, store: Store, name: str) -> None:
-        """Everything one point uses. A tree that can't be read leaves its whole domain uncounted."""
+        """The count with what one point uses. A tree that can't be read leaves its whole domain uncounted."""
         domain = record.domain
         for pack in record.packs:
             self._live.setdefault((domain, pack), 0)
@@ -57,13 +57,19 @@ class LiveCount:
             self.notes.append(f"the tree of {name} can't be read, so no pack of {domain} is retired: {bad.message}")
 
     def result(self, unread: Container[str]) -> dict[tuple[str, bytes], int]:
-        """(domain, pack) → bytes in use. ``unread``: domains of which not every record is known."""
+        """(domain, pack) → bytes in use, without the domains of which not everything was read.
+
+        ``unread``: domains with a record that can't be read; an empty name stands for all domains.
+        """
         if "" in unread:
             return {}
         return {key: live for key, live in self._live.items() if key[0] not in self._uncounted and key[0] not in unread}
 
     def _use(self, domain: str, kind: str, place: Place, parts: int = _WHOLE) -> bool:
-        """Whether some of these parts of the chunk were not counted before."""
+        """Whether some of these parts of the chunk were not counted before. They are counted now.
+
+        Raises :class:`ObjectCorrupt` for a place outside its pack.
+        """
         key = domain, pack_id(kind, place.pack)
         size = self.sizes.get(key, 0)
         most = min(size // _LEAST_CHUNK, _MOST_CHUNKS)
@@ -80,12 +86,12 @@ class LiveCount:
         if not parts & ~known:
             return False
         seen[begin:end] = (known | parts).to_bytes(_PARTS // 8, "little")
-        # By the parts used so far, so that the whole chunk counts as exactly its size.
+        # The difference of two shares, so that all parts together count as exactly the chunk's size.
         self._live[key] += _share(place.size, known | parts) - _share(place.size, known)
         return True
 
     def _first_seen(self, domain: str, place: Place) -> bool:
-        """A page in a pack that is not counted, because no store that is collected has it."""
+        """Whether a page is new, of a pack that is not counted because no store that is collected has it."""
         page = domain, place.pack, place.ordinal
         new = page not in self._pages
         self._pages.add(page)
@@ -93,7 +99,7 @@ class LiveCount:
 
 
 def _parts(extent: Extent) -> int:
-    """The parts of its chunk that an extent touches, a bit each; of a chunk that makes no sense, all."""
+    """The parts of its chunk that an extent touches, one bit each; all of them when its place makes no sense."""
     raw, start, end = extent.place.raw, extent.start, extent.start + extent.length
     if not 0 <= start < end <= raw:
         return _WHOLE

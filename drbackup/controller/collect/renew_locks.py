@@ -1,10 +1,10 @@
-"""Making locks last: whatever retained points need is locked anew before a third of its lock has run out.
+"""Renewing locks: what kept points need is locked anew when a third of its lock has run out.
 
-A pack is locked when it is stored, but points made years later still rely on it: without this its lock would end long
-before theirs. The daemon does it once a day, ``drbackup vault collect --apply`` every time. Only what a point or the
-vault itself needs, and all evidence, is renewed, so that nothing else is kept for longer than it was meant to.
+A pack is locked when it is stored, but points made years later still rely on it. Without renewal its lock would end
+long before theirs. The daemon renews once a day, ``drbackup vault collect --apply`` every time. Renewed is only what a
+point or the vault itself needs, and all evidence; nothing else is kept longer than it was meant to be.
 
-A crash loses nothing: what was locked but not yet written down is asked for again, and found locked.
+A crash loses nothing. What was locked but is not in the catalog yet is locked again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -34,27 +34,30 @@ _AT_ONCE = 256  # objects between two writes into the catalog
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What was done in one store. ``missing``: names of objects that should be there and are not: repair, scrub."""
+    """What was renewed in one store."""
 
     store: str
     packs: int
     records: int
-    missing: tuple[str, ...]
+    missing: tuple[str, ...]  # names of objects that should be there and are not: for scrub and repair
 
 
 @dataclass(slots=True)
 class Renewer:
-    """Renews in the stores of ``lockers``. Raises the stores' errors; what was done before stands. ``stop`` ends it
-    early with :class:`~drbackup.errors.Interrupted`."""
+    """One renewal of locks."""
 
     grounds: Vaults
-    lockers: Mapping[str, Locker]
-    now: datetime
-    stop: Callable[[], bool] = lambda: False
+    lockers: Mapping[str, Locker]  # of the stores where locks are renewed
+    now: datetime  # UTC
+    stop: Callable[[], bool] = lambda: False  # True ends it early
     _missing: list[str] = field(default_factory=list)
 
     def renew(self, survey: Survey | None = None) -> tuple[Renewal, ...]:
-        """Everything whose lock is short, or not known. ``survey``: what was just read, to read it only once."""
+        """What was renewed in each store: everything needed whose lock is short or not known.
+
+        ``survey``: what the caller has just read, so that it is read only once. Raises the stores' errors, and
+        :class:`~drbackup.errors.Interrupted` after ``stop``. What was locked before stays locked.
+        """
         if not self.lockers:
             return ()
         read = survey or self._survey()
@@ -69,7 +72,7 @@ class Renewer:
     def _store(self, name: str, locker: Locker, survey: Survey) -> Renewal:
         self._missing = []
         store = self.grounds.stores[name]
-        # No rule lets evidence expire: each piece is a link of one chain, which is broken when any is gone.
+        # No rule lets evidence expire: each piece is part of one chain, which is broken when any piece is gone.
         own = [VAULT_NAME, *sorted(stat.name for stat in store.list(SEALED_KEYS_PREFIX)), *sorted(list_evidence(store))]
         for _ in self._lock(locker, own):
             pass
@@ -79,7 +82,7 @@ class Renewer:
 
     def _short_packs(self, locker: Locker, survey: Survey) -> list[PackCopy]:
         decisions = decide_packs(survey.copies, survey.needs, Rules(to_ns(self.now)))
-        # Of what nothing needs, nothing is locked any longer.
+        # What nothing needs is not locked anew.
         lasting = [each for each in decisions if each.act in _LASTING or each.reason.why in (Why.NEEDED, Why.TELLS)]
         needed = [each.copy for each in lasting if each.copy.store == locker.name]
         return [copy for copy in needed if lock_is_short(copy.locked_ns, to_ns(self.now), locker.lock_days)]
@@ -107,7 +110,7 @@ class Renewer:
         return done
 
     def _lock(self, locker: Locker, names: Sequence[str]) -> Iterator[tuple[str, datetime]]:
-        """(name, until when it is locked) of all that are there."""
+        """(name, UTC instant until when it is locked) of all that are there; the others go to ``_missing``."""
         until = self.now + timedelta(days=locker.lock_days)
 
         def lock(name: str) -> datetime | None:
@@ -126,7 +129,7 @@ class Renewer:
 
 
 def lockers_of(installation: Installation, stores: Sequence[str] = ()) -> dict[str, Locker]:
-    """The lockers of all stores that lock anything (of these, when named)."""
+    """The lockers of the stores that lock anything: of these stores, or of all when none is named."""
     entries = installation.inventory.stores
     opened = {name: open_locker(name, entries[name]) for name in stores or entries}
     return {name: locker for name, locker in opened.items() if locker is not None}
@@ -135,7 +138,10 @@ def lockers_of(installation: Installation, stores: Sequence[str] = ()) -> dict[s
 def renew_locks(
     installation: Installation, now: datetime, stop: Callable[[], bool] = lambda: False
 ) -> tuple[Renewal, ...]:
-    """Renew in all stores, and write down that it was done."""
+    """What was renewed in each store that locks anything; the time of the renewal is durable in the home.
+
+    Raises the stores' errors, and :class:`~drbackup.errors.Interrupted` after ``stop``.
+    """
     lockers = lockers_of(installation)
     for name in lockers:
         installation.vault(name)
@@ -147,12 +153,12 @@ def renew_locks(
 
 
 def note_renewal(installation: Installation, now: datetime) -> None:
-    """Write down that the locks of all stores were renewed."""
+    """A durable file in the home that says when the locks of all stores were renewed."""
     write_file(installation.home / STAMP_FILE, f"{now.astimezone(UTC).isoformat()}\n".encode("ascii"))
 
 
 def last_renewal(installation: Installation) -> datetime | None:
-    """When the locks of all stores were renewed last; None when that was never, or can't be read."""
+    """The UTC instant when the locks of all stores were last renewed; None: never, or the file can't be read."""
     try:
         last = datetime.fromisoformat((installation.home / STAMP_FILE).read_text("ascii").strip())
     except (OSError, ValueError):
@@ -161,7 +167,7 @@ def last_renewal(installation: Installation) -> datetime | None:
 
 
 def renewal_is_due(installation: Installation, now: datetime) -> bool:
-    """Whether a day has passed since locks were renewed, and there are any."""
+    """Whether a day has passed since locks were renewed, and some store locks anything."""
     if not any(entry.lock_days for entry in installation.inventory.stores.values()):
         return False
     last = last_renewal(installation)

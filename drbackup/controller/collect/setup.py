@@ -1,4 +1,4 @@
-"""Collecting and lock renewal as an installation does them: which stores, by which policies, one collect at a time."""
+"""Collects as an installation does them: which stores, by which policies, one collect at a time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ COLLECT_LOCK_FILE = "collect.lock"
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
-    """Nobody looks on."""
+    """No progress, for a caller that shows none."""
 
 
 @dataclass(slots=True)
 class NoEraser:
-    """Stands where an eraser would while a plan is only looked at: that needs no right to delete."""
+    """An eraser that refuses everything, for a plan that is only looked at. It needs no right to delete."""
 
     name: str
 
@@ -47,11 +47,11 @@ def collector(
     watch: Watch = unwatched,
     acting: bool = True,
 ) -> Collector:
-    """A collector of these stores (of all, when empty); with ``acting`` False for :meth:`Collector.look` alone.
+    """A collector of these stores, or of all when none is named; ``acting`` False: for :meth:`Collector.look` alone.
 
-    Raises :class:`~drbackup.errors.PolicyError` while any policy is broken: nobody knows then how long what is kept.
-    Raises :class:`~drbackup.errors.StoreRefused` for a store without a collecting credential, and what a store that is
-    not ours raises: nothing is ever removed where our vault is not.
+    Raises :class:`~drbackup.errors.PolicyError` while any policy is broken: the keep rules are not known then. Raises
+    :class:`~drbackup.errors.StoreRefused` for a store without a credential for collecting. Raises the vault's errors
+    for a store that does not hold our vault: nothing is ever removed there.
     """
     installation.policies.require_whole()
     entries = installation.inventory.stores
@@ -76,9 +76,10 @@ def collector(
 
 
 def adopt_lost(installation: Installation, stores: Sequence[str], *, now: datetime) -> tuple[DrbackupError, ...]:
-    """Let the catalog know every record of these stores before anything is judged; what was strange about some.
+    """What is wrong with some records of these stores (of all, when empty); the catalog knows all others now.
 
-    A record it does not know keeps its packs for ever and is never collected itself.
+    It is done before a collect judges anything. A record that the catalog does not know keeps its packs for ever and is
+    never collected itself.
     """
     strange: list[DrbackupError] = []
     for name in stores or installation.inventory.stores:
@@ -88,7 +89,10 @@ def adopt_lost(installation: Installation, stores: Sequence[str], *, now: dateti
 
 @contextmanager
 def collecting_alone(installation: Installation) -> Iterator[None]:
-    """One collect of a home at a time; the file lock dies with its process. Raises :class:`RunActive`."""
+    """The right to be the only collect of a home; its file lock ends with the process.
+
+    Raises :class:`RunActive` while another collect has it.
+    """
     lock = try_file_lock(installation.home / COLLECT_LOCK_FILE)
     if lock is None:
         where = str(installation.home)

@@ -1,7 +1,7 @@
-"""The signed statement of what is collected: which points, and why. Written before their first record goes.
+"""The signed statement of what is collected: which points, and why. It is written before the first record is erased.
 
-It is a piece of evidence like a drill's: chained, signed, in every store, readable in clear beside the home's evidence.
-A rebuilt catalog and an auditor tell by it a record that was collected from one that was lost.
+It is a piece of evidence like a drill's: chained, signed, in every store, and in clear text in the home. By it, a
+rebuild and an auditor know which records were collected and which were lost.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ COLLECTED_FORMAT = "drbackup-collected/1"
 
 
 class CollectedPoint(msgspec.Struct, frozen=True):
-    """One point. ``id``: its record's SHA-256, hex; ``record``: the record's name; ``stores``: where it is removed."""
+    """One point that is removed."""
 
-    id: str
-    record: str
+    id: str  # its record's SHA-256, hex
+    record: str  # the record's name
     system: str
     source: str
-    stores: tuple[str, ...]
-    reason: str
+    stores: tuple[str, ...]  # where it is removed
+    reason: str  # one line
 
 
 class CollectedStatement(msgspec.Struct, frozen=True):
-    """Everything one collect removes. ``id`` is random: the statement's hash, which any store's owner sees, must tell
-    nothing. ``at``: ISO 8601, UTC."""
+    """All points that one collect removes."""
 
-    id: str
+    id: str  # random: any store's owner sees the statement's hash, and must learn nothing from it
     city: str
-    at: str
+    at: str  # ISO 8601, UTC
     points: tuple[CollectedPoint, ...]
     format: str = COLLECTED_FORMAT
 
@@ -47,8 +46,10 @@ class CollectedStatement(msgspec.Struct, frozen=True):
 def state_collected(
     installation: Installation, leaving: Sequence[Leaving], now: datetime, collected: Collection[str]
 ) -> None:
-    """Sign, chain and store the statement. Raises :class:`StoreUnavailable` unless every store in ``collected`` has
-    it."""
+    """A statement of what is leaving: signed, chained, and durable in every store in ``collected``.
+
+    Raises :class:`StoreUnavailable` unless every one of these stores has it.
+    """
     reasons = {name: policy.keep for name, policy in installation.policies.policies.items()}
     points = tuple(
         CollectedPoint(each.id, each.name, each.system, each.source, each.stores, _reason(reasons.get(each.system)))
@@ -68,9 +69,9 @@ def state_collected(
 
 
 def collected_ids(statements: Mapping[str, bytes]) -> frozenset[str]:
-    """Ids of all points that these statements (by their objects' names) name.
+    """The ids of all points that these statements (by their objects' names) name.
 
-    Raises :class:`ObjectCorrupt` for one that can't be read.
+    Raises :class:`ObjectCorrupt` for a statement that can't be read.
     """
     found: set[str] = set()
     for name, statement in statements.items():

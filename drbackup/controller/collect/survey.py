@@ -1,6 +1,6 @@
-"""What the stores and the catalog say before anything is judged: which packs there are, and which records name them.
+"""The survey before a collect judges anything: which packs there are, and which records name them.
 
-A listing alone never proves that a record does not exist: every point of the catalog is read by its name as well. A
+A listing alone never proves that a record does not exist, so every point of the catalog is also read by its name. A
 record that can't be read anywhere keeps all packs of its domain.
 """
 
@@ -27,40 +27,39 @@ _SILENT = (StoreUnavailable, StoreRefused, StoreFull)
 
 
 class ReadRecord(msgspec.Struct, frozen=True):
-    """One record that was read. ``store``: where from."""
+    """One record that was read."""
 
     name: str
-    store: str
+    store: str  # where it was read
     record: Record
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """Everything at one moment. ``records``: (name, store) of every record that stays; ``notes``: what a person should
-    look at."""
+    """The packs and records of the stores at one moment."""
 
-    needs: Needs
-    copies: tuple[PackCopy, ...]
-    records: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    needs: Needs  # which packs the records name
+    copies: tuple[PackCopy, ...]  # every pack of every store that is collected
+    records: tuple[tuple[str, str], ...]  # (name, store) of every record that stays
+    notes: tuple[str, ...]  # what a person should look at
 
 
 @dataclass(slots=True)
 class Surveyor:
-    """Reads everything once. ``stores``: all that may hold records; ``collected``: those whose packs are judged, which
-    must answer. ``readers`` 1: everything in the caller's thread, in one order."""
+    """A reader of all stores, who reads everything once."""
 
     catalog: Catalog
-    stores: Mapping[str, Store]
-    collected: Collection[str]
-    keyring: Keyring
-    evidence_key: bytes
-    readers: int = 8
+    stores: Mapping[str, Store]  # all that may hold records
+    collected: Collection[str]  # those whose packs are judged: they must answer
+    keyring: Keyring  # the catalog key
+    evidence_key: bytes  # Ed25519, public
+    readers: int = 8  # requests at once; 1: everything happens in the caller's thread, in one order
     _notes: list[str] = field(default_factory=list)
-    _unread: dict[str, str] = field(default_factory=dict)
+    _unread: dict[str, str] = field(default_factory=dict)  # domain → a record of it that can't be read
 
     def survey(self, without: Collection[str] = (), *, trees: bool = True) -> Survey:
-        """``without``: ids of points whose records count as gone. ``trees``: count what is alive inside the packs.
+        """The survey of all stores.
 
+        ``without``: ids of points whose records count as gone. ``trees``: whether the bytes in use are counted, too.
         Raises the errors of the stores that are collected.
         """
         self._notes, self._unread = [], {}
@@ -101,7 +100,7 @@ class Surveyor:
     # --- records --------------------------------------------------------------------------------------------------
 
     def _where(self, without: Collection[str]) -> dict[str, list[str]]:
-        """Record name → stores that have it, by their listing or by the catalog's word."""
+        """Record name → the stores that have it, by their listing or by what the catalog knows."""
         where: dict[str, list[str]] = {}
         for store in sorted(self.stores, key=lambda name: (name not in self.collected, name)):
             try:
@@ -130,7 +129,7 @@ class Surveyor:
             self._notes.append(f"{name} can't be read, so {kept} stays: {found}")
 
     def _read_one(self, name: str, stores: list[str]) -> ReadRecord | str:
-        """The record from the first store that gives a sound one; else what is wrong with it."""
+        """The record from the first store that has it sound; without one, what is wrong with it."""
         wrong = "no store has it"
         for store in stores:
             try:
