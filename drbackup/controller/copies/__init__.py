@@ -1,1 +1,1 @@
-"""The points' copies in the stores: present, read back, whole, repaired, brought to the next store."""
+"""The points' copies in the stores: checked for presence, read back, judged, repaired, copied to more stores."""

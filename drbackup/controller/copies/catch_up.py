@@ -1,7 +1,8 @@
-"""Bringing every store the points its policies promise it, whether or not a new backup is due.
+"""Catching up: every store gets the points that the policies promise it, whether or not a new backup is due.
 
-A store was away for days, a policy names one more store, a controller was killed between two copies: what is lacking is
-in the catalog, so nothing needs to be remembered. Oldest first, so that a store's chain of records grows without a gap.
+A store may have been away for days, a policy may name a new store, a controller may have been killed between two
+copies. The catalog knows what is lacking, so nothing else needs to be remembered. The oldest point is copied first, so
+that a store's chain of records grows without a gap.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ Watch = Callable[[int, int], None]  # points done, points in all
 
 @dataclass(slots=True)
 class CatchUpResult:
-    """What came of one store. ``away``: why it could not be written to at all; ``behind``: point → why it is still
-    lacking."""
+    """What one store got, and what it still lacks."""
 
     store: str
     copied: list[Point] = field(default_factory=list)
-    behind: dict[str, DrbackupError] = field(default_factory=dict)
-    away: DrbackupError | None = None
+    behind: dict[str, DrbackupError] = field(default_factory=dict)  # point's id → why it is still lacking
+    away: DrbackupError | None = None  # why the store could not be written to at all
 
     @property
     def good(self) -> bool:
+        """Whether the store lacks nothing any more."""
         return self.away is None and not self.behind
 
 
@@ -56,8 +57,11 @@ def catch_up(
     stop: threading.Event | None = None,
     watch: Watch | None = None,
 ) -> tuple[CatchUpResult, ...]:
-    """Bring each store (all of the inventory, or those named) what it lacks, evidence too; the stores something was to
-    be done for. Raises :class:`Interrupted` when ``stop`` is set: what was copied stays."""
+    """The result for each store that lacked points: of the stores named, or of the whole inventory.
+
+    Evidence that any store lacks is copied, too. A store's errors are in its result. Raises :class:`Interrupted` when
+    ``stop`` is set; what was copied stays.
+    """
     work = _CatchUpPass(installation, now, stop, watch)
     wanted = {name: lacking(installation, name) for name in stores or tuple(installation.inventory.stores)}
     found = tuple(work.bring(name, points) for name, points in wanted.items() if points)
@@ -67,7 +71,7 @@ def catch_up(
 
 
 class _CatchUpPass:
-    """One look at all stores. A store that does not answer is asked once, not once a point."""
+    """One pass over all stores. A store that does not answer is asked once, and not once for each point."""
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class _CatchUpPass:
         self._away: dict[str, DrbackupError] | None = None
 
     def bring(self, store: str, points: list[Point]) -> CatchUpResult:
+        """The result of copying these points to one store, in this order."""
         result = CatchUpResult(store)
         copier = Copier(self._installation, self._installation.store(store), self._now)
         for number, point in enumerate(points, 1):
@@ -97,7 +102,7 @@ class _CatchUpPass:
             except DrbackupError as failed:
                 result.behind[point.id] = failed
                 if isinstance(failed, StoreUnavailable):
-                    self._away = None  # one of them has just gone: look which
+                    self._away = None  # a store has just gone away: ask which
             else:
                 result.copied.append(point)
             if self._watch is not None:
@@ -109,7 +114,7 @@ class _CatchUpPass:
             self._away = {}
             for name in self._installation.inventory.stores:
                 try:
-                    self._installation.vault(name)  # ours, or nothing is written there or believed from there
+                    self._installation.vault(name)  # without our vault, nothing there is written or trusted
                 except DrbackupError as away:
                     self._away[name] = away
         return self._away

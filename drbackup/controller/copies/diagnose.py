@@ -1,8 +1,8 @@
-"""What is damaged or missing in a store, and which other store can give it back. Reads only.
+"""The diagnosis of a store: what is damaged or missing, and which other store has it whole. Nothing is written.
 
-A scrub reads everything and remembers in the catalog what is not whole; this looks at what is suspected: every small
-object, every pack a record needs and the catalog does not count on, every pack that is not listed with its size. So it
-takes seconds after a scrub of days. What no scrub has found yet and a listing can't show, it does not find.
+A scrub reads everything, and the catalog keeps what it found not whole. A diagnosis reads only what is suspect. That is
+every small object, every needed pack that the catalog does not rely on, and every pack not listed with its size. So it
+takes seconds where a scrub takes days. It does not find damage that no scrub has found and that no listing shows.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from drbackup.vault.layout import (
 )
 from drbackup.vault.record import Record, decode_record, list_records
 
-STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)  # says nothing of the object that was asked for
-HOME = "home"  # a donor of what the installation itself keeps
+STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)  # errors of a store, which say nothing of an object
+HOME = "home"  # named beside the stores as a place that has an object: the installation's home
 _HIDDEN = "is there, but something laid over it or a delete marker hides it from listings"
 
 
 class DefectKind(enum.IntEnum):
-    """What an object is, in the order of mending: a record never before its packs, and everything after the vault."""
+    """The kinds of objects, in the order of repair: the vault's description first, and records after their packs."""
 
     VAULT = 0
     KEYS = 1
@@ -59,27 +59,27 @@ class DefectKind(enum.IntEnum):
 
 
 class Defect(msgspec.Struct, frozen=True):
-    """One object of one store that is not whole. ``points``: ids of those that need it. ``sound_stores``: stores that
-    seem to have it whole, the likeliest first; none: it can't be mended. ``size`` in bytes, 0: not known."""
+    """One object of one store that is not whole."""
 
     store: str
     name: str
     kind: DefectKind
-    why: str
-    points: tuple[str, ...] = ()
-    sound_stores: tuple[str, ...] = ()
-    size: int = 0
+    why: str  # what is wrong with it
+    points: tuple[str, ...] = ()  # the ids of the points that need it
+    sound_stores: tuple[str, ...] = ()  # that seem to have it whole, the likeliest first; none: it can't be repaired
+    size: int = 0  # bytes; 0: not known
 
 
 @dataclass(slots=True)
 class Diagnosis:
-    """``recovered``: packs (store, name) that the catalog did not count on any more, and that are whole. ``witnesses``:
-    store → a sound object that proves it is there (:func:`drbackup.controller.copies.read_back.witness`)."""
+    """All that is known to be wrong in the stores that were looked at."""
 
-    stores: list[str] = field(default_factory=list)
+    stores: list[str] = field(default_factory=list)  # those that were looked at
     defects: list[Defect] = field(default_factory=list)
+    # (store, name) of packs that are whole, although the catalog did not rely on them any more.
     recovered: list[tuple[str, str]] = field(default_factory=list)
-    away: dict[str, DrbackupError] = field(default_factory=dict)
+    away: dict[str, DrbackupError] = field(default_factory=dict)  # store → why it could not be looked at
+    # Store → a sound object that proves that the store is there: see read_back.witness.
     witnesses: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,15 +89,18 @@ Watch = Callable[[int, int, int], None]  # objects looked at, in all, bytes read
 def diagnose(
     installation: Installation, targets: Iterable[str] = (), *, now: Callable[[], datetime], watch: Watch | None = None
 ) -> Diagnosis:
-    """Look at the stores named, or at all. Every store of the inventory is asked as a donor; one that does not answer,
-    or where nothing of ours is, is in ``away``."""
+    """The defects of the stores named, or of all, by store, kind and name.
+
+    Every store of the inventory is asked what it has whole. One that does not answer, or that does not hold our vault,
+    is in ``away``.
+    """
     found = Diagnosis()
     work = _Diagnoser(installation, found, now, watch)
     for name in tuple(targets) or tuple(installation.inventory.stores):
         if name in work.stores:
             try:
                 work.look_at(name)
-            except STORE_IS_ILL as away:  # what was seen of it until then is no plan
+            except STORE_IS_ILL as away:  # what was seen until then is only a part, so it is left out
                 found.away[name] = away
                 found.defects = [defect for defect in found.defects if defect.store != name]
                 found.recovered = [each for each in found.recovered if each[0] != name]
@@ -108,7 +111,7 @@ def diagnose(
 
 
 class _Diagnoser:
-    """``stores``: those that answer. ``small``: their evidence and sealed keys by name."""
+    """One diagnosis, which fills ``found``."""
 
     def __init__(
         self, installation: Installation, found: Diagnosis, now: Callable[[], datetime], watch: Watch | None
@@ -119,8 +122,8 @@ class _Diagnoser:
         self._watch = watch
         self._key = installation.signer.public
         self._catalog = installation.catalog
-        self.stores: dict[str, Store] = {}
-        self._small: dict[str, set[str]] = {}
+        self.stores: dict[str, Store] = {}  # those that answer
+        self._small: dict[str, set[str]] = {}  # store → names of its evidence and sealed keys
         self._reads: dict[str, Reads] = {}
         for name in installation.inventory.stores:
             store = installation.store(name)
@@ -137,12 +140,14 @@ class _Diagnoser:
         self._small[HOME] = set(objects_in(installation.evidence_folder))
 
     def look_at(self, name: str) -> None:
+        """Defects of one store, added to the diagnosis. Raises the store's errors."""
         store = self.stores[name]
         self._vault(name, store)
         self._small_objects(name, store)
         records = self._records(name, store)
         self._packs(name, store, records)
-        require_there(store, self._found.witnesses[name], self._key)  # what was missing is missing, not unmounted
+        # What was missing is then really missing, and not on a disk that is no longer mounted.
+        require_there(store, self._found.witnesses[name], self._key)
 
     # --- small objects ---
 
@@ -163,7 +168,7 @@ class _Diagnoser:
         return True
 
     def _small_objects(self, name: str, store: Store) -> None:
-        """Whatever any store, or the home, has of them, every store must have."""
+        """Every store must have all evidence and sealed keys that any store or the home has."""
         wanted = sorted(set().union(*self._small.values()))
         for seen in read_back(store, wanted, RateLimit(), self._readers(name)):
             why = seen.why or ("" if seen.name in self._small[name] else f"{seen.name} {_HIDDEN}")
@@ -178,7 +183,10 @@ class _Diagnoser:
     # --- records ---
 
     def _records(self, name: str, store: Store) -> list[str]:
-        """Look at every record that is there or must be; those whose packs the store must have, sound somewhere."""
+        """The names of the records that are sound in some store and whose packs this store must have.
+
+        Every record that is there, or that must be there, is looked at.
+        """
         listed = {stat.name for stat in list_records(store)}
         expected = self._catalog.scrubs.expected(name)
         sound = []
@@ -190,7 +198,7 @@ class _Diagnoser:
                     why = f"{record_name} {_HIDDEN}"
                     self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, why, point, (name,)))
                 continue
-            # One that nobody expects may be being collected, or a forgery: it is named, and left as it is.
+            # A record that nobody expects may be a forgery, or is being collected. It is named and left as it is.
             sound_stores = self._record_donors(name, record_name) if record_name in expected else ()
             self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, record, point, sound_stores))
             if sound_stores:
@@ -236,7 +244,10 @@ class _Diagnoser:
                 self._watch(done, len(suspects), size)
 
     def _suspects(self, name: str, store: Store, records: list[str]) -> dict[str, bool]:
-        """Packs that are needed but not counted on, or not listed with their size → whether they are listed with it."""
+        """Needed packs that are suspect, by their objects' names → whether they are listed with their size.
+
+        Suspect are those that are not listed with their size, and those that the catalog does not rely on.
+        """
         needed: dict[str, set[bytes]] = {}
         for _, record in self._walk(store, records):
             needed.setdefault(record.domain, set()).update(record.packs)
@@ -253,7 +264,7 @@ class _Diagnoser:
         return suspects
 
     def _walk(self, store: Store, records: list[str]) -> Iterator[tuple[str, Record]]:
-        """(point, record), from another store where this one has it damaged."""
+        """(point's id, record) of each; from another store when this one has the record damaged."""
         cache = RecordCache(store, self._key)
         others = ObjectSources(self._installation, tuple(each for each in self.stores.values() if each is not store))
         for name, record in cache.walk(records):
@@ -261,7 +272,7 @@ class _Diagnoser:
             yield digest_in_name(name), sound
 
     def _sound_stores_of(self, name: str, pack: str) -> tuple[str, ...]:
-        """Stores that the catalog counts on come first; any other is believed only when it was read."""
+        """The other stores that have a pack whole: first those that the catalog relies on, then those read now."""
         domain, kind, digest = pack.removeprefix(DOMAINS_PREFIX).split("/")
         wanted = pack_id(kind, bytes.fromhex(digest))
         others = [each for each in self.stores if each != name]

@@ -1,7 +1,7 @@
-"""Whole objects, from whichever store has them whole.
+"""Whole objects, from any store that has them whole.
 
-What every copy of an object shares is its name, and its name is the hash of its bytes: so it never matters where the
-bytes come from, and one store's damage is mended by any other.
+The name of an object is the hash of its bytes. So it does not matter which store the bytes come from, and any store can
+repair the damage of another.
 """
 
 from __future__ import annotations
@@ -18,30 +18,29 @@ from drbackup.vault.layout import split_pack_name
 
 
 class ObjectSources(msgspec.Struct, frozen=True):
-    """Stores to ask for an object, in this order. A pack that one of them gives back damaged is not relied upon there
-    any more; nothing else is concluded."""
+    """Stores to ask for an object. When one gives back a damaged pack, the catalog no longer relies on it there."""
 
     installation: Installation
-    stores: tuple[Store, ...]
+    stores: tuple[Store, ...]  # asked in this order
 
     @classmethod
     def named(cls, installation: Installation, names: Iterable[str]) -> Self:
-        """Those of ``names`` that the inventory still knows."""
+        """The stores with these names that the inventory still has, each once."""
         known = installation.inventory.stores
         return cls(installation, tuple(installation.store(name) for name in dict.fromkeys(names) if name in known))
 
     def fetch(self, name: str) -> tuple[bytes, str]:
-        """(the bytes, the store they are from), compared with the name, which must be a hashed one.
+        """(the bytes, the store they are from). Their SHA-256 is compared with the name, which must contain one.
 
-        Raises :class:`StoreUnavailable` or :class:`StoreRefused` when a store that could not be asked may have it; else
-        :class:`ObjectCorrupt` when one has it damaged, :class:`ObjectMissing` when none has it.
+        Raises :class:`StoreUnavailable` or :class:`StoreRefused` when a store that could not be asked may have it. Else
+        raises :class:`ObjectCorrupt` when a store has it damaged, and :class:`ObjectMissing` when none has it.
         """
         assert digest_in_name(name), name
         problems: list[DrbackupError] = []
         for store in self.stores:
             try:
                 data = store.get(name)
-                require_match(name, data)  # whatever the store promises: this is about to be believed elsewhere
+                require_match(name, data)  # whatever the store promises: other stores will rely on these bytes
                 return data, store.name
             except ObjectCorrupt as bad:
                 problems.append(

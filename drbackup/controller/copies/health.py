@@ -32,7 +32,7 @@ class RecordCache:
     _packs: int = 0  # named by the records that are held
 
     def walk(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
-        """(name, the record or what is wrong with it) of each name; records that are held come first.
+        """A pair for each name: the name, and its record or what is wrong with it. Records that are held come first.
 
         A record that is not sound is never held, so the next walk fetches it again. Raises the store's errors.
         """

@@ -1,6 +1,6 @@
-"""Are a point's packs really in a store? Asked before every commit; the catalog's word alone is not taken.
+"""Presence: whether a point's packs are really in a store. It is asked before every commit; the catalog is not enough.
 
-A pack of another size than the catalog knows counts as missing: a truncated object is no object.
+A pack with another size than the catalog knows counts as missing: it may have been cut short.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from drbackup.stores.base import Store
 from drbackup.vault.layout import domain_prefix, object_name
 
-LISTED_AT_ONCE = 1000  # objects that one request of a listing tells
+LISTED_AT_ONCE = 1000  # objects in the answer to one request of a listing
 _ASKING = 8  # requests at once
 
 
 def missing_packs(
     store: Store, domain: str, packs: Sequence[bytes], sizes: Mapping[bytes, int], *, objects: int = 0
 ) -> tuple[bytes, ...]:
-    """Those of ``packs`` (kind letter + SHA-256 each) that ``store`` lacks or holds with another size than ``sizes``
-    says. ``objects``: about how many the domain has, to choose the way of fewer requests. Raises the store's errors."""
+    """Those of ``packs`` (kind letter + SHA-256 each) that ``store`` lacks, or has with another size than in ``sizes``.
+
+    ``sizes``: in bytes; a pack without one may have any. ``objects``: about how many the domain has, so that the way
+    with fewer requests is chosen. Raises the store's errors.
+    """
     wanted = {object_name(domain, pack): pack for pack in packs}
     found: dict[bytes, int] = {}
     if len(packs) > 1 + max(objects, len(packs)) // LISTED_AT_ONCE:
         found = {wanted[stat.name]: stat.size for stat in store.list(domain_prefix(domain)) if stat.name in wanted}
-    # What a listing lacks is asked for by name: no promise about listings is needed.
+    # What a listing lacks is asked for by name, so a listing need not be complete.
     unsure = [pack for pack in packs if pack not in found]
 
     def ask(pack: bytes) -> int:

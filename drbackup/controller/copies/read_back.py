@@ -1,5 +1,6 @@
-"""Reading many objects of a store back: several at once, at most so fast, and never mistaking a store that went away
-for one that is damaged.
+"""Reading many objects of a store back: several at once, and not faster than a limit.
+
+Invariant: a store that went away is never taken for one that is damaged.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from drbackup.vault.description import read_vault
 from drbackup.vault.layout import PREFIX, VAULT_NAME
 from drbackup.vault.record import Record, list_records, read_record
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.5  # the longest wait between two looks at ``stop``
 
 
 def readers_for(entry: StoreEntry) -> int:
-    """How many large reads a store is given at once. Memory: each holds one small piece, not the object."""
+    """The number of large reads that a store gets at once. Each holds one small piece in memory, not the object."""
     return entry.place.readers
 
 
 class RateLimit:
-    """At most ``rate`` bytes a second on the average (0: as fast as it goes), shared by all readers.
+    """A limit of ``rate`` bytes a second on average (0: no limit), shared by all readers.
 
-    Leaving the block, or the caller's ``stop``, ends every reader that waits for its turn.
+    When the block is left, or the caller's ``stop`` is set, every reader that waits for its turn ends.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class RateLimit:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """``wait`` is called with seconds; by default it ends with the block, too."""
+        """``clock``: monotonic seconds. ``wait`` is called with seconds; by default it also ends with the block."""
         self._bucket = TokenBucket(rate, burst_seconds=0, clock=clock)
         self._stop = stop
         self._over = threading.Event()
@@ -67,7 +68,10 @@ class RateLimit:
         self._over.set()
 
     def turn(self) -> None:
-        """Wait until what was read is paid for. Raises :class:`Interrupted` when the reading shall end."""
+        """A reader's turn, once the bytes read so far are within the limit.
+
+        Raises :class:`Interrupted` when the reading shall end.
+        """
         while True:
             if self._over.is_set() or (self._stop is not None and self._stop.is_set()):
                 raise Interrupted("reading back was stopped")
@@ -76,23 +80,24 @@ class RateLimit:
             self._wait(min(left, _LOOK_SECONDS))
 
     def spent(self, size: int) -> None:
-        """So many bytes were read."""
+        """``size`` more bytes that were read, counted against the limit."""
         self._bucket.spend(size)
 
 
 class ReadResult(msgspec.Struct, frozen=True):
-    """One object read back. ``size``: bytes read for it, damaged or not. ``why`` is empty when it is whole;
-    ``missing``: there was nothing at all."""
+    """One object that was read back."""
 
     name: str
-    size: int
-    why: str = ""
-    missing: bool = False
+    size: int  # bytes read, damaged or not
+    why: str = ""  # what is wrong with it; empty: it is whole
+    missing: bool = False  # whether there was nothing at all
 
 
 def read_back(store: Store, names: Iterable[str], rate_limit: RateLimit, readers: int) -> Iterator[ReadResult]:
-    """Each object, in order. Raises the store's errors when it does not answer: what could not be read is neither
-    whole nor damaged."""
+    """The result for each object, in order.
+
+    Raises the store's errors when it does not answer: what could not be read is neither whole nor damaged.
+    """
 
     def check(name: str) -> ReadResult:
         rate_limit.turn()
@@ -101,7 +106,7 @@ def read_back(store: Store, names: Iterable[str], rate_limit: RateLimit, readers
         except ObjectMissing as gone:
             return ReadResult(name, 0, gone.message, missing=True)
         except ObjectCorrupt as bad:
-            stat = store.stat(name)  # it was read, too, and is paid for
+            stat = store.stat(name)  # it was read, too, and counts against the limit
             size = stat.size if stat is not None else 0
             rate_limit.spent(size)
             return ReadResult(name, size, bad.message)
@@ -113,7 +118,7 @@ def read_back(store: Store, names: Iterable[str], rate_limit: RateLimit, readers
 
 
 def read_records(store: Store, names: Iterable[str], evidence_key: bytes) -> Iterator[tuple[str, Record | str]]:
-    """(name, the record or what is wrong with it) of each, in order."""
+    """A pair for each name, in order: the name, and its record or what is wrong with it. Raises the store's errors."""
 
     def read(name: str) -> Record | str:
         try:
@@ -125,8 +130,11 @@ def read_records(store: Store, names: Iterable[str], evidence_key: bytes) -> Ite
 
 
 def list_few(store: Store, prefixes: tuple[str, ...]) -> list[str]:
-    """Names below any of ``prefixes``, of which a vault has few. A small vault is listed as a whole, by one request of
-    a bucket instead of one a prefix; one that shows to be larger is asked for each."""
+    """The names below any of ``prefixes``, of which a vault has few. Raises the store's errors.
+
+    A small vault is listed as a whole, which is one request to a bucket instead of one for each prefix. When the vault
+    turns out to be larger, each prefix is listed.
+    """
     all_names = [stat.name for stat in itertools.islice(store.list(PREFIX), LISTED_AT_ONCE)]
     if len(all_names) < LISTED_AT_ONCE:
         return [name for name in all_names if name.startswith(prefixes)]
@@ -134,10 +142,10 @@ def list_few(store: Store, prefixes: tuple[str, ...]) -> list[str]:
 
 
 def witness(store: Store, evidence_key: bytes) -> str:
-    """The name of a sound object that only our vault has: as long as it can be read, the store is there and ours.
+    """The name of a sound object that only our vault has. While it can be read, the store is there and is ours.
 
-    The vault's description, else any sound record. Raises :class:`VaultMissing` when there is neither: an empty folder
-    is a disk that is not mounted, and not a vault that lost everything.
+    It is the vault's description, or else any sound record. Raises :class:`VaultMissing`, or the description's error,
+    when there is neither. An empty folder is a disk that is not mounted, and not a vault that lost everything.
     """
     problem: DrbackupError
     try:
@@ -155,8 +163,10 @@ def witness(store: Store, evidence_key: bytes) -> str:
 
 
 def require_there(store: Store, name: str, evidence_key: bytes) -> None:
-    """Raises :class:`StoreUnavailable` when the witness can't be read any more: then nothing else is to be called
-    missing or damaged."""
+    """A store that is still there: its witness can be read.
+
+    Raises :class:`StoreUnavailable` when it can't. Then nothing else may be called missing or damaged.
+    """
     try:
         _look(store, name, evidence_key)
     except (VaultMissing, *NOT_SOUND) as gone:

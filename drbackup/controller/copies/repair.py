@@ -1,9 +1,11 @@
-"""Mending a store from the others: what is damaged or missing is fetched where it is whole, compared with its name, and
-added. Good bytes are never rewritten, and nothing is deleted.
+"""The repair of a store from the other stores.
 
-Order: the vault's description, keys and evidence, packs, records; so that a record never comes before its packs. Every
-mended object is read back before the catalog counts on it. A repair that is killed leaves some objects mended; the next
-one finds the rest.
+What is damaged or missing is fetched where it is whole, compared with its name, and added. Good bytes are never written
+again, and nothing is deleted.
+
+Order: the vault's description, keys, evidence, packs, records. So a record never comes before its packs. Every repaired
+object is read back before the catalog relies on it. A repair that is killed leaves some objects repaired; the next one
+does the rest.
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ from drbackup.vault.record import list_records
 
 _AT_ONCE = 4  # packs in memory at the same time, about 32 MiB each
 
-Watch = Callable[[int, int, int], None]  # objects mended or given up, in all, bytes mended
+Watch = Callable[[int, int, int], None]  # objects repaired or given up, in all, bytes repaired
 
 
 @dataclass(slots=True)
 class Repaired:
-    """``mended``: with the store each is from. ``failed``: with why. ``proven``: store → how many points it proves."""
+    """The outcome of a repair."""
 
-    mended: list[tuple[Defect, str]] = field(default_factory=list)
-    failed: list[tuple[Defect, DrbackupError]] = field(default_factory=list)
-    proven: dict[str, int] = field(default_factory=dict)
+    mended: list[tuple[Defect, str]] = field(default_factory=list)  # with the store that the bytes are from
+    failed: list[tuple[Defect, DrbackupError]] = field(default_factory=list)  # with why
+    proven: dict[str, int] = field(default_factory=dict)  # store → number of points whose copy there is whole
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """Ids of points that still need something."""
+        """The ids of the points that still need an object, sorted."""
         return tuple(sorted({point for defect, _ in self.failed for point in defect.points}))
 
 
@@ -57,9 +59,9 @@ def repair(
     stop: threading.Event | None = None,
     watch: Watch | None = None,
 ) -> Repaired:
-    """Mend every defect that can be mended, then judge where the points judge_copies.
+    """The outcome, after every defect that can be repaired was repaired and the points were judged again.
 
-    Raises :class:`Interrupted` when ``stop`` is set: what was mended stays. A store's errors are in the result.
+    Raises :class:`Interrupted` when ``stop`` is set; what was repaired stays. A store's errors are in the outcome.
     """
     work = _Repair(installation, diagnosis, now, stop, watch)
     for store, name in diagnosis.recovered:
@@ -90,9 +92,10 @@ class _Repair:
         self._total = len(diagnosis.defects)
         self._witnesses = diagnosis.witnesses
         self._bytes = 0
-        self._ill: dict[str, DrbackupError] = {}  # stores that took nothing any more
+        self._ill: dict[str, DrbackupError] = {}  # stores that failed: nothing more is written there
 
     def mend_all(self, defects: list[Defect]) -> None:
+        """The repair of these defects, several at once. Failures are in the result. Raises :class:`Interrupted`."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mend") as pool:
             tasks = [(defect, pool.submit(self._mend, defect)) for defect in defects]
             try:
@@ -124,7 +127,7 @@ class _Repair:
             # An unmounted disk leaves an empty folder: what is added there is lost, and fills another disk.
             require_there(store, self._witnesses[defect.store], self._installation.signer.public)
             store.repair(defect.name, data)
-            store.check(defect.name)  # it counts when it was read back
+            store.check(defect.name)  # it counts only when it was read back whole
         except STORE_IS_ILL as ill:
             self._ill[defect.store] = ill
             raise
@@ -150,11 +153,11 @@ class _Repair:
         except (ObjectMissing, ObjectCorrupt):
             if HOME not in defect.sound_stores:
                 raise
-        # mend compares it with the name
+        # The store compares it with its name when it repairs.
         return objects_in(self._installation.evidence_folder)[defect.name].read_bytes(), HOME
 
     def _description(self, defect: Defect) -> tuple[bytes, str]:
-        """As another store has it, signed by our key; else as the home has it."""
+        """(the vault's description, where it is from): another store's, signed by our key, or else the home's."""
         for name in defect.sound_stores:
             if name != HOME:
                 store = self._installation.store(name)
@@ -163,19 +166,19 @@ class _Repair:
         return encode_vault(read_description(self._installation.home), self._installation.signer), HOME
 
     def _require_wanted(self, defect: Defect) -> None:
-        """Asked just before: a record that a collector has removed must not come back."""
+        """A record that the store must still have: asked at the last moment, so that no collected record comes back."""
         if defect.name not in self._installation.catalog.scrubs.expected(defect.store):
             raise ObjectMissing(
                 say("{defect} is of a point that nobody expects any more", defect=defect.name), where=defect.name
             )
 
     def judge(self, name: str) -> None:
-        """Let the points climb that are whole again."""
+        """The points of one store, judged again: those that are whole climb."""
         store, catalog = self._installation.store(name), self._installation.catalog
         try:
             names = {stat.name for stat in list_records(store)} | catalog.scrubs.expected(name).keys()
             records = RecordCache(store, self._installation.signer.public)
             health = judge_copies(records, sorted(names), catalog.scrubs.reads(name), now_ns=to_ns(self._now()))
         except STORE_IS_ILL:
-            return  # it is among the failures already, or will be judged by the next scrub
+            return  # it is among the failures already, or the next scrub judges its points
         self.result.proven[name] = catalog.scrubs.judge(name, health.since, now=self._now())

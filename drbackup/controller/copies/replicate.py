@@ -1,8 +1,8 @@
-"""Second copies: sealed packs and records from one store to another, through the backup centre.
+"""Second copies: sealed packs and records, copied from one store to another through the backup centre.
 
-Nobody here can open what passes. Order: packs first, the record last, so that a record is never in a store without its
-packs. A crash midway leaves packs without a record, and each of them is known two lines later: the next one goes on
-behind them.
+Nothing that passes here can be opened here. Packs come first and the record last, so that a store never has a record
+without its packs. A crash leaves packs without a record. The catalog knows each pack as soon as it is stored, so the
+next copying goes on after it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _AT_ONCE = 4  # packs in memory at the same time, about 32 MiB each
 
 
 class Copier(msgspec.Struct, frozen=True):
-    """Copies into one store. Raises the stores' errors; what was copied before stays."""
+    """A copier into one store. Raises the stores' errors; what was copied before stays."""
 
     installation: Installation
     target: Store
-    now: Callable[[], datetime]
+    now: Callable[[], datetime]  # UTC
 
     def packs(self, sound_stores: ObjectSources, domain: str, packs: Sequence[bytes]) -> int:
-        """Bring every pack (kind letter + SHA-256) that the target lacks; how many that were.
+        """The number of packs (kind letter + SHA-256 each) that the target lacked. It has all of them now.
 
-        Raises :class:`PacksMissing` when the target holds some of them damaged or condemned: neither is ours to mend.
+        Raises :class:`PacksMissing` when some are damaged or condemned in the target: a copier changes neither.
         """
         known = self.installation.catalog.packs
         condemned = self.installation.catalog.lifecycle.condemned(domain, self.target.name, packs)
@@ -64,12 +64,15 @@ class Copier(msgspec.Struct, frozen=True):
             finally:
                 for task in tasks:
                     task.cancel()
-        known.add_copies(domain, self.target.name, packs, now=self.now())  # was there: since when is it locked?
+        # Of packs that were there before, it is not known until when they are locked.
+        known.add_copies(domain, self.target.name, packs, now=self.now())
         return len(missing)
 
     def point(self, point: Point, *, without: Container[str] = ()) -> None:
-        """Bring an earlier point that this store lacks, from whatever stores have it: its packs, then its record.
-        ``without``: stores not to ask."""
+        """The copy of an earlier point that the target lacked: its packs, then its record, from any store with them.
+
+        ``without``: stores that are not asked.
+        """
         asked = [name for name in point.copies if name != self.target.name and name not in without]
         sound_stores = ObjectSources.named(self.installation, asked)
         data, _ = sound_stores.fetch(point.name)
@@ -81,8 +84,11 @@ class Copier(msgspec.Struct, frozen=True):
         self.installation.catalog.lifecycle.lock_record(point.id, self.target.name, self._locked(begun))
 
     def _require_whole(self, domain: str, packs: Sequence[bytes]) -> None:
-        """Those that are there although the catalog does not say so are read back: a scrub may have found them damaged,
-        or a copier died between storing them and saying so."""
+        """Packs that are whole in the target. Those that the catalog does not know there are read back.
+
+        A scrub may have found such a pack damaged, or a copier died before the catalog knew it. Raises
+        :class:`PacksMissing` for a damaged one.
+        """
         unsure = self.installation.catalog.packs.forgotten(domain, self.target.name, packs)
         for pack in unsure:
             name = object_name(domain, pack)
@@ -102,7 +108,7 @@ class Copier(msgspec.Struct, frozen=True):
     def _put(self, name: str, data: bytes) -> None:
         try:
             self.target.put(name, data)
-        except ObjectExists as other:  # the right bytes were compared with the name: what lies there is damaged
+        except ObjectExists as other:  # our bytes fit the name, so those that lie there are damaged
             raise self._damaged(name, other.message) from other
 
     def _damaged(self, name: str, why: str) -> PacksMissing:

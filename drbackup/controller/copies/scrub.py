@@ -1,12 +1,12 @@
-"""Reading a store back, byte by byte, without any key.
+"""Scrub: a store is read back, byte by byte, without any secret key.
 
-Every record names its packs in the clear and every object's name is the hash of its bytes, so a scrub needs only the
+Every record names its packs in clear text, and every object's name is the hash of its bytes. So a scrub needs only the
 vault's public evidence key. Points whose packs were all read back whole climb to ``checksummed``; points with damage
-fall to ``written``. Nothing is written to the store and nothing is taken away: damage is reported and no longer relied
-upon by later runs; mending is :mod:`drbackup.controller.copies.repair`'s work.
+fall to ``written``. Nothing in the store is written or removed. Damage is reported, and later runs do not rely on it
+any more; :mod:`drbackup.controller.copies.repair` repairs it.
 
-What was read is in the catalog two seconds later. So a scrub that is killed loses that much, and a rolling one goes on
-with what is longest unread.
+What was read is in the catalog two seconds later. So a scrub that is killed loses no more than that. A rolling scrub
+goes on with what was not read for the longest time.
 """
 
 from __future__ import annotations
@@ -48,20 +48,19 @@ from drbackup.vault.layout import (
     split_pack_name,
 )
 
-_NOTE_SECONDS = 2.0
+_NOTE_SECONDS = 2.0  # between two writes into the catalog
 _EARLIER = "was found damaged or missing before, and is not mended"
 
 Watch = Callable[[int, int, int], None]  # packs done, packs in all, bytes read
 
 
 class ScrubRequest(msgspec.Struct, frozen=True):
-    """What to read. ``within``: a slice of a rolling scrub that reads everything within that time; None: all of it.
-    ``unread_for``: leave out what was read back since then. ``rate``: bytes a second, 0: no limit."""
+    """What a scrub reads, and how fast. At most one of ``system``, ``within`` and ``unread_for`` is given."""
 
-    system: str = ""
-    within: timedelta | None = None
-    unread_for: timedelta | None = None
-    rate: int = 0
+    system: str = ""  # only what this system's points need; empty: everything
+    within: timedelta | None = None  # one slice of a rolling scrub that reads everything within this time
+    unread_for: timedelta | None = None  # only what was not read back for this time
+    rate: int = 0  # bytes a second; 0: no limit
     stop: threading.Event | None = None
     watch: Watch | None = None
 
@@ -71,45 +70,45 @@ class ScrubRequest(msgspec.Struct, frozen=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """One object that is not what its name says. ``points``: the ids of the points that need it."""
+    """One object that is damaged or missing."""
 
     name: str
-    why: str
-    points: tuple[str, ...]
+    why: str  # what is wrong with it
+    points: tuple[str, ...]  # the ids of the points that need it
 
 
 class ScrubReport(msgspec.Struct, frozen=True):
-    """What a scrub of one store saw. ``packs`` and ``bytes``: read back now; ``proven``: ids of points whose every pack
-    is known to be whole; ``coverage``: of all packs, how much was read back ``within`` lately."""
+    """What a scrub of one store found."""
 
     store: str
-    records: int
-    packs: int
-    bytes: int
+    records: int  # that are sound
+    packs: int  # read back now
+    bytes: int  # read back now
     damages: tuple[Damage, ...]
-    proven: tuple[str, ...]
-    within: timedelta
-    coverage: Coverage
+    proven: tuple[str, ...]  # the ids of points whose packs were all read back whole, now or earlier
+    within: timedelta  # the time of ``coverage``
+    coverage: Coverage  # of all packs of the store
 
     @property
     def good(self) -> bool:
+        """Whether no damage was found."""
         return not self.damages
 
 
 def scrub(
     installation: Installation, store_name: str, request: ScrubRequest | None = None, *, now: Callable[[], datetime]
 ) -> ScrubReport:
-    """Read a store back as ``request`` says, and remember what was read, found damaged and proven.
+    """The report on a store that was read back as ``request`` says. The catalog has what was read, damaged and proven.
 
-    Raises :class:`~drbackup.errors.StoreUnavailable` and its like when the store does not answer, and
-    :class:`VaultMissing` when nothing of ours is there: what could not be read is neither good nor damaged.
+    Raises the store's errors, as :class:`~drbackup.errors.StoreUnavailable`, when it does not answer. Raises
+    :class:`VaultMissing` when nothing of ours is there. What could not be read is neither whole nor damaged.
     """
     return _Scrub(installation, store_name, request or ScrubRequest(), now).run()
 
 
 @dataclass
 class _Scrub:
-    """One scrub of one store. One thread runs it."""
+    """One scrub of one store, run by one thread."""
 
     installation: Installation
     store_name: str
@@ -119,8 +118,8 @@ class _Scrub:
     whole: dict[str, int] = field(default_factory=dict)  # pack's object → row's number, read but not yet noted
     noted_at: float = 0.0
     listed: list[str] = field(default_factory=list)  # names of records, evidence and sealed keys
-    packs: int = 0
-    bytes: int = 0
+    packs: int = 0  # read so far
+    bytes: int = 0  # read so far
 
     def __post_init__(self) -> None:
         self.catalog = self.installation.catalog
@@ -130,6 +129,7 @@ class _Scrub:
         self.readers = readers_for(self.installation.inventory.stores[self.store_name])
 
     def run(self) -> ScrubReport:
+        """The report, after everything was read and judged. Raises as :func:`scrub` does."""
         self.witness = witness(self.store, self.key)
         self.listed = list_few(self.store, (record_prefix(""), EVIDENCE_PREFIX, SEALED_KEYS_PREFIX))
         records = self._record_names()
@@ -143,13 +143,13 @@ class _Scrub:
     # --- what there is to read ---
 
     def _record_names(self) -> list[str]:
-        """Every record that is there, and every one that must be."""
+        """The names of all records that are there, and of all that must be there, sorted."""
         wanted = record_prefix(self.request.system)
         listed = {name for name in self.listed if name.startswith(wanted)}
         return sorted(listed | self.catalog.scrubs.expected(self.store_name, self.request.system).keys())
 
     def _to_read(self, records: Iterable[str]) -> dict[str, int]:
-        """Pack's object → its row's number (0: the catalog does not know it), in the order of reading."""
+        """Pack's object → its row's number (0: the catalog does not know the pack), in the order of reading."""
         copies = self.catalog.scrubs.copies(self.store_name)
         now = self.now()
         if self.request.within is not None:
@@ -175,8 +175,8 @@ class _Scrub:
     # --- reading ---
 
     def _small_objects(self, rate_limit: RateLimit) -> None:
-        """The vault's description, evidence, sealed keys: few and small, so every scrub reads them all."""
-        if self.witness != VAULT_NAME:  # as the witness it was read and found good
+        """The vault's description, evidence and sealed keys are few and small, so every scrub reads them all."""
+        if self.witness != VAULT_NAME:  # as the witness it was read already, and is sound
             try:
                 read_vault(self.store, self.key)
             except (VaultMissing, ObjectCorrupt, SignatureInvalid) as bad:
@@ -188,7 +188,7 @@ class _Scrub:
                 self._damaged(seen)
 
     def _packs(self, numbers: Mapping[str, int], rate_limit: RateLimit) -> dict[str, int]:
-        """Read them; those that are whole although the catalog knows nothing of them, with when they were read."""
+        """Packs that are whole although the catalog does not know them → UTC ns when they were read."""
         strange: dict[str, int] = {}
         self.noted_at = time.monotonic()
         try:
@@ -206,7 +206,7 @@ class _Scrub:
                 if self.request.watch is not None:
                     self.request.watch(self.packs, len(numbers), self.bytes)
         finally:
-            self._note()  # whatever ends it: what was read was read
+            self._note()  # however it ends, what was read counts
         return strange
 
     def _note(self) -> None:
@@ -216,7 +216,7 @@ class _Scrub:
         self.noted_at = time.monotonic()
 
     def _damaged(self, seen: ReadResult) -> None:
-        """Raises :class:`~drbackup.errors.StoreUnavailable` when it is the whole store that went away."""
+        """One more damaged object. Raises :class:`~drbackup.errors.StoreUnavailable` when the whole store went away."""
         require_there(self.store, self.witness, self.key)
         self.found[seen.name] = seen.why
 
@@ -225,8 +225,8 @@ class _Scrub:
         if number and not self.catalog.scrubs.living(self.store_name, number):
             return  # collected since it was listed
         self.found[seen.name] = seen.why
-        # At once, not at the end: no run that begins now may rely on it, and a scrub that is killed has not seen it in
-        # vain. What a point needs and the store is not known to hold is named by every later scrub.
+        # At once, not at the end: no run that begins now may rely on it, and it stays known when the scrub is killed.
+        # Every later scrub names what a point needs and the store is not known to hold.
         forget(self.installation, self.store_name, [seen.name])
 
     # --- judging ---
@@ -246,7 +246,7 @@ class _Scrub:
         return health
 
     def _leave_out_collected(self, health: CopyHealth) -> None:
-        """A record that is gone and that nobody expects any more was collected while we read."""
+        """Health without the records that were collected while we read: they are gone, and nobody expects them."""
         expected = self.catalog.scrubs.expected(self.store_name)
         for name in [name for name in health.unsound if name not in expected]:
             if self.store.stat(name) is None:
@@ -269,14 +269,14 @@ class _Scrub:
 
 
 def forget(installation: Installation, store: str, names: Iterable[str]) -> None:
-    """Let no later run rely on these packs: their chunks are sent again while the source still has them."""
+    """Packs, by their objects' names, that no later run relies on: their chunks are sent again."""
     for name in names:
         if (parts := split_pack_name(name)) is not None:
             installation.catalog.packs.forget(parts[0], store, [(parts[1], parts[2])])
 
 
 def regain(installation: Installation, store: str, names: Iterable[str], *, now: datetime) -> None:
-    """These packs were read back whole although the store was not known to hold them: it does."""
+    """Packs, by their objects' names, that the store is known to hold from now on: they were read back whole."""
     domains: dict[str, list[bytes]] = defaultdict(list)
     for name in names:
         if (parts := split_pack_name(name)) is not None:
