@@ -1,11 +1,11 @@
 """Evidence on disk and in every store: one chain for the installation.
 
-``<home>/evidence/<yyyy-mm>/<time>-<hash>.evidence`` is the signed object exactly as the stores hold it, and
-``….json`` beside it the statement in clear. The chain is the installation's, not a store's: every object goes to every
-store with a vault, and what a store missed while it was down is brought there the next time.
+``<home>/evidence/<yyyy-mm>/<time>-<hash>.evidence`` is the signed object, byte for byte as the stores have it. Beside
+it, ``….json`` is the statement in clear text. The chain is the installation's, not a store's. Every object goes to
+every store with a vault; what a store missed while it was away is written there the next time.
 
-Order of writing: statement, object, stores. A crash after the statement leaves a JSON file without an object, which
-says so when it is verified and proves nothing; a crash after the object leaves stores to be caught up.
+Order of writing: statement, object, stores. A crash after the statement leaves a JSON file without an object: it proves
+nothing, and verifying says so. After a crash behind the object, the stores catch up the next time.
 """
 
 from __future__ import annotations
@@ -42,36 +42,37 @@ OBJECT, STATEMENT, REPORT = ".evidence", ".json", ".html"
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One object of the chain. ``id``: its SHA-256, hex. ``missing_in``: stores that do not have it yet."""
+    """One object of the chain."""
 
-    id: str
-    sequence: int
-    subject: str
-    when: datetime
-    previous: str
+    id: str  # its SHA-256, hex
+    sequence: int  # its number in the chain, from 1
+    subject: str  # what its statement is about
+    when: datetime  # UTC
+    previous: str  # the SHA-256 of the object before it, hex
     object_path: Path
-    missing_in: tuple[str, ...] = ()
+    missing_in: tuple[str, ...] = ()  # stores that do not have it yet
 
     @property
     def statement_path(self) -> Path:
+        """The path of the statement in clear text."""
         return self.object_path.with_suffix(STATEMENT)
 
     @property
     def report_path(self) -> Path:
-        """Where the readable page lies once :mod:`drbackup.reports.drill` has written it."""
+        """The path of the readable page, once :mod:`drbackup.reports.drill` has written it."""
         return self.object_path.with_suffix(REPORT)
 
 
 def write_evidence(installation: Installation, statement: bytes, *, subject: str, when: datetime) -> Evidence:
-    """Sign and chain a statement, on disk first, then in every store.
+    """The evidence of a statement: signed, chained, durable on disk first, then in every store.
 
-    A store that can't be reached does not undo the evidence: it is named in ``missing_in`` and caught up next time.
-    Raises :class:`DrbackupError` only when nothing was kept on disk.
+    A store that can't be reached does not undo the evidence: it is in ``missing_in`` and gets it the next time. Raises
+    :class:`DrbackupError` only when nothing was kept on disk.
     """
     folder = installation.evidence_folder
     with _writing(folder):
         if not _objects(folder):
-            recollect(installation)  # a new home for an old city: go on with its chain, never begin a second one
+            recollect(installation)  # a new home of a known city: its chain goes on, and no second one begins
         after = chain_head(folder, installation.signer.public)
         when = max(when, _instant_of(folder, after))  # a clock that was set back must not make the chain look forged
         recipients = read_description(installation.home).recipients
@@ -92,12 +93,12 @@ def write_evidence(installation: Installation, statement: bytes, *, subject: str
 
 
 def publish(installation: Installation) -> tuple[str, ...]:
-    """Bring every object to every store that lacks it; the stores that could not take them."""
+    """The stores that still lack some objects of the folder, because they failed. All others have every object."""
     folder = installation.evidence_folder
     failed: list[str] = []
     for name, store in _vault_stores(installation).items():
         try:
-            installation.vault(name)  # never write where our vault is not
+            installation.vault(name)  # nothing is written where our vault is not
             there = set(list_evidence(store))
             for path in _objects(folder):
                 if (wanted := _object_name(folder, path)) not in there:
@@ -108,7 +109,10 @@ def publish(installation: Installation) -> tuple[str, ...]:
 
 
 def recollect(installation: Installation) -> int:
-    """Bring back from the stores what the evidence folder lacks (with the catalog key); how many objects."""
+    """The number of objects that the evidence folder lacked and got from the stores. It needs the catalog key.
+
+    Raises :class:`StoreUnavailable` when no store answers, and :class:`DrbackupError` for an object that is not sound.
+    """
     folder = installation.evidence_folder
     brought = 0
     reached = 0
@@ -117,7 +121,7 @@ def recollect(installation: Installation) -> int:
         try:
             names = sorted(list_evidence(store))
         except StoreUnavailable:
-            continue  # counted below: with no store at all nothing is known about an older chain
+            continue  # when no store answers at all, it is raised below: nothing is known then about an older chain
         reached += 1
         for name in names:
             if _path(folder, name).exists():
@@ -132,7 +136,10 @@ def recollect(installation: Installation) -> int:
 
 
 def keep(folder: Path, name: str, data: bytes, statement: bytes) -> Path:
-    """Write an object and its statement into the folder, the statement first; the object's path."""
+    """The path of an object that is durable in the folder, after its statement.
+
+    Raises :class:`ObjectCorrupt` when the folder has other bytes under one of the names.
+    """
     path = _path(folder, name)
     make_folder(path.parent)
     _keep_file(path.with_suffix(STATEMENT), statement)
@@ -141,12 +148,16 @@ def keep(folder: Path, name: str, data: bytes, statement: bytes) -> Path:
 
 
 def objects_in(folder: Path) -> dict[str, Path]:
-    """The folder's objects by the names the stores have them under. Nothing is checked."""
+    """The paths of the folder's objects, by the names that they have in the stores. Nothing is checked."""
     return {_object_name(folder, path): path for path in _objects(folder)}
 
 
 def chain_head(folder: Path, public_key: bytes = b"") -> ChainLink:
-    """The newest object's number and hash; signatures are checked when the public key is given."""
+    """The newest object's number and hash; number 0 without one.
+
+    Signatures are checked when the public key (Ed25519, 32 bytes) is given. Raises :class:`DrbackupError` for an object
+    that can't be read or is not signed.
+    """
     newest = ChainLink()
     for path in _objects(folder):
         head = _decode(folder, path, public_key)
@@ -156,7 +167,7 @@ def chain_head(folder: Path, public_key: bytes = b"") -> ChainLink:
 
 
 def list_folder(folder: Path) -> list[Evidence]:
-    """All evidence in a folder by number. Raises :class:`ObjectCorrupt` for an object that can't be read."""
+    """All evidence in a folder, by number. Raises :class:`ObjectCorrupt` for an object that can't be read."""
     found = []
     for path in _objects(folder):
         head = _decode(folder, path, b"")
@@ -174,7 +185,10 @@ def list_folder(folder: Path) -> list[Evidence]:
 
 
 def find(folder: Path, word: str) -> Evidence:
-    """The evidence an operator means: its number or the beginning of its hash. Raises :class:`UsageError`."""
+    """The evidence that an operator means, by its number or the first characters (≥ 4) of its hash.
+
+    Raises :class:`UsageError` when none fits, or several do.
+    """
     found = [
         each
         for each in list_folder(folder)
@@ -188,11 +202,11 @@ def find(folder: Path, word: str) -> Evidence:
 
 
 def verify_folder(folder: Path, public_key: bytes) -> ChainReport:
-    """Check every file below ``folder`` with nothing but the evidence key's public half (32 bytes).
+    """The faults of every file below ``folder``, with nothing but the evidence key's public half (32 bytes).
 
-    Found: an altered object or statement, a forged signature, a missing, doubled or foreign object, a changed order.
-    Not found, because nothing could show it: that the newest objects are missing. Compare the head with a store's or a
-    printed report's.
+    Found is an altered object or statement, a forged signature, a missing, doubled or foreign object, a changed order.
+    Not found is that the newest objects are missing, because nothing in the folder could show it. Compare the head with
+    the one in a store or in a printed report.
     """
     faults: list[str] = []
     heads: list[tuple[str, Head]] = []
@@ -214,7 +228,10 @@ def verify_folder(folder: Path, public_key: bytes) -> ChainReport:
 
 
 def verify_stores(installation: Installation) -> dict[str, ChainReport]:
-    """The chain as each store has it. The heads must agree with the folder's."""
+    """The report on the chain in each store, by its name. The heads must be the same as the folder's.
+
+    Raises the stores' errors.
+    """
     reports: dict[str, ChainReport] = {}
     for store_name, store in _vault_stores(installation).items():
         heads: list[tuple[str, Head]] = []
@@ -266,7 +283,7 @@ def _instant_of(folder: Path, link: ChainLink) -> datetime:
 
 
 def _keep_file(path: Path, data: bytes) -> None:
-    """The file holds ``data``, durably. Raises :class:`ObjectCorrupt` rather than overwrite."""
+    """A file that holds ``data``, durably. Raises :class:`ObjectCorrupt` when it has other bytes already."""
     if path.exists() and path.read_bytes() != data:
         raise ObjectCorrupt(say("{path}: exists with other bytes", path=path), where=str(path))
     write_file(path, data)

@@ -1,1 +1,1 @@
-"""A lost catalog, made anew from the stores alone."""
+"""The rebuild of a lost catalog, from the stores alone."""

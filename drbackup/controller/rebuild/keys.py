@@ -1,4 +1,7 @@
-"""Where the keys of a rebuild come from: the home's own files, or a store's sealed object and the recovery key."""
+"""The keys of a rebuild: from the home's own files, or from a store's sealed object with the recovery key.
+
+Keys of another vault are refused.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +24,30 @@ _NEEDED = (CATALOG_KEY, EVIDENCE_KEY, DOMAINS_KEY)
 
 
 class HomeKeys(msgspec.Struct, frozen=True):
-    """What a rebuild opens with, and what the home lacks. ``seeds``: key file → seed to be written; ``faults``: stores
-    and sealed objects that are not as they should be; ``notes``: stores without any vault."""
+    """The keys that a rebuild opens objects with, and what the home lacks."""
 
     description: VaultDescription
     catalog: SealKey
-    recovery: SealKey | None
-    seeds: Mapping[str, bytes]
+    recovery: SealKey | None  # None: data packs can't be opened
+    seeds: Mapping[str, bytes]  # key file that the home lacks → seed to be written
     stores: tuple[str, ...]  # those that hold this vault
-    faults: tuple[Fault, ...]
-    notes: tuple[str, ...]
+    faults: tuple[Fault, ...]  # stores and sealed objects that are not as they should be
+    notes: tuple[str, ...]  # stores without any vault
 
     def __repr__(self) -> str:
         return f"HomeKeys(vault={self.description.vault_id}, seeds=***)"
 
     def origin(self, stores: Mapping[str, Store]) -> Origin:
-        """What is read, with which keys."""
+        """The stores that are read, and the keys that open their objects."""
         keys = [self.catalog] if self.recovery is None else [self.catalog, self.recovery]
         ours = {name: stores[name] for name in self.stores}
         return Origin(ours, self.description.evidence_key, Keyring(keys), opens_data=self.recovery is not None)
 
     def settle(self, home: Path) -> None:
-        """Write what the home lacks. A crash in between leaves a home that the next rebuild completes."""
+        """A home that has its folders, the vault's description and the keys, durably.
+
+        After a crash in between, the next rebuild does the rest.
+        """
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("logs", "evidence"):
             (home / name).mkdir(mode=0o700, exist_ok=True)
@@ -53,8 +58,9 @@ class HomeKeys(msgspec.Struct, frozen=True):
 def keys_for_rebuild(home: Path, stores: Mapping[str, Store], recovery_seed: bytes | None) -> HomeKeys:
     """The keys of the vault in ``stores``, checked to be that vault's. Nothing is written.
 
-    Raises :class:`VaultMissing` or :class:`SignatureInvalid` without a vault, :class:`WrongKey` (exit code 12) when the
-    catalog key is neither in the home nor to be had with the recovery key, or is another vault's.
+    Raises :class:`VaultMissing` or :class:`SignatureInvalid` without a vault, or when the stores hold different ones.
+    Raises :class:`WrongKey` (exit code 12) when a key is another vault's, or when the catalog key is not found. It is
+    looked for in the home, and with the recovery key in the stores.
     """
     faults: list[Fault] = []
     notes: list[str] = []
@@ -80,7 +86,7 @@ def keys_for_rebuild(home: Path, stores: Mapping[str, Store], recovery_seed: byt
 def _vaults(
     stores: Mapping[str, Store], faults: list[Fault], notes: list[str]
 ) -> tuple[VaultDescription, tuple[str, ...]]:
-    """The vault, and the stores that hold this very one."""
+    """(the vault's description, the stores that hold this vault). What is wrong goes to ``faults`` and ``notes``."""
     ours: dict[str, VaultDescription] = {}
     first: DrbackupError = VaultMissing("the inventory names no store")
     for name, store in stores.items():
@@ -96,7 +102,7 @@ def _vaults(
         raise first
     chosen, description = next(iter(ours.items()))
     for name, each in ours.items():
-        if each != description:  # which of two is ours only a person can say
+        if each != description:  # only a person can say which of the two is ours
             raise SignatureInvalid(
                 say("stores {chosen} and {name} hold different vaults", chosen=chosen, name=name),
                 where=name,
@@ -122,7 +128,7 @@ def _files(keys: InstallationKeys | None) -> dict[str, bytes]:
 def _unsealed(
     stores: Mapping[str, Store], description: VaultDescription, keyring: Keyring, faults: list[Fault]
 ) -> InstallationKeys:
-    """The newest sound object of any store."""
+    """The keys in the newest sound object of the first store that has one. Raises :class:`WrongKey` without one."""
     for store_name, store in stores.items():
         for name in list_sealed_keys(store):
             try:

@@ -1,12 +1,12 @@
-"""Which packs the stores hold, and which chunks lie in them: what an agent need not send again.
+"""The packs that the stores hold, and the chunks that lie in them: what an agent need not send again.
 
 The listing says which packs there are; index deltas say what is in them. A tree pack that no delta names is opened with
-the catalog key; a data pack that none names is known by the trees of the points that use it, because an extent carries
-its chunk's whole place. What is left are data packs of sessions that never ended: only the recovery key opens them, and
+the catalog key. A data pack that no delta names is known by the trees of the points that use it: an extent has its
+chunk's whole place. What is left are data packs of sessions that never ended. Only the recovery key opens them;
 without it their chunks are sent again.
 
-A pack's row is written with its chunks in one transaction, and a delta's own row behind all the packs it names: a
-rebuild that dies goes on where it was.
+A pack's row is written with its chunks in one transaction, and a delta's own row after all the packs that it names. So
+a rebuild that dies goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,21 +36,24 @@ Watch = Callable[[int, int, int], None]  # deltas read, deltas in all, bytes rea
 
 @dataclass(slots=True)
 class PackScan:
-    """One rebuild's view of the packs. ``packs`` None: nothing is written, only looked at."""
+    """One rebuild's view of the packs."""
 
     origin: Origin
-    packs: Packs | None
-    now: datetime
+    packs: Packs | None  # where they are written; None: they are only looked at
+    now: datetime  # UTC
     watch: Watch
-    faults: list[Fault]
-    notes: list[str]
-    listed: dict[PackId, dict[str, Stat]] = field(default_factory=dict)
+    faults: list[Fault]  # what is wrong is added here
+    notes: list[str]  # what a person should know is added here
+    listed: dict[PackId, dict[str, Stat]] = field(default_factory=dict)  # pack → store → its listing
     told: set[PackId] = field(default_factory=set)  # their chunks are known
     said: dict[PackId, bytes] = field(default_factory=dict)  # digest of what a delta said of the pack
-    chunks: int = 0
+    chunks: int = 0  # known by this scan
 
     def run(self, found: Mapping[str, FoundPoint]) -> None:
-        """Everything, in the order of what costs least."""
+        """A scan that knows all packs and their chunks, by the cheapest way first.
+
+        ``found``: the points with a sound record, by id. Raises the stores' errors.
+        """
         self._list()
         self._known()
         self._deltas()
@@ -64,6 +67,7 @@ class PackScan:
 
     @property
     def stored_bytes(self) -> int:
+        """The size of all packs together, each counted once."""
         return sum(self._size(pack) for pack in self.listed)
 
     # --- what there is ---
@@ -82,11 +86,11 @@ class PackScan:
                 self.faults.append(Fault("", pack_name(*pack), f"{pack_name(*pack)}: {sizes}"))
 
     def _size(self, pack: PackId) -> int:
-        """Of two sizes the greater: a pack is cut short, never grown."""
+        """The greatest size, in bytes, in any store. A damaged pack may be cut short, but never grows."""
         return max(stat.size for stat in self.listed[pack].values())
 
     def _known(self) -> None:
-        """What an earlier attempt has written already."""
+        """Packs whose rows an earlier attempt has written already."""
         if self.packs is None:
             return
         for domain, kind in {(domain, kind) for domain, kind, _ in self.listed}:
@@ -119,7 +123,7 @@ class PackScan:
             self._tell(pack, PackTable(session, pack[2], own.places))
 
     def _tell_named(self, delta: PackId, table: PackTable) -> None:
-        """One pack that a delta names, when it is there at all."""
+        """One pack that a delta names. It is written when a store has it and no other delta contradicts."""
         for kind in (DATA, TREE):
             pack = (delta[0], kind, table.pack)
             if pack not in self.listed:
@@ -134,7 +138,7 @@ class PackScan:
                 self._tell(pack, table)
 
     def _doubt(self, pack: PackId) -> None:
-        """Nobody knows which of two deltas lies: nothing is deduplicated against the pack any more."""
+        """A pack that nothing new relies on any more, because it is not known which of two deltas is false."""
         if self.packs is not None:
             for store in self.listed[pack]:
                 self.packs.forget(pack[0], store, [(pack[1], pack[2])])
@@ -148,7 +152,7 @@ class PackScan:
                 self._tell_own(pack, data)
 
     def _points(self, found: Iterable[FoundPoint]) -> None:
-        """Data packs that no delta names, from the tree of the first point that uses them."""
+        """Data packs that no delta names, known by the tree of the first point that uses them."""
         wanted = set(self._untold(DATA))
         for point in found:
             here = wanted.intersection(point.packs())
@@ -162,7 +166,7 @@ class PackScan:
                     self._tell(pack, table)
 
     def _places(self, point: FoundPoint, packs: set[bytes]) -> Mapping[bytes, dict[bytes, Place]]:
-        """The chunks of ``packs`` that the point's tree names, from the first copy whose tree is sound."""
+        """Pack → chunk's id → its place, from the first copy whose tree is sound; only chunks of ``packs``."""
         for store in point.stores:
             places: dict[bytes, dict[bytes, Place]] = defaultdict(dict)
             fetch, domain = StoreFetch(self.origin.stores[store]), point.record.domain
@@ -178,7 +182,7 @@ class PackScan:
         return {}
 
     def _orphans(self) -> None:
-        """Data packs that neither a delta nor a point names."""
+        """Data packs that neither a delta nor a point names, opened with the recovery key if there is one."""
         closed = 0
         for pack in self._untold(DATA):
             data = self._get(pack) if self.origin.opens_data else None

@@ -1,6 +1,6 @@
-"""Every record of every store, checked, and what is wrong with their chains.
+"""Every record of every store, checked, and what is wrong with the chains of records.
 
-The records are the truth about recovery points; a rebuilt catalog has exactly the points whose record is sound in at
+The records are the truth about recovery points. A rebuilt catalog has exactly the points whose record is sound in at
 least one store.
 """
 
@@ -24,54 +24,56 @@ from drbackup.vault.keys import Keyring
 from drbackup.vault.layout import digest_in_name, pack_name
 from drbackup.vault.record import Record, Sealed, list_records, read_record, unseal
 
-_PACKS_NAMED = 3  # in one line
+_PACKS_NAMED = 3  # in the line of one fault
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a catalog is rebuilt from. ``evidence_key``: Ed25519 public; ``keyring``: the catalog key at least;
-    ``opens_data``: the recovery key, too."""
+    """The stores that a catalog is rebuilt from, and the keys."""
 
     stores: Mapping[str, Store]
-    evidence_key: bytes
-    keyring: Keyring
-    opens_data: bool = False
+    evidence_key: bytes  # Ed25519, public
+    keyring: Keyring  # the catalog key at least
+    opens_data: bool = False  # whether it has the recovery key, too
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something that is not as it should be. ``name``: an object; ``store`` empty: not one store's."""
+    """Something that is not as it should be."""
 
-    store: str
-    name: str
+    store: str  # empty: it is not of one store
+    name: str  # an object's
     why: str
 
 
 @dataclass(slots=True)
 class FoundPoint:
-    """A point with a sound record. ``stores``: where the record is sound."""
+    """A point with a sound record."""
 
-    identity: str
-    name: str
+    identity: str  # the point's id
+    name: str  # the record's
     record: Record
-    sealed: Sealed
-    stores: list[str] = field(default_factory=list)
+    sealed: Sealed  # the record's sealed part, opened
+    stores: list[str] = field(default_factory=list)  # where the record is sound
 
     def point(self, copies: tuple[str, ...]) -> Point:
+        """The point as a catalog has it, with copies in these stores."""
         return point_of(self.record, self.sealed, (self.identity, self.name), copies)
 
     @property
     def source(self) -> str:
+        """The source as ``SYSTEM/SOURCE``."""
         return f"{self.record.system}/{self.record.source}"
 
     def packs(self) -> Iterator[tuple[str, str, bytes]]:
-        """(domain, kind, SHA-256) of every pack it needs."""
+        """The (domain, kind, SHA-256) of every pack that the point needs."""
         for pack in self.record.packs:
             yield self.record.domain, kind_of(pack), digest_of(pack)
 
 
 def read_points(origin: Origin, faults: list[Fault]) -> dict[str, FoundPoint]:
-    """Every sound point by its id, in the order of the commits; what is not sound is added to ``faults``.
+    """Every point with a sound record by its id, in the order of the commits. What is not sound goes to ``faults``.
 
-    Raises :class:`~drbackup.errors.StoreUnavailable` and its like: what could not be asked for is neither.
+    Raises the stores' errors, as :class:`~drbackup.errors.StoreUnavailable`: a record that could not be read is neither
+    sound nor damaged.
     """
     found: dict[str, FoundPoint] = {}
     for store_name, store in origin.stores.items():
@@ -99,8 +101,10 @@ def read_points(origin: Origin, faults: list[Fault]) -> dict[str, FoundPoint]:
 
 
 def chain_faults(found: Mapping[str, FoundPoint], collected: Container[str] = ()) -> Iterator[Fault]:
-    """Gaps and branches of each source's chain of records. ``collected``: ids of those removed on purpose, which leave
-    no gap."""
+    """The gaps and branches in each source's chain of records.
+
+    ``collected``: the ids of records that were removed on purpose. They leave no gap.
+    """
     after: dict[tuple[str, str], list[FoundPoint]] = defaultdict(list)
     for each in found.values():
         previous = each.record.previous
@@ -122,9 +126,10 @@ def chain_faults(found: Mapping[str, FoundPoint], collected: Container[str] = ()
 def whole_copies(
     found: FoundPoint, held: Callable[[str, tuple[str, str, bytes]], bool], faults: list[Fault]
 ) -> tuple[str, ...]:
-    """The stores that hold the record and every pack of it; where none does, those that hold the record.
+    """The stores that hold the record and all its packs; when none does, those that hold the record.
 
-    A copy that is left out is mended by the source's next backup; one without a whole copy can be restored in part.
+    The source's next backup completes a copy that is left out. A point without a whole copy can be restored in part.
+    ``held``: whether a store holds a pack. What is lacking goes to ``faults``.
     """
     whole = []
     for store in found.stores:

@@ -1,10 +1,10 @@
-"""The whole catalog anew, from the stores and the keys alone; the keys, too, with the custodians' recovery key.
+"""The rebuild of the whole catalog, from the stores and the keys alone; with the recovery key, of the keys, too.
 
 No store is ever written to. Order of what is written: the keys (all at once), then everything into
 ``catalog.sqlite.rebuilding``, then its name becomes ``catalog.sqlite``. A crash before that leaves a home without a
-catalog, which is refused by every other command; the next rebuild goes on with what is there.
+catalog, which every other command refuses. The next rebuild goes on with what is there.
 
-What no store tells does not come back: runs that did not commit, holds, the rung "checksummed" (scrub again).
+What no store has does not come back: runs that did not commit, holds, and the rung "checksummed" (scrub again).
 """
 
 from __future__ import annotations
@@ -36,38 +36,39 @@ from drbackup.vault.evidence import Head, check_chain, list_evidence, open_state
 from drbackup.vault.layout import digest_in_name, timestamp
 
 REBUILDING_FILE = CATALOG_FILE + ".rebuilding"
-_BESIDE = ("-wal", "-shm")  # SQLite's own files; one that is left holds what the catalog itself lacks
+_BESIDE = ("-wal", "-shm")  # SQLite's own files; one that is left may have rows that the catalog itself lacks
 _DRILLS = (PLAIN_DRILL, NEGATIVE_DRILL)
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
-    """What a rebuild found, whether it wrote it or only looked. ``bytes``: of all packs; ``chunks``: read this time."""
+    """What a rebuild found, whether it was written or only looked at."""
 
     points: int
     packs: int
-    bytes: int
-    chunks: int
+    bytes: int  # of all packs
+    chunks: int  # read this time
     drills: int
-    evidence: int
+    evidence: int  # sound objects of evidence
     faults: tuple[Fault, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what a person should know
 
 
 @dataclass(slots=True)
 class Rebuilding:
-    """A rebuild of one home's catalog. ``evidence_folder``: where evidence lies that the stores may lack."""
+    """A rebuild of one home's catalog."""
 
     origin: Origin
-    evidence_folder: Path
-    now: datetime
+    evidence_folder: Path  # the home's, with evidence that the stores may lack
+    now: datetime  # UTC
     watch: Watch = lambda _done, _total, _bytes: None
     _faults: list[Fault] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
     def into(self, catalog: Catalog | None) -> RebuildReport:
-        """Read everything, and write it into ``catalog``; None only looks. Again with the same one is harmless.
+        """The report, after everything was read and written into ``catalog``; None: only read.
 
-        Raises the stores' errors: a store that does not answer is no empty store.
+        Again with the same catalog, nothing is written twice. Raises the stores' errors: a store that does not answer
+        is not an empty store.
         """
         found = read_points(self.origin, self._faults)
         objects = self._objects(write=catalog is not None)
@@ -92,7 +93,7 @@ class Rebuilding:
         )
 
     def _collected(self, objects: Mapping[str, tuple[Head, bytes]]) -> frozenset[str]:
-        """Ids of points whose records were removed on purpose."""
+        """The ids of points whose records were removed on purpose."""
         found: set[str] = set()
         for name, (head, statement) in objects.items():
             if head.subject == SUBJECT:
@@ -103,7 +104,7 @@ class Rebuilding:
         return frozenset(found)
 
     def _evidence(self, objects: Mapping[str, tuple[Head, bytes]], catalog: Catalog | None) -> int:
-        """How many drills the chain's objects tell of; points climb as far as each drill proved them."""
+        """The number of drills that the evidence tells of. Points climb as far as each drill proved them."""
         heads = [(name, head) for name, (head, _) in objects.items()]
         self._faults.extend(Fault("", "", f"the evidence's chain: {why}") for why in check_chain(heads).faults)
         drills = 0
@@ -127,7 +128,7 @@ class Rebuilding:
             return None
 
     def _objects(self, *, write: bool) -> dict[str, tuple[Head, bytes]]:
-        """Every sound object of evidence with its statement, by name: the folder's, and what only stores have."""
+        """Every sound object of evidence with its statement, by name: the folder's, and those that only stores have."""
         found: dict[str, tuple[Head, bytes]] = {}
         here = objects_in(self.evidence_folder)
         for name, path in here.items():
@@ -137,7 +138,7 @@ class Rebuilding:
                 if name in found:
                     continue
                 data = self._take_from(found, (store_name, store), name)
-                if data and write and name not in here:  # a damaged file is named, and left for a person to look at
+                if data and write and name not in here:  # a damaged file is a fault, and left for a person to look at
                     keep(self.evidence_folder, name, data, found[name][1])
         return found
 
@@ -169,7 +170,10 @@ def has_catalog(home: Path) -> bool:
 
 
 def require_lost(home: Path) -> None:
-    """Raises :class:`UsageError` while the home has a catalog that is not damaged: nothing is ever built over it."""
+    """A home without a catalog, or with a damaged one: a whole catalog is never replaced.
+
+    Raises :class:`UsageError` for a home with a whole catalog.
+    """
     path = home / CATALOG_FILE
     if has_catalog(home):
         raise UsageError(
@@ -181,13 +185,20 @@ def require_lost(home: Path) -> None:
 
 
 def look(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: datetime, watch: Watch) -> RebuildReport:
-    """What a rebuild would do. Nothing is written. Raises :class:`UsageError`, the stores' errors."""
+    """The report of what a rebuild would do. Nothing is written.
+
+    Raises :class:`UsageError` for a home with a whole catalog, and the stores' errors.
+    """
     require_lost(home)
     return _begin(home, keys, stores, now, watch).into(None)
 
 
 def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: datetime, watch: Watch) -> RebuildReport:
-    """Restore the keys, then the catalog. Raises :class:`UsageError`, :class:`CatalogUnusable`, the stores' errors."""
+    """The report of a rebuild; the home has its keys and its catalog, durably.
+
+    Raises :class:`UsageError` for a home with a whole catalog, :class:`RunActive` during another rebuild,
+    :class:`CatalogUnusable` when the new catalog can't be closed, and the stores' errors.
+    """
     require_lost(home)
     keys.settle(home)
     with _alone(home):
@@ -201,7 +212,7 @@ def rebuild(home: Path, keys: HomeKeys, stores: Mapping[str, Store], *, now: dat
             raise CatalogUnusable(
                 say("{fresh} is still open elsewhere", fresh=fresh), where=str(fresh), hint="run the rebuild again"
             )
-        _move_away(path, now)  # also a log without its catalog: SQLite would take it for the new one's
+        _move_away(path, now)  # also a log without its catalog: SQLite would use it for the new catalog
         put_in_place(fresh, path)
     return report
 
@@ -212,7 +223,7 @@ def _begin(home: Path, keys: HomeKeys, stores: Mapping[str, Store], now: datetim
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One rebuild of a home at a time; the file lock dies with its process."""
+    """The right to be the only rebuild of a home; its file lock ends with the process. Raises :class:`RunActive`."""
     lock = try_file_lock(home / f"{REBUILDING_FILE}.lock")
     if lock is None:
         raise RunActive("another rebuild of this home is under way", where=str(home), hint="wait for it")
@@ -221,7 +232,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _move_away(path: Path, now: datetime) -> None:
-    """A damaged catalog is kept under another name: somebody may still read something out of it."""
+    """A damaged catalog, kept under another name: a person may still read something from it."""
     for end in ("", *_BESIDE):
         old = path.with_name(path.name + end)
         if old.exists():
