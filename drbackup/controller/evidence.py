@@ -5,7 +5,7 @@ it, ``….json`` is the statement in clear text. The chain is the installation's
 every store with a vault; what a store missed while it was away is written there the next time.
 
 Order of writing: statement, object, stores. A crash after the statement leaves a JSON file without an object: it proves
-nothing, and verifying says so. After a crash behind the object, the stores catch up the next time.
+nothing, and verifying says so. After a crash after the object, the stores catch up the next time.
 """
 
 from __future__ import annotations

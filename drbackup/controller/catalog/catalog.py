@@ -1,7 +1,7 @@
 """The catalog: one database, one small class for each subject.
 
-Invariant: what a method wrote is durable when it returns. What the catalog loses can be rebuilt from the stores. The
-runs that did not commit and the holds can't: no store has them.
+Invariant: what a method wrote is durable when it returns. What the catalog loses can be rebuilt from the stores,
+except what no store has: runs that did not commit, holds, and which copies were read back.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Drill(msgspec.Struct, frozen=True):
     started_at: datetime
     ended_at: datetime | None = None  # None: under way, or its controller died
     verdict: str = ""  # as drbackup.model.verdict says it; empty without an end
-    host: str = ""  # the agent of the drill host
+    host: str = ""  # the agent on the drill host
     points: tuple[str, ...] = ()  # their ids
     evidence: str = ""  # the SHA-256 of its evidence, hex; empty: none
     rto_seconds: float | None = None  # measured; None: not measured

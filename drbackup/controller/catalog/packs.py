@@ -99,7 +99,7 @@ class Packs:
     def add_copies(
         self, domain: str, store: str, wanted_packs: Sequence[bytes], *, now: datetime, locked_ns: int = 0
     ) -> None:
-        """The fact, durable, that ``store`` holds these packs (kind letter + SHA-256 each), too.
+        """A durable note that ``store`` holds these packs (kind letter + SHA-256 each), too.
 
         Packs that the catalog does not know are left out.
 
@@ -170,7 +170,7 @@ class Packs:
         return tuple(found)
 
     def forget(self, domain: str, store: str, names: Iterable[tuple[str, bytes]]) -> None:
-        """The fact, durable, that the store does not have these packs (kind letter, SHA-256) whole.
+        """A durable note that the store does not have these packs (kind letter, SHA-256) whole.
 
         Agents send their chunks again.
         """

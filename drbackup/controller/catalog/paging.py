@@ -1,7 +1,8 @@
 """Long lists from the catalog, a page at a time: complete, and in bounded memory.
 
-A page is one short read of its own. Between two pages there is no cursor and no transaction, which would keep the
-database's log from becoming shorter. A row that is there from the first page to the last is listed exactly once.
+A page is one short read of its own. Between two pages there is no cursor and no transaction: a transaction would
+keep the database's log from becoming shorter. A row that is there from the first page to the last is listed exactly
+once.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Points:
                 _add_copy(connection, point.id, store, point.committed_at)
 
     def add_copy(self, point: str, store: str, *, now: datetime) -> None:
-        """The fact, durable, that another store holds the whole point. A point that is not known stays unknown."""
+        """A durable note that another store holds the whole point. A point that is not known stays unknown."""
         with self._database.write() as connection:
             if connection.execute(select(points.c.id).where(points.c.id == point)).first() is not None:
                 _add_copy(connection, point, store, now)
@@ -64,7 +64,7 @@ class Points:
                 raise PointMissing(say("no recovery point {point}", point=point))
 
     def list(self, *, system: str = "", source: str = "", store: str = "") -> Iterator[Point]:
-        """Every point, newest first by its commit; ``store``: with a copy there. An empty name does not choose."""
+        """Every point, newest first by its commit; ``store``: with a copy there. An empty name means all."""
         return paged(self._database, _chosen(system, source, store), _NEWEST_FIRST, _points_of)
 
     def newest(self, count: int, *, system: str = "", source: str = "", store: str = "") -> Sequence[Point]:
@@ -189,7 +189,7 @@ _BATCH = 500  # ids in one query
 
 
 def _chosen(system: str = "", source: str = "", store: str = "") -> Select[Any]:
-    """A query for points that are not being removed. An empty name does not choose."""
+    """A query for points that are not being removed. An empty name means all."""
     query = select(points).where(points.c.collected_ns == 0)
     if system:
         query = query.where(points.c.system == system)

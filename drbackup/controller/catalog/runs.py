@@ -86,7 +86,9 @@ class Runs:
             return self._claim(connection, run, lease)
 
     def claim(self, run: str, lease: LeaseRequest) -> Claim:
-        """The claim of a run that is due. A run of the same source whose holder is gone is first marked as failed.
+        """The claim of a run that is due.
+
+        A run of the same source whose holder is gone, or whose lease is over, is first marked as failed.
 
         Raises :class:`RunActive` while another run of the source is active, and :class:`UsageError` when the run is not
         due.
@@ -158,7 +160,10 @@ class Runs:
         self._change(claim, error_columns(error), active_only=False)
 
     def mark_dead(self, *, now: datetime) -> list[Run]:
-        """All active runs whose holder is gone, as they were; each is failed now. Called when a daemon starts."""
+        """All active runs whose holder is gone or whose lease is over, as they were; they are failed now.
+
+        Called when a daemon starts.
+        """
         with self._database.write() as connection:
             rows = list(connection.execute(select(runs).where(runs.c.state.in_(ACTIVE))).mappings())
             gone = [row for row in rows if self._abandoned(row, now)]
@@ -167,7 +172,7 @@ class Runs:
         return [run_of(row) for row in gone]
 
     def leave(self, run: str, *, now: datetime) -> None:
-        """The fact, durable, that the process which lost the run does nothing for it any more."""
+        """A durable note that the process which lost the run does nothing for it any more."""
         with self._database.write() as connection:
             add_step(connection, run, LEFT, now, "")
 
@@ -198,7 +203,7 @@ class Runs:
             return [run_of(row) for row in connection.execute(query).mappings()]
 
     def settle(self, run: str, point: str, *, now: datetime, detail: str) -> None:
-        """The result, durable, of looking for the record of a failed run.
+        """A durable note of what was found when the record of a failed run was looked for.
 
         ``point``: the id of what the run had committed after all; empty: it had not.
         """
@@ -231,7 +236,7 @@ class Runs:
     def list(
         self, *, kind: RunKind | None = None, system: str = "", source: str = "", states: Iterable[RunState] = ()
     ) -> Iterator[Run]:
-        """Every run, newest first by the time it was due. What is empty does not choose."""
+        """Every run, newest first by the time it was due. Empty values mean all."""
         return paged(self._database, _chosen(kind, system, source, states), _NEWEST_FIRST, _runs_of)
 
     def last(self, kind: RunKind, system: str = "", source: str = "", *, states: Iterable[RunState] = ()) -> Run | None:
@@ -306,7 +311,7 @@ _NEWEST_FIRST = (runs.c.due_ns, True), (runs.c.created_ns, True), (runs.c.id, Tr
 def _wanted(
     kind: RunKind | None, system: str, source: str, states: Iterable[RunState] = ()
 ) -> Iterator[ColumnElement[bool]]:
-    """The conditions for runs of a kind, system and source in one of ``states``. What is empty does not choose."""
+    """The conditions for runs of a kind, system and source in one of ``states``. Empty values mean all."""
     for column, value in ((runs.c.kind, kind), (runs.c.system, system), (runs.c.source, source)):
         if value:
             yield column == value

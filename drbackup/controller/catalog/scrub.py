@@ -36,7 +36,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 class Scrubs:
-    """All times of reading back. Condemned packs are left out: they may be erased at any moment."""
+    """All times of reading back. Condemned packs are neither listed nor counted: they may be erased at any moment."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,7 +55,7 @@ class Scrubs:
     def reads(self, store: str) -> dict[str, dict[bytes, int]]:
         """Domain → pack (kind letter + SHA-256) → UTC ns when it was last read back whole there; 0: never.
 
-        Packs that the store is not known to hold whole are left out. Condemned ones are not.
+        Packs that the store is not known to hold whole are left out; condemned packs are not.
         """
         found: dict[str, dict[bytes, int]] = {}
         query = select(domains.c.name, packs.c.kind, packs.c.name, pack_copies.c.scrubbed_ns).select_from(_JOINED)
@@ -70,7 +70,7 @@ class Scrubs:
             return connection.execute(_JOINED.select().where(*_living(store), packs.c.id == number)).first() is not None
 
     def note(self, store: str, numbers: Sequence[int], *, now: datetime) -> None:
-        """The fact, durable, that these packs (by their rows' numbers) were read back whole at ``now``."""
+        """A durable note that these packs (by their rows' numbers) were read back whole at ``now``."""
         with self._database.write() as connection:
             for begin in range(0, len(numbers), _BATCH):
                 which = pack_copies.c.store == store, pack_copies.c.pack.in_(numbers[begin : begin + _BATCH])

@@ -6,7 +6,7 @@ Order of one collect, each step durable before the next begins:
 2. a signed statement that names them goes into every store, so that a collected record is not taken for a lost one;
 3. their records are erased; after each one, the catalog forgets the copy;
 4. all is read anew. Packs that a record names are pardoned, those in no record condemned, sparse ones retired;
-5. packs that were condemned a grace ago are erased; after each one, the catalog forgets it.
+5. packs that were condemned a grace ago are erased, and only then forgotten by the catalog.
 
 After a crash the next collect goes on: with a marked point, a condemned pack, or an object that is gone and still
 known. Nothing is erased before a durable statement or condemnation names it.

@@ -39,7 +39,10 @@ class LiveCount:
     _uncounted: set[str] = field(default_factory=set)  # domains with a tree that can't be read
 
     def count(self, record: Record, store: Store, name: str) -> None:
-        """The count with what one point uses. A tree that can't be read leaves its whole domain uncounted."""
+        """The count with what one point uses. A tree that is not sound leaves its whole domain uncounted.
+
+        Raises the store's errors when it does not answer.
+        """
         domain = record.domain
         for pack in record.packs:
             self._live.setdefault((domain, pack), 0)

@@ -45,7 +45,7 @@ class Survey(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Surveyor:
-    """A reader of all stores, who reads everything once."""
+    """The reader for a survey. It reads every store once."""
 
     catalog: Catalog
     stores: Mapping[str, Store]  # all that may hold records

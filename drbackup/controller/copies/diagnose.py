@@ -44,7 +44,7 @@ from drbackup.vault.layout import (
 from drbackup.vault.record import Record, decode_record, list_records
 
 STORE_IS_ILL = (StoreUnavailable, StoreRefused, StoreFull)  # errors of a store, which say nothing of an object
-HOME = "home"  # named beside the stores as a place that has an object: the installation's home
+HOME = "home"  # stands in ``sound_stores`` for the installation's own home
 _HIDDEN = "is there, but something laid over it or a delete marker hides it from listings"
 
 

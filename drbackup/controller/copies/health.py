@@ -70,8 +70,8 @@ class CopyHealth:
 def judge_copies(records: RecordCache, names: Iterable[str], reads: Reads, *, now_ns: int) -> CopyHealth:
     """The health of the copies whose records have these names. Raises the store's errors.
 
-    A copy is damaged when its record is not sound or one of its packs is not whole. It was read back since its oldest
-    reading of a pack; ``now_ns``: since when a copy without packs was.
+    A copy is damaged when its record is not sound or one of its packs is not whole. The oldest reading of
+    its packs is the time since when it was read back; without packs this is ``now_ns`` (UTC ns).
     """
     health = CopyHealth()
     for name, record in records.walk(names):

@@ -100,7 +100,7 @@ def scrub(
 ) -> ScrubReport:
     """The report on a store that was read back as ``request`` says. The catalog has what was read, damaged and proven.
 
-    Raises the store's errors, as :class:`~drbackup.errors.StoreUnavailable`, when it does not answer. Raises
+    Raises the store's errors, such as :class:`~drbackup.errors.StoreUnavailable`, when it does not answer. Raises
     :class:`VaultMissing` when nothing of ours is there. What could not be read is neither whole nor damaged.
     """
     return _Scrub(installation, store_name, request or ScrubRequest(), now).run()

@@ -72,8 +72,8 @@ class FoundPoint:
 def read_points(origin: Origin, faults: list[Fault]) -> dict[str, FoundPoint]:
     """Every point with a sound record by its id, in the order of the commits. What is not sound goes to ``faults``.
 
-    Raises the stores' errors, as :class:`~drbackup.errors.StoreUnavailable`: a record that could not be read is neither
-    sound nor damaged.
+    Raises the stores' errors, such as :class:`~drbackup.errors.StoreUnavailable`: a record that could not be read is
+    neither sound nor damaged.
     """
     found: dict[str, FoundPoint] = {}
     for store_name, store in origin.stores.items():
