@@ -18,7 +18,7 @@ from drbackup.wire.messages import Place
 
 MOST_PACKS = 4096
 MOST_COUNTED = 4 << 20  # chunks that have a counter, of one byte each
-_MANY = 255  # uses: a counter that has come here means so many or more, and is not counted down again
+_MOST_USES = 255  # uses: a counter that has come here means so many or more, and is not counted down again
 
 
 class _PackDemand:
@@ -66,7 +66,7 @@ class Demand:
                 pack.left += place.size
                 pack.first = place.offset if pack.first < 0 else min(pack.first, place.offset)
                 pack.end = max(pack.end, place.offset + place.size)
-            if uses < _MANY:
+            if uses < _MOST_USES:
                 pack.uses[place.ordinal] = uses + 1
 
     def span(self, pack: bytes) -> tuple[int, int] | None:
@@ -79,7 +79,7 @@ class Demand:
     def used(self, place: Place, times: int) -> None:
         """That many uses of a chunk are over, and not counted any more."""
         pack = self._counted(place)
-        if pack is None or not 0 < (uses := pack.uses[place.ordinal]) < _MANY:
+        if pack is None or not 0 < (uses := pack.uses[place.ordinal]) < _MOST_USES:
             return
         pack.uses[place.ordinal] = max(uses - times, 0)
         if uses <= times:
