@@ -61,7 +61,7 @@ def collect_command(context: CliContext, stores: tuple[str, ...], grace: timedel
         with collecting_alone(installation):
             strange = [each.said for each in adopt_lost(installation, stores, now=context.now())]
             report = work.apply()
-            renewed = Renewer(work.grounds, lockers_of(installation, stores), context.now()).renew(report.survey)
+            renewed = Renewer(work.vaults, lockers_of(installation, stores), context.now()).renew(report.survey)
             if not stores:
                 note_renewal(installation, context.now())
     notes = (

@@ -97,7 +97,7 @@ def _names(defects: list[Defect]) -> str:
     return words + (f"; points: {translated(few(points, ', '))}" if points else "")
 
 
-def _wound_line(defect: Defect, end: str, style: str) -> Text:
+def _defect_line(defect: Defect, end: str, style: str) -> Text:
     line = Text("  ✗ " if style == "red" else "  • ", style=style)
     line.append(f"{defect.store}: {translated(defect.why)}")
     if defect.points:
@@ -114,7 +114,7 @@ def _plan_lines(diagnosis: Diagnosis) -> list[Text]:
     lines = []
     for defect in diagnosis.defects[:_SHOWN]:
         end = _("from {store}").format(store=defect.sound_stores[0]) if defect.sound_stores else _nowhere(diagnosis)
-        lines.append(_wound_line(defect, end, "yellow" if defect.sound_stores else "red"))
+        lines.append(_defect_line(defect, end, "yellow" if defect.sound_stores else "red"))
     lines += _rest(diagnosis.defects)
     lines += [Text(f"  ! {name}: {translated(error.said)}", style="yellow") for name, error in diagnosis.away.items()]
     mendable = [defect for defect in diagnosis.defects if defect.sound_stores]
@@ -141,7 +141,9 @@ def _done_lines(diagnosis: Diagnosis, repaired: Repaired) -> list[Text]:
         lines.append(Text("  ✓ ", style="green").append(f"{defect.store}: {defect.name} ← {donor}"))
     lines += _rest(repaired.mended)
     for defect, error in repaired.failed[:_SHOWN]:
-        lines.append(_wound_line(defect, translated(error.said) if defect.sound_stores else _nowhere(diagnosis), "red"))
+        lines.append(
+            _defect_line(defect, translated(error.said) if defect.sound_stores else _nowhere(diagnosis), "red")
+        )
     lines += _rest(repaired.failed)
     words = _("mended and read back: {mended}; not mended: {failed}; points proven now: {points}")
     points = ", ".join(f"{store} {count}" for store, count in repaired.proven.items()) or "–"
@@ -154,16 +156,16 @@ def _document(diagnosis: Diagnosis, repaired: Repaired | None) -> JsonObject:
         "applied": repaired is not None,
         "stores": diagnosis.stores,
         "away": {name: error.message for name, error in diagnosis.away.items()},
-        "damaged": [_wound(defect) for defect in diagnosis.defects],
+        "damaged": [_defect(defect) for defect in diagnosis.defects],
     }
     if repaired is not None:
-        document["mended"] = [_wound(defect) | {"from": donor} for defect, donor in repaired.mended]
-        document["failed"] = [_wound(defect) | {"error": error.message} for defect, error in repaired.failed]
+        document["mended"] = [_defect(defect) | {"from": donor} for defect, donor in repaired.mended]
+        document["failed"] = [_defect(defect) | {"error": error.message} for defect, error in repaired.failed]
         document["proven"] = repaired.proven
     return document
 
 
-def _wound(defect: Defect) -> JsonObject:
+def _defect(defect: Defect) -> JsonObject:
     return {
         "store": defect.store,
         "name": defect.name,

@@ -266,7 +266,7 @@ def test_a_signed_statement_in_every_store_names_what_was_removed_and_why(two: T
 def test_the_statement_is_in_every_store_before_the_first_record_goes(two: TwoPoints) -> None:
     with two.city.open() as installation:
         work = collector(installation, (), clock(LATER))
-        for name, eraser in work.grounds.erasers.items():
+        for name, eraser in work.vaults.erasers.items():
 
             def erase(_name: str, store: str = name) -> Erased:
                 assert objects(installation, "main", "v1/e/") == objects(installation, "other", "v1/e/") != set()

@@ -192,12 +192,12 @@ class LongCity:
     def collect(self) -> int:
         """Apply retention and collect; the bytes erased."""
         installation = self.installation
-        grounds = Vaults(
+        vaults = Vaults(
             installation.catalog, {STORE: self.store}, {STORE: self.store}, installation.keyring,
             installation.signer.public, readers=1,
         )  # fmt: skip
         collector = Collector(
-            grounds,
+            vaults,
             judge=functools.partial(judge_by_policies, installation.policies.policies),
             state=lambda leaving, moment: state_collected(installation, leaving, moment, [STORE]),
             now=lambda: self.now,

@@ -22,7 +22,7 @@ instants = st.one_of(st.just(0), st.integers(NOW_NS - 60 * DAY, NOW_NS + 60 * DA
 
 
 @st.composite
-def grounds(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], PointContext]:
+def vaults(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], PointContext]:
     """Points with copies, and the stores and locks they are judged by."""
     placed = []
     locks = {}
@@ -38,7 +38,7 @@ def grounds(draw: st.DrawFn, points: list[Point]) -> tuple[list[Point], PointCon
 def test_no_point_goes_that_is_held_or_newest_or_kept_or_locked_or_of_a_kept_group(
     data: st.DataObject, keep: KeepPolicy
 ) -> None:
-    points, ground = data.draw(grounds(data.draw(point_lists())))
+    points, ground = data.draw(vaults(data.draw(point_lists())))
     retention = decide_retention(points, keep, NOW)
     decisions = decide_points((*retention.keep, *retention.drop), ground)
     going = {decision.point.id for decision in decisions if decision.goes}

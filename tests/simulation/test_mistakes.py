@@ -124,6 +124,6 @@ _LAST: list[Any] = [None, None]  # a schedule's catalog, the last survey made wi
 def _seen_before(collector: Collector, surveyor: Any) -> Any:
     """What this collect sees of the packs, and what the one before saw of the records."""
     survey = surveyor.survey(frozenset())
-    last = _LAST[1] if _LAST[0] is collector.grounds.catalog else survey
-    _LAST[:] = collector.grounds.catalog, survey
+    last = _LAST[1] if _LAST[0] is collector.vaults.catalog else survey
+    _LAST[:] = collector.vaults.catalog, survey
     return type(survey)(last.needs, survey.copies, survey.records, survey.notes)

@@ -137,9 +137,9 @@ class World:
             return
         installation = self.installation()
         self._collecting = True
-        grounds = self._grounds(installation)
+        vaults = self._vaults(installation)
         judge = functools.partial(judge_by_policies, installation.policies.policies)
-        collector = Collector(grounds, judge, self._state, self.clock.now, self.grace)
+        collector = Collector(vaults, judge, self._state, self.clock.now, self.grace)
         try:
             adopt_lost(installation, (), now=self.clock.now())
             report = collector.apply()
@@ -154,12 +154,12 @@ class World:
         """One real renewal of all locks."""
         self.renews = True
         try:
-            for done in Renewer(self._grounds(self.installation()), self.stores, self.clock.now()).renew():
+            for done in Renewer(self._vaults(self.installation()), self.stores, self.clock.now()).renew():
                 self.renewed += done.packs + done.records
         except DrbackupError as failed:
             self.stage.note(f"renewal failed: {failed.code}: {failed.message[:150]}", self.stage.actor)
 
-    def _grounds(self, installation: city.SimInstallation) -> Vaults:
+    def _vaults(self, installation: city.SimInstallation) -> Vaults:
         keys = installation.keyring, installation.signer.public
         return Vaults(self.catalog, self.stores, self.stores, *keys, readers=1)
 

@@ -89,7 +89,7 @@ class CollectReport(msgspec.Struct, frozen=True):
 class Collector:
     """One collect. Raises :class:`UsageError` for a grace that is too short to be safe."""
 
-    grounds: Vaults
+    vaults: Vaults
     judge: Judge  # what retention says of all points
     state: Callable[[Sequence[Leaving], datetime], None]  # signs a statement and stores it everywhere, or raises
     now: Callable[[], datetime]  # UTC
@@ -146,12 +146,12 @@ class Collector:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     def _every_point(self) -> list[Point]:
-        return list(self.grounds.catalog.points.list())
+        return list(self.vaults.catalog.points.list())
 
     def _points(self, points: Sequence[Point], now: datetime) -> tuple[PointDecision, ...]:
-        erasers, stores = self.grounds.erasers, self.grounds.stores
-        ground = PointContext(to_ns(now), stores.keys(), erasers.keys(), self.grounds.catalog.lifecycle.locks())
-        return decide_points(self.judge(points, self.grounds.catalog.scrubs.lost(), now), ground)
+        erasers, stores = self.vaults.erasers, self.vaults.stores
+        ground = PointContext(to_ns(now), stores.keys(), erasers.keys(), self.vaults.catalog.lifecycle.locks())
+        return decide_points(self.judge(points, self.vaults.catalog.scrubs.lost(), now), ground)
 
     def _judge_packs(self, without: Iterable[str], now: datetime) -> tuple[Survey, tuple[PackDecision, ...]]:
         # A domain that was busy before the stores were read may have a new record that this survey did not see.
@@ -161,32 +161,32 @@ class Collector:
         return survey, decide_packs(survey.copies, survey.needs, rules)
 
     def _survey(self, without: Iterable[str]) -> Survey:
-        grounds = self.grounds
+        vaults = self.vaults
         surveyor = Surveyor(
-            grounds.catalog,
-            grounds.stores,
-            grounds.erasers.keys(),
-            grounds.keyring,
-            grounds.evidence_key,
-            grounds.readers,
+            vaults.catalog,
+            vaults.stores,
+            vaults.erasers.keys(),
+            vaults.keyring,
+            vaults.evidence_key,
+            vaults.readers,
         )
         return surveyor.survey(frozenset(without))
 
     def _busy(self, now: datetime) -> dict[str, str]:
         """Domain → the id of a session or run that may still commit there."""
-        catalog = self.grounds.catalog
+        catalog = self.vaults.catalog
         return catalog.sessions.busy(since=now - SESSION_MOST - LEASE_MARGIN) | catalog.runs.standing_still()
 
     # --- points ----------------------------------------------------------------------------------------------------
 
     def _leaving(self) -> list[Leaving]:
         """The marked points that can be removed now: no store outside this collect has their record."""
-        known, collected = self.grounds.stores.keys(), self.grounds.erasers.keys()
-        marked = self.grounds.catalog.lifecycle.marked()
+        known, collected = self.vaults.stores.keys(), self.vaults.erasers.keys()
+        marked = self.vaults.catalog.lifecycle.marked()
         return [point for point in marked if not (set(point.stores) & known) - collected]
 
     def _remove(self, going: Sequence[Point], judged: Sequence[Point], now: datetime) -> tuple[Leaving, ...]:
-        lifecycle = self.grounds.catalog.lifecycle
+        lifecycle = self.vaults.catalog.lifecycle
         fresh = {point.id for point in lifecycle.mark(going, judged, now=now)}
         leaving = self._leaving()
         if not leaving:
@@ -207,14 +207,14 @@ class Collector:
         except DrbackupError:
             # Nothing was removed yet, so what this collect marked is a point like any other again.
             for point in fresh:
-                self.grounds.catalog.lifecycle.unmark(point)
+                self.vaults.catalog.lifecycle.unmark(point)
             raise
 
     def _remove_one(self, point: Leaving) -> bool:
         """Whether nothing is left of the point's record, after erasing it from all stores."""
-        lifecycle, gone = self.grounds.catalog.lifecycle, True
+        lifecycle, gone = self.vaults.catalog.lifecycle, True
         for store in point.stores:
-            if store not in self.grounds.erasers:  # no store of the inventory any more: its copy is forgotten
+            if store not in self.vaults.erasers:  # no store of the inventory any more: its copy is forgotten
                 lifecycle.removed(point.id, store)
                 continue
             outcome = self._erase(store, point.name)
@@ -226,14 +226,14 @@ class Collector:
         return gone
 
     def _whole(self, point: Leaving) -> bool:
-        left = {each.id: each.stores for each in self.grounds.catalog.lifecycle.marked()}
+        left = {each.id: each.stores for each in self.vaults.catalog.lifecycle.marked()}
         return left.get(point.id) == point.stores
 
     # --- packs -----------------------------------------------------------------------------------------------------
 
     def _act(self, decisions: Sequence[PackDecision], now: datetime) -> list[PackCopy]:
         """The copies that are erased, after doing all that the decisions say."""
-        lifecycle = self.grounds.catalog.lifecycle
+        lifecycle = self.vaults.catalog.lifecycle
         chosen = {act: [decision.copy for decision in decisions if decision.act is act] for act in Act}
         lifecycle.pardon(chosen[Act.PARDON])
         lifecycle.retire(chosen[Act.RETIRE], now=now)
@@ -246,7 +246,7 @@ class Collector:
         return erased
 
     def _erase_packs(self, copies: Sequence[PackCopy]) -> list[PackCopy]:
-        lifecycle = self.grounds.catalog.lifecycle
+        lifecycle = self.vaults.catalog.lifecycle
         gone: list[PackCopy] = []
         # Asked again: another collect may have pardoned one since it was judged.
         ripe = lifecycle.still_condemned(copies)
@@ -255,7 +255,7 @@ class Collector:
             return self._erase(copy.store, object_name(copy.domain, copy.pack))
 
         try:
-            for copy, outcome in ahead(erase, ripe, self.grounds.readers):
+            for copy, outcome in ahead(erase, ripe, self.vaults.readers):
                 if outcome.gone:
                     gone.append(copy)
                 elif outcome.locked_until is not None:
@@ -267,7 +267,7 @@ class Collector:
         return gone
 
     def _erase(self, store: str, name: str) -> Erased:
-        outcome = self.grounds.erasers[store].erase(name)
+        outcome = self.vaults.erasers[store].erase(name)
         if not outcome.gone:
             self._kept.append(Kept(store, name, outcome.locked_until))
         return outcome

@@ -46,7 +46,7 @@ class Renewal(msgspec.Struct, frozen=True):
 class Renewer:
     """One renewal of locks."""
 
-    grounds: Vaults
+    vaults: Vaults
     lockers: Mapping[str, Locker]  # of the stores where locks are renewed
     now: datetime  # UTC
     stop: Callable[[], bool] = lambda: False  # True ends it early
@@ -64,14 +64,14 @@ class Renewer:
         return tuple(self._store(name, locker, read) for name, locker in sorted(self.lockers.items()))
 
     def _survey(self) -> Survey:
-        grounds = self.grounds
-        keys = grounds.keyring, grounds.evidence_key
-        surveyor = Surveyor(grounds.catalog, grounds.stores, self.lockers.keys(), *keys, grounds.readers)
+        vaults = self.vaults
+        keys = vaults.keyring, vaults.evidence_key
+        surveyor = Surveyor(vaults.catalog, vaults.stores, self.lockers.keys(), *keys, vaults.readers)
         return surveyor.survey(trees=False)
 
     def _store(self, name: str, locker: Locker, survey: Survey) -> Renewal:
         self._missing = []
-        store = self.grounds.stores[name]
+        store = self.vaults.stores[name]
         # No rule lets evidence expire: each piece is part of one chain, which is broken when any piece is gone.
         own = [VAULT_NAME, *sorted(stat.name for stat in store.list(SEALED_KEYS_PREFIX)), *sorted(list_evidence(store))]
         for _ in self._lock(locker, own):
@@ -92,11 +92,11 @@ class Renewer:
         locked = list(self._lock(locker, list(by_name)))
         for until in {until for _, until in locked}:
             same = [by_name[name] for name, each in locked if each == until]
-            self.grounds.catalog.lifecycle.lock(same, to_ns(until))
+            self.vaults.catalog.lifecycle.lock(same, to_ns(until))
         return len(locked)
 
     def _records(self, locker: Locker, names: Sequence[str]) -> int:
-        lifecycle = self.grounds.catalog.lifecycle
+        lifecycle = self.vaults.catalog.lifecycle
         known = lifecycle.locks()
         short = [
             name
@@ -121,7 +121,7 @@ class Renewer:
             except ObjectMissing:
                 return None
 
-        for name, locked in ahead(lock, names, self.grounds.readers):
+        for name, locked in ahead(lock, names, self.vaults.readers):
             if locked is None:
                 self._missing.append(name)
             else:
@@ -146,8 +146,8 @@ def renew_locks(
     for name in lockers:
         installation.vault(name)
     stores = {name: installation.store(name) for name in installation.inventory.stores}
-    grounds = Vaults(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
-    renewed = Renewer(grounds, lockers, now, stop).renew()
+    vaults = Vaults(installation.catalog, stores, {}, installation.keyring, installation.signer.public)
+    renewed = Renewer(vaults, lockers, now, stop).renew()
     note_renewal(installation, now)
     return renewed
 

@@ -58,7 +58,7 @@ def collector(
     chosen = list(stores) or list(entries)
     for name in chosen:
         installation.vault(name)
-    grounds = Vaults(
+    vaults = Vaults(
         installation.catalog,
         {name: installation.store(name) for name in entries},
         {name: open_eraser(name, entries[name]) if acting else NoEraser(name) for name in chosen},
@@ -66,7 +66,7 @@ def collector(
         installation.signer.public,
     )
     return Collector(
-        grounds,
+        vaults,
         judge=functools.partial(judge_by_policies, installation.policies.policies),
         state=lambda leaving, moment: state_collected(installation, leaving, moment, chosen),
         now=now,

@@ -199,13 +199,13 @@ class _Diagnoser:
                     self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, why, point, (name,)))
                 continue
             # A record that nobody expects may be a forgery, or is being collected. It is named and left as it is.
-            sound_stores = self._record_donors(name, record_name) if record_name in expected else ()
+            sound_stores = self._record_sound_stores(name, record_name) if record_name in expected else ()
             self._found.defects.append(Defect(name, record_name, DefectKind.RECORD, record, point, sound_stores))
             if sound_stores:
                 sound.append(record_name)
         return sound
 
-    def _record_donors(self, name: str, record: str) -> tuple[str, ...]:
+    def _record_sound_stores(self, name: str, record: str) -> tuple[str, ...]:
         found = []
         for other, store in self.stores.items():
             if other != name:

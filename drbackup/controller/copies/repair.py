@@ -69,7 +69,7 @@ def repair(
     for store in diagnosis.stores:
         of_store = [defect for defect in diagnosis.defects if defect.store == store]
         for kind in DefectKind:
-            work.mend_all([defect for defect in of_store if defect.kind == kind])
+            work.repair_all([defect for defect in of_store if defect.kind == kind])
     for store in diagnosis.stores:
         work.judge(store)
     return work.result
@@ -94,10 +94,10 @@ class _Repair:
         self._bytes = 0
         self._ill: dict[str, DrbackupError] = {}  # stores that failed: nothing more is written there
 
-    def mend_all(self, defects: list[Defect]) -> None:
+    def repair_all(self, defects: list[Defect]) -> None:
         """The repair of these defects, several at once. Failures are in the result. Raises :class:`Interrupted`."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mend") as pool:
-            tasks = [(defect, pool.submit(self._mend, defect)) for defect in defects]
+            tasks = [(defect, pool.submit(self._repair, defect)) for defect in defects]
             try:
                 for defect, task in tasks:
                     try:
@@ -114,7 +114,7 @@ class _Repair:
                 for _, task in tasks:
                     task.cancel()
 
-    def _mend(self, defect: Defect) -> str:
+    def _repair(self, defect: Defect) -> str:
         if self._stop is not None and self._stop.is_set():
             raise Interrupted("the repair was stopped")
         if defect.store in self._ill:

@@ -94,28 +94,28 @@ class DrillProgress:
         self.phases.extend(_shifted(result.phases, begin, str(which)))
 
 
-def measurements(course: DrillProgress) -> Measurements:
+def measurements(so_far: DrillProgress) -> Measurements:
     """The measurements that the verdict is judged by."""
     return Measurements(
-        declared_at=course.declared_at,
-        restored=tuple(_restored(course)),
-        checks=tuple(_checks(course)),
-        seen=tuple(_seen(each) for each in course.measured),
-        rto=_rto(course),
-        wiped=course.wiped,
+        declared_at=so_far.declared_at,
+        restored=tuple(_restored(so_far)),
+        checks=tuple(_checks(so_far)),
+        seen=tuple(_seen(each) for each in so_far.measured),
+        rto=_rto(so_far),
+        wiped=so_far.wiped,
     )
 
 
-def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Inventory, ended: datetime) -> DrillStatement:
+def describe(so_far: DrillProgress, judgement: DrillJudgement, inventory: Inventory, ended: datetime) -> DrillStatement:
     """The statement that is signed."""
-    policy = course.policy
+    policy = so_far.policy
     assert policy.drill is not None
-    host = dict(course.result.host) if course.result else {}
+    host = dict(so_far.result.host) if so_far.result else {}
     attribution = host.pop("attribution", "")
-    scenario = _SCENARIOS[course.kind] + (f" ({course.damage})" if course.damage else "")
+    scenario = _SCENARIOS[so_far.kind] + (f" ({so_far.damage})" if so_far.damage else "")
     return DrillStatement(
-        id=course.id,
-        kind=course.kind,
+        id=so_far.id,
+        kind=so_far.kind,
         scenario=scenario,
         city=inventory.title,
         system=policy.system,
@@ -123,26 +123,26 @@ def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Invent
         department=policy.department,
         level=policy.level,
         time_zone=inventory.time_zone,
-        planned_at=course.planned_at,
-        declared_at=course.declared_at,
+        planned_at=so_far.planned_at,
+        declared_at=so_far.declared_at,
         ended_at=ended,
         verdict=str(judgement.verdict),
         promised_rto=policy.objectives.rto.total_seconds(),
         promised_rpo=policy.objectives.rpo.total_seconds(),
         measured_rto=_seconds(judgement.rto),
         measured_rpo=_seconds(judgement.rpo),
-        selection=course.selection,
+        selection=so_far.selection,
         agent=policy.drill.on,
         host=host,
-        points=tuple(_point_used(course, which) for which in course.points),
-        phases=tuple(_phases(course)),
+        points=tuple(_point_used(so_far, which) for which in so_far.points),
+        phases=tuple(_phases(so_far)),
         checks=tuple(_outcome(judged) for judged in judgement.checks),
         findings=tuple(
             StatedRule(str(reason.rule), reason.subject, reason.seen, reason.promised, reason.is_condition)
             for reason in judgement.reasons
         ),
-        wiped=course.wiped and course.result is not None,
-        wipe_proof="; ".join(result.wipe_proof for result in course.results),
+        wiped=so_far.wiped and so_far.result is not None,
+        wipe_proof="; ".join(result.wipe_proof for result in so_far.results),
         attribution=attribution,
         software=f"drbackup {__version__}",
     )
@@ -151,38 +151,38 @@ def describe(course: DrillProgress, judgement: DrillJudgement, inventory: Invent
 # --- what is judged --------------------------------------------------------------------------------------------------
 
 
-def _restored(course: DrillProgress) -> Iterator[Restored]:
-    for which in dict.fromkeys((*course.points, *course.failures)):
-        point, located = course.points.get(which), course.located.get(which)
+def _restored(so_far: DrillProgress) -> Iterator[Restored]:
+    for which in dict.fromkeys((*so_far.points, *so_far.failures)):
+        point, located = so_far.points.get(which), so_far.located.get(which)
         facts = located.sealed.facts if located else None
-        failure = _failure(course, which)
-        if not failure and which not in course.restored:
+        failure = _failure(so_far, which)
+        if not failure and which not in so_far.restored:
             failure = "the drill host did not say that it was restored"
         noted = facts.canary_ns if facts else 0
         skew = facts.skew_ns if facts else 0
         yield Restored(
             source=str(which),
-            pinned_at=point.pinned_at if point else course.declared_at,
+            pinned_at=point.pinned_at if point else so_far.declared_at,
             failure=failure,
-            canary_at=_instant(course.canaries.get(which, 0), skew),
+            canary_at=_instant(so_far.canaries.get(which, 0), skew),
             canary_noted_at=_instant(noted, skew),
             newest=which.newest,
         )
 
 
-def _failure(course: DrillProgress, which: DrilledPoint) -> str:
+def _failure(so_far: DrillProgress, which: DrilledPoint) -> str:
     """Why it was not restored, as it is judged and signed. Empty when no failure is known."""
-    failure = course.failures.get(which)
+    failure = so_far.failures.get(which)
     return failure.line if failure else ""
 
 
-def _checks(course: DrillProgress) -> Iterator[verdict.AskedCheck]:
-    assert course.policy.drill is not None
-    for number, check in enumerate(course.policy.drill.checks):
+def _checks(so_far: DrillProgress) -> Iterator[verdict.AskedCheck]:
+    assert so_far.policy.drill is not None
+    for number, check in enumerate(so_far.policy.drill.checks):
         form = check.form
         source, other = (*(name for _, name in form.named), "")[:2]
         yield verdict.AskedCheck(number, form.kind, source, form.expectation(), form.query, other)
-    for which, (asked, _) in course.older.items():
+    for which, (asked, _) in so_far.older.items():
         yield verdict.AskedCheck(asked.number, asked.kind, str(which), Expectation(match=True))
 
 
@@ -192,15 +192,15 @@ def _seen(measured: Measured) -> MeasuredCheck:
     )
 
 
-def _rto(course: DrillProgress) -> timedelta | None:
+def _rto(so_far: DrillProgress) -> timedelta | None:
     """The time from the declaration to the last check of the newest points.
 
     None when one of them was not restored: a recovery that did not happen has no length.
     """
-    if course.result is None or any(which.newest for which in course.failures):
+    if so_far.result is None or any(which.newest for which in so_far.failures):
         return None
-    done = [phase.end for phase in course.result.phases if phase.phase not in {"wipe"}]
-    return timedelta(seconds=course.offset + max(done)) if done else None
+    done = [phase.end for phase in so_far.result.phases if phase.phase not in {"wipe"}]
+    return timedelta(seconds=so_far.offset + max(done)) if done else None
 
 
 def _instant(ns: int, skew_ns: int) -> datetime | None:
@@ -211,10 +211,10 @@ def _instant(ns: int, skew_ns: int) -> datetime | None:
 # --- what is signed --------------------------------------------------------------------------------------------------
 
 
-def _point_used(course: DrillProgress, which: DrilledPoint) -> PointUsed:
-    point, located = course.points[which], course.located.get(which)
+def _point_used(so_far: DrillProgress, which: DrilledPoint) -> PointUsed:
+    point, located = so_far.points[which], so_far.located.get(which)
     facts = located.sealed.facts if located else None
-    restored = course.restored.get(which)
+    restored = so_far.restored.get(which)
     skew = facts.skew_ns if facts else 0
     return PointUsed(
         id=point.id,
@@ -226,7 +226,7 @@ def _point_used(course: DrillProgress, which: DrilledPoint) -> PointUsed:
         pinned_at=point.pinned_at,
         committed_at=point.committed_at,
         newest=which.newest,
-        canary_at=_instant(course.canaries.get(which, 0), skew),
+        canary_at=_instant(so_far.canaries.get(which, 0), skew),
         canary_noted_at=_instant(facts.canary_ns, skew) if facts else None,
         entries=point.totals.entries,
         files=point.totals.files,
@@ -234,19 +234,19 @@ def _point_used(course: DrillProgress, which: DrilledPoint) -> PointUsed:
         bytes=point.totals.bytes,
         restored_files=restored.files if restored else 0,
         restored_bytes=restored.content_bytes if restored else 0,
-        failure=_failure(course, which),
+        failure=_failure(so_far, which),
         notes=restored.notes if restored else (),
     )
 
 
-def _phases(course: DrillProgress) -> Iterator[PhaseSpan]:
-    own = [phase for phase in course.phases if not phase.source]
+def _phases(so_far: DrillProgress) -> Iterator[PhaseSpan]:
+    own = [phase for phase in so_far.phases if not phase.source]
     yield from own
-    if course.result is not None:
+    if so_far.result is not None:
         # From the end of locating the records to the begin of the job: reaching the drill host is part of the RTO.
-        yield PhaseSpan("", "connect", max((phase.end for phase in own), default=0.0), round(course.offset, 3))
-        yield from _shifted(course.result.phases, course.offset, "")
-    yield from (phase for phase in course.phases if phase.source)
+        yield PhaseSpan("", "connect", max((phase.end for phase in own), default=0.0), round(so_far.offset, 3))
+        yield from _shifted(so_far.result.phases, so_far.offset, "")
+    yield from (phase for phase in so_far.phases if phase.source)
 
 
 def _shifted(phases: tuple[PhaseTime, ...], offset: float, whole: str) -> Iterator[PhaseSpan]:

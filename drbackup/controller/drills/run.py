@@ -35,7 +35,7 @@ from drbackup.controller.drills.selection import select
 from drbackup.controller.drills.statement import encode
 from drbackup.controller.evidence import Evidence, chain_head, write_evidence
 from drbackup.controller.home.installation import Installation
-from drbackup.controller.restore.restore import LocatedPoint, locate, shelf_of, unsealing_key
+from drbackup.controller.restore.restore import LocatedPoint, locate, readable_packs, unsealing_key
 from drbackup.controller.runs.agent import Connector, agent_access
 from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
 from drbackup.controller.runs.specs import checks as wire_checks
@@ -170,7 +170,7 @@ class _DrillRun:
             return self._to_its_end()
 
     def _to_its_end(self) -> DrillOutcome:
-        course = self._so_far
+        so_far = self._so_far
         try:
             judgement = self._drill()
         except Interrupted as stopped:
@@ -181,7 +181,7 @@ class _DrillRun:
         except BaseException as crash:
             self.close(not_run(f"broken off: {type(crash).__name__}"))
             raise
-        if course.kind == NEGATIVE_DRILL:
+        if so_far.kind == NEGATIVE_DRILL:
             judgement = judge_negative(judgement)
         else:
             self._climb(judgement)
@@ -189,12 +189,12 @@ class _DrillRun:
 
     def close(self, judgement: DrillJudgement) -> DrillOutcome:
         """The outcome, after its evidence was signed, written and published and the catalog's row closed."""
-        course, ended = self._so_far, self._now()
-        document = describe(course, judgement, self._installation.inventory, ended)
-        evidence = write_evidence(self._installation, encode(document), subject=course.kind, when=ended)
+        so_far, ended = self._so_far, self._now()
+        document = describe(so_far, judgement, self._installation.inventory, ended)
+        evidence = write_evidence(self._installation, encode(document), subject=so_far.kind, when=ended)
         self._installation.catalog.drills.end(self._row(judgement, evidence, ended))
         return DrillOutcome(
-            id=course.id,
+            id=so_far.id,
             system=self._policy.system,
             verdict=judgement.verdict,
             reasons=judgement.reasons,
@@ -207,41 +207,41 @@ class _DrillRun:
     # --- the drill itself ---
 
     def _drill(self) -> DrillJudgement:
-        course, policy = self._so_far, self._policy
+        so_far, policy = self._so_far, self._policy
         catalog = self._installation.catalog
         which, store = self._options.point_choice or "latest", self._options.store
         selection = select(catalog, policy, self._seed, which=which, store=store)
-        course.selection, course.store = selection.said, selection.store
-        course.failures.update({DrilledPoint(source): why for source, why in selection.missing.items()})
+        so_far.selection, so_far.store = selection.said, selection.store
+        so_far.failures.update({DrilledPoint(source): why for source, why in selection.missing.items()})
         if not selection.newest:
             return not_run("; ".join(why.message for why in selection.missing.values()))
         found = self._locate(selection.newest)
-        if course.kind == NEGATIVE_DRILL and found:
-            found, course.damage = damaged(
+        if so_far.kind == NEGATIVE_DRILL and found:
+            found, so_far.damage = damaged(
                 found, self._installation.keyring, self._seed or self._policy.system.encode()
             )
-        course.note_phase("", "locate", 0.0, self._elapsed())
+        so_far.note_phase("", "locate", 0.0, self._elapsed())
         if found:
             self._take(self._session(found, wire_checks(policy)), self._elapsed())
-        if selection.older is not None and course.kind == PLAIN_DRILL:
+        if selection.older is not None and so_far.kind == PLAIN_DRILL:
             self._restore_older(selection.older)
         objectives = policy.objectives
-        return judge(measurements(course), rpo=objectives.rpo, rto=objectives.rto)
+        return judge(measurements(so_far), rpo=objectives.rpo, rto=objectives.rto)
 
     def _locate(self, points: dict[str, Point]) -> list[LocatedPoint]:
         """The points' records, read from the store alone. A record that can't be read is its source's failure."""
         found = []
         for source, point in points.items():
-            course = self._so_far
+            so_far = self._so_far
             which = DrilledPoint(source)
-            course.points[which] = point
-            store = course.store or (point.copies[0] if point.copies else "")
+            so_far.points[which] = point
+            store = so_far.store or (point.copies[0] if point.copies else "")
             try:
                 located = locate(self._installation, point, store)
             except DrbackupError as failure:
-                course.failures[which] = Failure.of(failure)
+                so_far.failures[which] = Failure.of(failure)
                 continue
-            course.located[which] = located
+            so_far.located[which] = located
             found.append(located)
         return found
 
@@ -258,36 +258,36 @@ class _DrillRun:
         )
         told, noted = self._options.on_progress, self._options.on_note
         listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
-        return agent.run(job, ReadingRequests(shelf_of(found), listeners, relay=agent.relay), self._stop)
+        return agent.run(job, ReadingRequests(readable_packs(found), listeners, relay=agent.relay), self._stop)
 
     def _take(self, result: DrillResult, ended: float) -> None:
         """Keeps the session's result. Its phases count from the begin of the agent's job.
 
         ``ended``: seconds from the declaration to the arrival of the result.
         """
-        course = self._so_far
+        so_far = self._so_far
         length = max((phase.end for phase in result.phases), default=0.0)
-        course.result = result
-        course.offset = max(ended - length, 0.0)  # the result's way back is counted in, never left out
-        course.take_failures(result)
+        so_far.result = result
+        so_far.offset = max(ended - length, 0.0)  # the result's way back is counted in, never left out
+        so_far.take_failures(result)
 
     def _restore_older(self, point: Point) -> None:
         """Restores the drawn older point in a session of its own, so that it does not lengthen the measured RTO."""
-        course = self._so_far
+        so_far = self._so_far
         which = DrilledPoint(point.source, point.short)
         label = str(which)
-        course.points[which] = point
-        store = course.store if course.store in point.copies else point.copies[0] if point.copies else ""
+        so_far.points[which] = point
+        store = so_far.store if so_far.store in point.copies else point.copies[0] if point.copies else ""
         try:
             located = locate(self._installation, point, store)
-            course.located[which] = located
-            check = CheckSpec(course.next_number, whole_check(point.kind), label)
+            so_far.located[which] = located
+            check = CheckSpec(so_far.next_number, whole_check(point.kind), label)
             begin = self._elapsed()
-            course.take_older(which, check, self._session([located], (check,), label), begin)
+            so_far.take_older(which, check, self._session([located], (check,), label), begin)
         except Interrupted:
             raise
         except DrbackupError as failure:
-            course.failures[which] = Failure.of(failure)
+            so_far.failures[which] = Failure.of(failure)
 
     def _climb(self, judgement: DrillJudgement) -> None:
         """Points climb the ladder by what was proven on them, even when the drill as a whole broke a promise."""
@@ -304,17 +304,17 @@ class _DrillRun:
         self, judgement: DrillJudgement | None = None, evidence: Evidence | None = None, ended: datetime | None = None
     ) -> Drill:
         assert self._policy.drill is not None
-        course = self._so_far
+        so_far = self._so_far
         return Drill(
-            id=course.id,
+            id=so_far.id,
             system=self._policy.system,
-            kind=course.kind,
-            planned_at=course.planned_at,
-            started_at=course.declared_at,
+            kind=so_far.kind,
+            planned_at=so_far.planned_at,
+            started_at=so_far.declared_at,
             ended_at=ended,
             verdict=str(judgement.verdict) if judgement else "",
             host=self._policy.drill.on,
-            points=tuple(point.id for point in course.points.values()),
+            points=tuple(point.id for point in so_far.points.values()),
             evidence=evidence.id if evidence else "",
             rto_seconds=judgement.rto.total_seconds() if judgement and judgement.rto else None,
             rpo_seconds=judgement.rpo.total_seconds() if judgement and judgement.rpo else None,

@@ -80,8 +80,8 @@ def initialise(home: Path, policies_folder: Path, custodians: tuple[int, int], *
     sealed = make_sealed_keys(
         InstallationKeys(seeds[CATALOG_KEY], seeds[EVIDENCE_KEY], seeds[DOMAINS_KEY]), description, now
     )
-    founded, pending = _found_in(stores, description, signer, sealed)
-    _settle(home, seeds, description)
+    founded, pending = _create_vaults(stores, description, signer, sealed)
+    _write_home(home, seeds, description)
     return NewInstallation(shares, threshold, description, founded, pending, drill_key=home / "keys" / DRILL_KEY)
 
 
@@ -122,7 +122,7 @@ def write_description(home: Path, description: VaultDescription) -> None:
     write_file(path, msgspec.msgpack.encode(description))
 
 
-def _found_in(
+def _create_vaults(
     stores: Iterable[Store], description: VaultDescription, signer: SigningKey, sealed: tuple[str, bytes]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     ready, pending = [], {}
@@ -159,7 +159,7 @@ def _found_in(
     return tuple(founded), pending
 
 
-def _settle(home: Path, seeds: dict[str, bytes], description: VaultDescription) -> None:
+def _write_home(home: Path, seeds: dict[str, bytes], description: VaultDescription) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("logs", "evidence"):
         (home / name).mkdir(mode=0o700, exist_ok=True)

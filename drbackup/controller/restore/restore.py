@@ -121,7 +121,7 @@ def locate(installation: Installation, point: Point, store_name: str) -> Located
     return LocatedPoint(point, store, record, unseal(record, installation.keyring))
 
 
-def shelf_of(found: Iterable[LocatedPoint]) -> ReadablePacks:
+def readable_packs(found: Iterable[LocatedPoint]) -> ReadablePacks:
     """The packs that an agent may read for these points, and no others."""
     return ReadablePacks.of((each.record.domain, each.record.packs, each.store) for each in found)
 
@@ -190,7 +190,9 @@ class _PointRestore:
             limits=limits(agent.entry),
         )
         run.step(RunState.CONNECTING, host=agent.name)
-        return agent.run(job, ReadingRequests(shelf_of([found]), self._listeners(run), relay=agent.relay), run.stop)
+        return agent.run(
+            job, ReadingRequests(readable_packs([found]), self._listeners(run), relay=agent.relay), run.stop
+        )
 
     def _listeners(self, run: LeasedRun) -> Listeners:
         told, noted = self._options.on_progress, self._options.on_note
