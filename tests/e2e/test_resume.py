@@ -47,7 +47,7 @@ class Heap:
     def interrupted(self, share: float, act: Callable[[Running], object]) -> Answer:
         """A run that meets ``act`` once that share of what is still to be sent has arrived; its end."""
         with self.town.running("backup", BIG, "--json") as running:
-            wait_until(self.reaches(share), 300)
+            wait_until(self.reaches(share))
             act(running)
             return running.end()
 
@@ -127,7 +127,7 @@ def test_a_network_that_breaks_off_costs_no_more_than_what_was_on_its_way(
     before, cuts = proxy.sent, 2
     with heap.town.running("backup", BIG, "--json") as running:
         for share in sorted(CHANCE.uniform(0.1, 0.8) for _ in range(cuts)):
-            wait_until(lambda share=share: proxy.sent - before >= share * SIZE, 300)  # type: ignore[misc]
+            wait_until(lambda share=share: proxy.sent - before >= share * SIZE)  # type: ignore[misc]
             proxy.cut()
         ended = running.end()
     assert ended.code == 0, ended.err
@@ -143,7 +143,7 @@ def test_a_store_that_dies_and_comes_back_is_sent_only_what_it_lost(
     before = proxy.sent
     with heap.town.running("backup", BIG, "--json") as running:
         share = CHANCE.uniform(0.2, 0.8)
-        wait_until(lambda: proxy.sent - before >= share * SIZE, 300)
+        wait_until(lambda: proxy.sent - before >= share * SIZE)
         s3_server.restart()
         ended = running.end()
     if ended.code:  # away for longer than a run waits: the next one goes on

@@ -7,13 +7,14 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from drbackup.system.file_lock import read_note, try_file_lock, wait_for_file_lock
+from tests.support.poll import wait_until
 
 HOLDER = """
 import sys
@@ -84,15 +85,6 @@ def waits_for_a_file_lock(process: int) -> bool:
     """As the kernel lists it: ``1: -> FLOCK  ADVISORY  WRITE <process> …``."""
     lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     return any("->" in line and f" {process} " in line for line in lines)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    turn = threading.Event()
-    for _ in range(6000):
-        if true():
-            return
-        turn.wait(0.01)
-    pytest.fail("it never came")
 
 
 def test_who_waited_for_a_file_that_was_removed_does_not_hold_a_lock_of_nothing(tmp_path: Path) -> None:
