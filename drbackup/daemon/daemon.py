@@ -8,8 +8,10 @@ is answered only while the ticks come.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -66,8 +68,9 @@ class Daemon:
         self._ending = threading.Event()
         self._notifier = Notifier()
         self._log = structlog.get_logger()
-        self._wake = threading.Event()
-        self._reload_wanted = False
+        # Not an Event: a handler runs between any two steps of the thread that waits, perhaps while that one holds the
+        # Event's mutex, and would wait for it for ever. This queue takes from a handler at any instant.
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stop_wanted = False
         self._ticked = time.monotonic()
 
@@ -183,10 +186,7 @@ class Daemon:
     def _serve(self) -> None:
         beat = min(self._notifier.watchdog_seconds / 3 or 60.0, 60.0)
         while not self._stop_wanted:
-            self._wake.wait(beat)
-            self._wake.clear()
-            if self._reload_wanted:
-                self._reload_wanted = False
+            if signal.SIGHUP in self._heard(beat):
                 self.reload()
             # When a tick does not return (the catalog's disk may be broken), systemd must restart us.
             if time.monotonic() - self._ticked < max(60.0, 6 * self._tick_seconds):
@@ -194,11 +194,18 @@ class Daemon:
                 self._notifier.status(self._status())
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self._reload_wanted = True
-        else:
+        if number != signal.SIGHUP:
             self._stop_wanted = True
-        self._wake.set()
+        self._signals.put(number)
+
+    def _heard(self, seconds: float) -> set[int]:
+        """The signals that came, after the first of them or after ``seconds``."""
+        heard = set()
+        with contextlib.suppress(queue.Empty):
+            heard.add(self._signals.get(timeout=seconds))
+            while True:
+                heard.add(self._signals.get_nowait())
+        return heard
 
     def _mark_dead(self) -> None:
         """The runs of a dead controller are marked failed, with their last step."""

@@ -258,3 +258,34 @@ def test_systemd_hears_of_readiness_reload_life_and_the_end(city: SmallCity) -> 
             hear("READY=1")
             service.process.terminate()
             hear("STOPPING=1")
+
+
+SIGNAL_AT_EVERY_STEP = """
+import os, signal, sys, threading
+from drbackup.daemon.daemon import main
+
+left, waiting = [60], [False]
+
+def trace(frame, event, _arg):
+    code = frame.f_code
+    waiting[0] = waiting[0] or code.co_name == "_serve"
+    here = code.co_filename.endswith(("threading.py", "daemon.py"))
+    waiter = threading.current_thread() is threading.main_thread()
+    if waiting[0] and here and waiter and event == "line" and left[0]:
+        left[0] -= 1
+        os.kill(os.getpid(), signal.SIGHUP if left[0] else signal.SIGTERM)
+    return trace
+
+sys.settrace(trace)
+main()
+"""
+
+
+def test_a_signal_at_any_step_of_the_waiting_thread_is_heard_and_holds_nothing_up(city: SmallCity) -> None:
+    """A handler that took a mutex would wait for ever where the thread that it interrupts holds it."""
+    words = ["--home", str(city.home), "--policies", str(city.policies), "--log-format", "json"]
+    argv = [sys.executable, "-c", SIGNAL_AT_EVERY_STEP, *words]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert '"policies-loaded"' in ended.stderr
+    assert '"stopped"' in ended.stderr
