@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from drbackup.cli.context import CliContext, pass_cli
-from drbackup.fleet.spare import SpareAgent, mentions_local
+from drbackup.fleet.spare import SpareAgent, may_fit
 
 
 @click.command()
@@ -23,7 +23,7 @@ def backup(context: CliContext, places: tuple[str, ...], everything: bool, jobs:
 
     Exit code 3 when some were backed up and some were not; the error's own code when all failed alike.
     """
-    with SpareAgent(wanted=mentions_local(context.policies_folder)) as spare:
+    with SpareAgent(wanted=may_fit(context.policies_folder)) as spare:
         from drbackup.cli.backup_runs import BackupRequest, back_up
 
         back_up(context, BackupRequest(places, everything, jobs, accept_shrink), spare.connect)

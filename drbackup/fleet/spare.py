@@ -20,19 +20,20 @@ from drbackup.fleet.channel import Channel
 if TYPE_CHECKING:
     from drbackup.model.inventory import AgentEntry, Inventory
 
-_INVENTORY, _LOCAL = "inventory.yaml", b"local"
+_INVENTORY, _LOCAL, _OF_ITS_OWN = "inventory.yaml", b"local", b"state_folder"
 
 
-def mentions_local(policies_folder: Path) -> bool:
-    """Whether the inventory may have a local agent.
+def may_fit(policies_folder: Path) -> bool:
+    """Whether the inventory may have a local agent that a spare one fits: one with the usual state folder.
 
     Only the file's bytes are searched, because to parse it takes half of the time to be saved. A wrong guess costs an
     unused process, or the time that one would have saved.
     """
     try:
-        return _LOCAL in (policies_folder / _INVENTORY).read_bytes()
+        text = (policies_folder / _INVENTORY).read_bytes()
     except OSError:
         return False
+    return _LOCAL in text and _OF_ITS_OWN not in text
 
 
 class SpareAgent:

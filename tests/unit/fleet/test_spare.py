@@ -11,7 +11,7 @@ import psutil
 
 from drbackup.fleet.local import LocalChannel
 from drbackup.fleet.session import AgentSession, Timeouts
-from drbackup.fleet.spare import SpareAgent, mentions_local
+from drbackup.fleet.spare import SpareAgent, may_fit
 from drbackup.model.inventory import AgentEntry, Inventory
 
 INVENTORY = Inventory.model_construct(agents={}, stores={})
@@ -69,9 +69,11 @@ def test_a_dead_one_is_not_handed_out() -> None:
         assert pid_of(channel) != dead
 
 
-def test_none_is_started_where_no_local_agent_is_named(tmp_path: Path) -> None:
-    assert not mentions_local(tmp_path)
+def test_none_is_started_where_none_would_be_taken(tmp_path: Path) -> None:
+    assert not may_fit(tmp_path)
     (tmp_path / "inventory.yaml").write_text("agents: {db1: {transport: ssh}}")
-    assert not mentions_local(tmp_path)
+    assert not may_fit(tmp_path)
+    (tmp_path / "inventory.yaml").write_text("agents: {db1: {transport: local, state_folder: /srv/agent}}")
+    assert not may_fit(tmp_path)
     (tmp_path / "inventory.yaml").write_text("agents: {db1: {transport: local}}")
-    assert mentions_local(tmp_path)
+    assert may_fit(tmp_path)
