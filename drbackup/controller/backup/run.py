@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from drbackup.controller.backup.adopt import reconcile_dead_runs
 from drbackup.controller.backup.agent_result import validate_result, validate_tree
@@ -204,21 +205,10 @@ class _BackupRun:
         return backup_job(self._policy, self._source, self._agent.entry, keys, plausible)
 
     def _listeners(self, run: LeasedRun) -> Listeners:
-        told, noted = self._options.on_progress, self._options.on_note
-
         def pinned(pinned_ns: int, position: str) -> None:
             self._pinned_ns = pinned_ns
             run.step(RunState.PINNED, pinned_ns=pinned_ns, position=position)
             # The agent sends only after our answer, so "sending" is durable before its first byte.
             run.step(RunState.SENDING)
 
-        def progress(news: Progress) -> None:
-            run.hear(news)
-            if told is not None:
-                told(news)
-
-        def note(line: Note) -> None:
-            if noted is not None:
-                noted(line)
-
-        return Listeners(pinned, progress, note)
+        return replace(run.listeners(self._options.on_progress, self._options.on_note), pinned=pinned)

@@ -37,7 +37,7 @@ from drbackup.controller.evidence import Evidence, chain_head, write_evidence
 from drbackup.controller.home.installation import Installation
 from drbackup.controller.restore.restore import LocatedPoint, locate, readable_packs, unsealing_key
 from drbackup.controller.runs.agent import Connector, agent_access
-from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests
+from drbackup.controller.runs.agent_requests import Listeners, ReadingRequests, no_news
 from drbackup.controller.runs.specs import checks as wire_checks
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import DrbackupError, Failure, Interrupted, UsageError, say
@@ -256,8 +256,7 @@ class _DrillRun:
             limits=limits(agent.entry),
             sandbox=agent.entry.sandbox,
         )
-        told, noted = self._options.on_progress, self._options.on_note
-        listeners = Listeners(progress=told or (lambda _news: None), note=noted or (lambda _note: None))
+        listeners = Listeners(progress=self._options.on_progress or no_news, note=self._options.on_note or no_news)
         return agent.run(job, ReadingRequests(readable_packs(found), listeners, relay=agent.relay), self._stop)
 
     def _take(self, result: DrillResult, ended: float) -> None:

@@ -18,7 +18,7 @@ from drbackup.controller.home.installation import Installation
 from drbackup.controller.home.keyfiles import DRILL_KEY, read_seed
 from drbackup.controller.restore.any_copy import from_any_copy
 from drbackup.controller.runs.agent import Connector, agent_access
-from drbackup.controller.runs.agent_requests import Listeners, ReadablePacks, ReadingRequests
+from drbackup.controller.runs.agent_requests import ReadablePacks, ReadingRequests
 from drbackup.controller.runs.leased import Completed, LeasedRun, RunRequest, leased
 from drbackup.controller.runs.specs import limits
 from drbackup.errors import (
@@ -190,23 +190,8 @@ class _PointRestore:
             limits=limits(agent.entry),
         )
         run.step(RunState.CONNECTING, host=agent.name)
-        return agent.run(
-            job, ReadingRequests(readable_packs([found]), self._listeners(run), relay=agent.relay), run.stop
-        )
-
-    def _listeners(self, run: LeasedRun) -> Listeners:
-        told, noted = self._options.on_progress, self._options.on_note
-
-        def progress(news: Progress) -> None:
-            run.hear(news)
-            if told is not None:
-                told(news)
-
-        def note(line: Note) -> None:
-            if noted is not None:
-                noted(line)
-
-        return Listeners(progress=progress, note=note)
+        listeners = run.listeners(self._options.on_progress, self._options.on_note)
+        return agent.run(job, ReadingRequests(readable_packs([found]), listeners, relay=agent.relay), run.stop)
 
 
 def _instant(text: str) -> datetime | None:

@@ -32,12 +32,16 @@ NAME_SIZE = 32
 Clock = Callable[[], datetime]
 
 
+def no_news(_news: object) -> None:
+    """The listener of a caller who wants to hear nothing."""
+
+
 class Listeners(msgspec.Struct, frozen=True):
     """The caller's functions for a session's news. The session's threads call them; they must be quick."""
 
     pinned: Callable[[int, str], None] = lambda _ns, _position: None  # (ns since the epoch, position in the source)
-    progress: Callable[[Progress], None] = lambda _news: None
-    note: Callable[[Note], None] = lambda _note: None
+    progress: Callable[[Progress], None] = no_news
+    note: Callable[[Note], None] = no_news
 
 
 class UploadTarget(msgspec.Struct, frozen=True):

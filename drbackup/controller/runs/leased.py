@@ -20,9 +20,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from drbackup.controller.catalog.runs import Claim, RunKind, Runs, RunState
+from drbackup.controller.runs.agent_requests import Listeners, no_news
 from drbackup.controller.runs.lease import Lease, RunStop, lease_request
 from drbackup.errors import DrbackupError, Interrupted, RunLost, say
-from drbackup.wire.messages import Progress
+from drbackup.wire.messages import Note, Progress
 
 Clock = Callable[[], datetime]
 _T = TypeVar("_T")
@@ -75,6 +76,18 @@ class LeasedRun(msgspec.Struct, frozen=True):
     def hear(self, news: Progress) -> None:
         """The latest counters are written with the lease's next renewal. Never blocks."""
         self._lease.hear(news)
+
+    def listeners(
+        self, on_progress: Callable[[Progress], None] | None, on_note: Callable[[Note], None] | None
+    ) -> Listeners:
+        """The listeners of a session of this run: the lease hears of its progress first, then the caller does."""
+        told = on_progress or no_news
+
+        def progress(news: Progress) -> None:
+            self.hear(news)
+            told(news)
+
+        return Listeners(progress=progress, note=on_note or no_news)
 
     def require(self) -> None:
         """A guarantee that the lease has not ended. Raises the error that ended it."""
